@@ -1,0 +1,48 @@
+# What one does with the repository; `make` alone lists the targets. Every target sets up what it needs by itself.
+# Variables: PYTHON=/path/to/python3.x for set-up, ARGS="-k word -x" for the tests, UPGRADE=1 for the locks.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-floor demo test test-floor lint format lock wheel clean distclean
+SHELL := /bin/bash
+
+VENV := .venv
+PY := $(VENV)/bin/python
+UTILITYFLOW := $(VENV)/bin/utilityflow
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+setup: ## make .venv/: packages from the lock, the Delta jars (once; later runs need no network)
+	@requirements/setup.sh default
+
+setup-floor: ## the same for the floor lane (Spark 3.5, Delta 3.2): .venv-floor/
+	@requirements/setup.sh floor
+
+demo: setup ## simulate two months, run month by month, print a summary
+	@$(UTILITYFLOW) demo $(ARGS)
+
+test: setup lint ## lint, types and all tests (default lane)
+	@$(PY) -m pytest $(ARGS)
+
+test-floor: setup-floor ## the engine-sensitive tests on the floor lane
+	@.venv-floor/bin/python -m pytest -m engine $(ARGS)
+
+lint: setup ## ruff and mypy
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/mypy
+
+format: setup ## sort imports and lay the code out
+	@$(VENV)/bin/ruff check --select I --fix --quiet
+	@$(VENV)/bin/ruff format
+
+lock: setup ## refresh requirements/*.lock (UPGRADE=1 takes newer versions)
+	@requirements/lock.sh
+
+wheel: setup ## dist/utilityflow-*.whl and its twin .zip for --py-files
+	@requirements/build.sh
+
+clean: ## remove what builds and tests leave
+	@rm -rf dist .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
+	@find lib tests jobs requirements -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## also remove the environments
+	@rm -rf .venv .venv-floor

@@ -1,0 +1,305 @@
+"""Feed files: one strict YAML per source feed, with its format, place, options and the mapping to canonical columns.
+
+The keys are those of DESIGN.md section 10; docs/feeds.md explains them to users.
+"""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from utilityflow.bronze.expressions import Expression, parse_expression
+from utilityflow.bronze.names import clean_names
+from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.resources import resource
+from utilityflow.settings import check_zone
+from utilityflow.strict import Node, build, load
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+__all__ = ["Control", "Event", "Feed", "Options", "clean_names", "load_feed", "load_feeds"]
+
+System = Literal[
+    "customer_management",
+    "billing",
+    "usage_monitoring",
+    "service_requests",
+    "payment_processing",
+    "regulatory_reporting",
+]
+FORMATS = ("csv", "jsonl", "json", "fixed_width", "parquet", "greenbutton")
+LATER_FORMATS = ("xlsx", "xml", "nem12", "jdbc", "rest")
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_FIELD = re.compile(r"_c[0-9]+\Z")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Reader options; a format knows only some of them (``_OPTIONS``).
+
+    ``fields``: fixed width, name -> (start from 1, length) in characters. ``short_lines``: fixed width, ``pad`` takes a
+    line that ends early as if blanks had been cut off, ``reject`` (default) makes it a corrupt record.
+    """
+
+    header: bool = True
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    quote: str = '"'
+    escape: str = '"'
+    names: tuple[str, ...] = ()
+    fields: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    short_lines: Literal["reject", "pad"] = "reject"
+
+
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "csv": ("header", "delimiter", "encoding", "quote", "escape", "names"),
+    "jsonl": ("encoding",),
+    "json": ("encoding",),
+    "fixed_width": ("fields", "encoding", "short_lines", "delimiter"),
+    "parquet": (),
+    "greenbutton": (),
+}
+
+
+@dataclass(frozen=True)
+class Control:
+    """Control totals: the trailer starts with ``trailer_prefix``; ``_cN`` is its N-th field, counted from 0.
+
+    ``rows`` names the field with the number of records, ``sums`` maps cleaned raw columns to the fields of their sums.
+    """
+
+    trailer_prefix: str
+    rows: str | None = None
+    sums: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Expressions of entities with history: when a change holds, its order within one instant, upsert or delete."""
+
+    effective_at: str | None = None
+    sequence: str | None = None
+    operation: str | None = None
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One feed file; the fields are its keys. ``source`` is where it was read from, for messages."""
+
+    feed: str
+    system: System
+    entity: str
+    format: str
+    path: str
+    columns: dict[str, str]
+    id_prefix: str = ""
+    options: Options = field(default_factory=Options)
+    time_zone: str | None = None
+    mode: Literal["events", "snapshot"] = "events"
+    snapshot_time: str | None = None
+    same_name: Literal["supersede", "append"] = "supersede"
+    settle_seconds: int = 0
+    null_values: tuple[str, ...] = ("",)
+    control: Control | None = None
+    event: Event | None = None
+    source: str = field(default="", compare=False)
+
+    def event_columns(self) -> dict[str, str]:
+        """The expressions under ``event`` that are given: name -> text."""
+        given = dataclasses.asdict(self.event) if self.event else {}
+        return {name: text for name, text in given.items() if text is not None}
+
+    def expressions(self) -> dict[str, Expression]:
+        """Canonical and event column -> checked expression (``snapshot_time`` is not among them).
+
+        :raises UtilityFlowError: UF-1011 naming the file and the key.
+        """
+        found = {n: parse_expression(t, f"{self.source}: 'columns.{n}'") for n, t in self.columns.items()}
+        events = self.event_columns().items()
+        return found | {n: parse_expression(t, f"{self.source}: 'event.{n}'") for n, t in events}
+
+    def columns_read(self) -> dict[str, str]:
+        """Cleaned raw columns that a file must have -> the key that reads them first."""
+        read: dict[str, str] = {}
+        for name, expression in self.expressions().items():
+            for column in sorted(expression.columns_read):
+                read.setdefault(column, name)
+        if self.snapshot_time is not None:
+            for column in parse_expression(self.snapshot_time, f"{self.source}: 'snapshot_time'").columns_read:
+                read.setdefault(column, "snapshot_time")
+        for column in self.control.sums if self.control else {}:
+            read.setdefault(column, "control.sums")
+        return read
+
+    def definition_hash(self) -> str:
+        """SHA-256 of what the feed file says, its place and comments aside; equal definitions give equal hashes."""
+        told = {k: v for k, v in dataclasses.asdict(self).items() if k != "source"}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def load_feed(path: str | Path | Traversable) -> Feed:
+    """Read one feed file.
+
+    :raises UtilityFlowError: UF-1001 to UF-1003 for a file that does not fit (with file, line and key), UF-1011 for an
+        expression that is not allowed, UF-1014 for a format that is not built yet.
+    """
+    file = Path(path) if isinstance(path, str) else path
+    source = str(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UtilityFlowError("UF-1003", f"{source}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UtilityFlowError("UF-1003", f"{source}: cannot be read: {error}") from None
+    return parse_feed(text, source)
+
+
+def parse_feed(text: str, source: str) -> Feed:
+    """A feed from the text of its file; see ``load_feed``."""
+    node = load(text, source)
+    if not isinstance(node.value, dict):
+        raise UtilityFlowError("UF-1002", f"{node.where}: a feed file is a mapping of keys")
+    keys: dict[str, Node] = dict(node.value)
+    known = [f.name for f in dataclasses.fields(Feed) if f.name != "source"]
+    kind = keys.get("format")
+    if kind is not None and kind.value in LATER_FORMATS:
+        built = f"built are {', '.join(FORMATS)}"
+        raise UtilityFlowError("UF-1014", f"{kind.where}: format '{kind.value}' is not built yet", hint=built)
+    for name, child in keys.items():
+        if name not in known:
+            raise UtilityFlowError("UF-1001", f"{child.where}: unknown key '{name}'", hint=nearest(name, known))
+    options_node = keys.pop("options", Node({}, source, node.line, "options"))
+    if kind is not None and kind.value not in FORMATS:
+        raise _wrong(kind, f"one of {', '.join(FORMATS)}", nearest(str(kind.value), (*FORMATS, *LATER_FORMATS)))
+    feed: Feed = build(Feed, Node(keys, source, node.line), options=Options(), source=source)
+    feed = dataclasses.replace(feed, options=_options(feed.format, options_node))
+    _check(feed, keys, node)
+    return feed
+
+
+def load_feeds(folder: str | Path | None = None) -> dict[str, Feed]:
+    """All ``*.yaml`` files directly in a folder, by feed name; the shipped conf/feeds/ when none is named.
+
+    :raises UtilityFlowError: as ``load_feed``; UF-1003 when the folder is not there or holds no feed file; UF-1002 when
+        two files name the same feed.
+    """
+    place = resource("conf", "feeds") if folder is None else Path(folder)
+    if not place.is_dir():
+        raise UtilityFlowError("UF-1003", f"{place}: no such folder of feed files")
+    files = sorted((f for f in place.iterdir() if f.name.endswith(".yaml") and f.is_file()), key=lambda f: f.name)
+    if not files and folder is not None:
+        raise UtilityFlowError("UF-1003", f"{place}: no feed files (*.yaml) there")
+    feeds: dict[str, Feed] = {}
+    for file in files:
+        feed = load_feed(file)
+        if feed.feed in feeds:
+            other = feeds[feed.feed].source
+            raise UtilityFlowError("UF-1002", f"{feed.source}: feed '{feed.feed}' is already defined in {other}")
+        feeds[feed.feed] = feed
+    return feeds
+
+
+# -- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _wrong(node: Node, expected: str, hint: str | None = None) -> UtilityFlowError:
+    return UtilityFlowError("UF-1002", f"{node.where}: '{node.key}' must be {expected}", hint=hint)
+
+
+def _options(kind: str, node: Node) -> Options:
+    if not isinstance(node.value, dict):
+        raise _wrong(node, "a mapping of keys")
+    allowed = _OPTIONS[kind]
+    for name, child in node.value.items():
+        if name not in allowed:
+            hint = nearest(name, allowed) if allowed else f"format {kind} has no options"
+            raise UtilityFlowError("UF-1001", f"{child.where}: unknown option '{name}' of format {kind}", hint=hint)
+    options: Options = build(Options, node)
+    given = node.value
+    for name in ("delimiter", "quote", "escape"):
+        value = getattr(options, name)
+        if name in given and len(value) != 1 and not (name == "quote" and value == "") and value != "\\t":
+            raise _wrong(given[name], "one character")
+    try:
+        encoding = codecs.lookup(options.encoding).name.removesuffix("-sig")
+    except LookupError:
+        raise _wrong(given["encoding"], "the name of an encoding", "for example utf-8 or iso-8859-1") from None
+    if kind == "csv" and options.names and options.header and "header" in given:
+        raise _wrong(given["names"], "left out when the file has a header")
+    if kind == "csv" and not options.names and not options.header:
+        raise UtilityFlowError("UF-1002", f"{node.where}: a file without header needs 'options.names'")
+    if kind == "fixed_width":
+        _check_layout(options, given.get("fields", node))
+    tab = "\t" if options.delimiter == "\\t" else options.delimiter
+    header = options.header and not options.names
+    return dataclasses.replace(options, delimiter=tab, header=header, encoding=encoding)
+
+
+def _check_layout(options: Options, node: Node) -> None:
+    if not options.fields:
+        raise UtilityFlowError("UF-1002", f"{node.where}: format fixed_width needs 'options.fields'")
+    for name, place in options.fields.items():
+        if len(place) != 2 or place[0] < 1 or place[1] < 1:
+            raise _wrong(node.value[name], "[start from 1, length]")
+
+
+def _check(feed: Feed, keys: dict[str, Node], node: Node) -> None:
+    """What types alone do not say.
+
+    :raises UtilityFlowError: UF-1002 or UF-1011 with file, line and key.
+    """
+    if not _NAME.match(feed.feed):
+        raise _wrong(keys["feed"], "lower case letters, digits and _, beginning with a letter")
+    parts = feed.path.split("/")
+    if not feed.path.isprintable() or "\\" in feed.path or feed.path.startswith("/") or {"..", "", "."} & set(parts):
+        raise _wrong(keys["path"], "a path below the landing root, with / between its parts and without '..'")
+    if feed.time_zone is not None:
+        check_zone(feed.time_zone, f"{keys['time_zone'].where}: 'time_zone'")
+    if feed.settle_seconds < 0:
+        raise _wrong(keys["settle_seconds"], "0 or more")
+    if not feed.columns:
+        raise UtilityFlowError("UF-1002", f"{keys['columns'].where}: 'columns' maps no column")
+    if (feed.mode == "snapshot") != (feed.snapshot_time is not None):
+        place = keys.get("snapshot_time", keys.get("mode", node)).where
+        raise UtilityFlowError("UF-1002", f"{place}: 'snapshot_time' belongs to mode snapshot, which needs it")
+    if feed.control is not None:
+        _check_control(feed, keys["control"])
+    _check_expressions(keys)
+
+
+def _check_control(feed: Feed, node: Node) -> None:
+    control = feed.control
+    if control is None or feed.format not in ("csv", "fixed_width"):
+        raise _wrong(node, "left out: only csv and fixed_width files have a trailer")
+    if not control.trailer_prefix or (control.rows is None and not control.sums):
+        raise _wrong(node, "a trailer_prefix and at least one of rows and sums")
+    for value in [control.rows, *control.sums.values()]:
+        if value is not None and not _FIELD.match(value):
+            raise _wrong(node, "made of trailer fields _c0, _c1, ...")
+
+
+def _check_expressions(keys: dict[str, Node]) -> None:
+    places: list[Node] = [*keys["columns"].value.values()]
+    if "event" in keys and isinstance(keys["event"].value, dict):
+        places += keys["event"].value.values()
+    if "snapshot_time" in keys:
+        places.append(keys["snapshot_time"])
+    for name in keys["columns"].value:
+        if not _NAME.match(name):
+            raise _wrong(keys["columns"].value[name], "mapped to a canonical column name")
+    for place in places:
+        if place.value is None:
+            continue
+        parse_expression(str(place.value), f"{place.where}: '{place.key}'")
+
+
+def plain(feed: Feed) -> dict[str, Any]:
+    """The feed as plain values, for ``--json``."""
+    return dataclasses.asdict(feed)

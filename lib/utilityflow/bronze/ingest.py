@@ -1,0 +1,218 @@
+"""Ingestion: landed files become bronze rows, each content once, in one commit per feed.
+
+The ledger decides what is new (control/ledger.py). The commit's note lists its files with their ledger numbers, so that a
+run that died after the commit and before the ledger was written is understood by the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import functions as F
+
+from utilityflow.bronze.feeds import Feed
+from utilityflow.bronze.inspect import Inspection, Limits, find_files, inspect_file, unchanged
+from utilityflow.bronze.readers import block_reading, read_files
+from utilityflow.control.ledger import Decision, Entry
+from utilityflow.control.run import Run, StepResult
+from utilityflow.errors import UtilityFlowError
+from utilityflow.lakehouse import Table
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of the landing root and what the ledger says of it."""
+
+    name: str
+    decision: Decision
+    entry: Entry | None
+    inspection: Inspection | None
+    reason: str | None = None
+
+
+def scan(run: Run, feed: Feed) -> list[Found]:
+    """Look at the landing files of a feed and let the ledger decide on each; nothing is written."""
+    found = []
+    limits = Limits(max_decompressed_bytes=run.settings.thresholds.max_decompressed_bytes)
+    landing = run.settings.landing_path
+    for path in find_files(feed, landing):
+        name = path.relative_to(landing).as_posix()
+        known = _known(run, feed, path, name)
+        if known is not None:
+            found.append(
+                Found(name, "rejected" if known.status == "rejected" else "skipped", known, None, known.reason)
+            )
+            continue
+        seen = inspect_file(feed, path, landing, limits)
+        if not seen.stable:
+            found.append(Found(name, "skipped", None, seen, str(seen.reason or "the file is still being written")))
+            continue
+        found.append(_decide(run, feed, name, seen))
+    return found
+
+
+def _known(run: Run, feed: Feed, path: Path, name: str) -> Entry | None:
+    try:
+        state = path.lstat()
+    except OSError:
+        return None
+    return run.ledger.known(feed.feed, name, state.st_size, state.st_mtime_ns, feed.definition_hash())
+
+
+def _decide(run: Run, feed: Feed, name: str, seen: Inspection) -> Found:
+    reason = None if seen.reason is None else str(seen.reason)
+    decision, entry, replaced = run.ledger.arrive(
+        feed.feed, name, seen.sha256, seen.size, seen.mtime_ns, feed.definition_hash(),
+        append=feed.same_name == "append", reason=reason,
+    )  # fmt: skip
+    for old in replaced:
+        run.files[feed.feed, old.file_name, old.sha256] = {"status": "superseded"}
+    return Found(name, decision, entry, seen, reason)
+
+
+def run_bronze(run: Run, feed: Feed) -> StepResult:
+    """Bring ``bronze.<feed>`` up to what has landed; every file seen is listed in ``run.files``."""
+    table = run.house.table(f"bronze.{feed.feed}")
+    recover(run, feed, table)
+    found = scan(run, feed)
+    for item in found:
+        _list(run, feed, item)
+    new = [f for f in found if f.decision in ("loaded", "superseding") and f.entry is not None]
+    # content that was superseded and came again is in bronze already: its rows were counted then
+    fresh = [f for f in new if f.entry and f.inspection and not f.entry.rows_read]
+    _note_drift(run, table, fresh)
+    rows = _append(run, feed, table, fresh) if fresh else 0
+    return StepResult(table.name, "ok" if new else "skipped", rows, version=table.version())
+
+
+def _note_drift(run: Run, table: Table, fresh: Sequence[Found]) -> None:
+    """Another order of columns and new columns are harmless, and told."""
+    known = [n for n in table.read().columns if n not in table.contract.column_names] if table.version() > 0 else []
+    for item in fresh:
+        if item.inspection and item.entry:
+            notes = [*item.inspection.notes, *(item.inspection.drift(known) if known else ())]
+            item.entry.reason = "; ".join(notes) or None
+            for note in notes:
+                run.say(note, file=item.name)
+
+
+def _list(run: Run, feed: Feed, item: Found) -> None:
+    sha = item.entry.sha256 if item.entry else (item.inspection.sha256 if item.inspection else "")
+    run.files[feed.feed, item.name, sha] = {"status": item.decision, "reason": item.reason}
+    if item.decision == "rejected":
+        run.say(f"rejected {item.name}: {item.reason}", feed=feed.feed, file=item.name)
+
+
+def _rows_in(table: Table, entry: Entry) -> int:
+    return int(table.read().where(F.col("_file_sha256") == entry.sha256).count())
+
+
+def _append(run: Run, feed: Feed, table: Table, fresh: Sequence[Found]) -> int:
+    """One commit for all new files of the feed. A file that changes while it is read is left out and told."""
+    items = sorted(fresh, key=lambda f: f.entry.number if f.entry else 0)
+    while items:
+        seen = [f.inspection for f in items if f.inspection]
+        run.say(f"{table.name}: reading {len(items)} file(s)", step=table.name, files=len(items))
+        entries = [f.entry for f in items if f.entry]
+        top = max(e.number for e in entries)
+        numbers = [x for e in entries for x in (F.lit(e.sha256), F.lit(e.number).cast("bigint"))]
+        try:
+            with block_reading(run.house.spark):
+                rows = read_files(run.house.spark, feed, seen, run.stage / f"read_{feed.feed}")
+                rows = rows.withColumn("_batch_id", F.element_at(F.create_map(*numbers), F.col("_file_sha256")))
+                commit = table.append(
+                    rows, batch=top, note={"batch": top, "files": [_told(e) for e in entries]}, widen=True
+                )
+        except UtilityFlowError:
+            raise
+        except Exception:
+            items = _without_changed(run, feed, items, must=True)
+            continue
+        if not commit.happened:
+            raise UtilityFlowError(
+                "UF-3007", f"{table.name}: the append of ledger number {top} was skipped as a duplicate"
+            )
+        return _counted(run, feed, table, items)
+    return 0
+
+
+def _counted(run: Run, feed: Feed, table: Table, items: Sequence[Found]) -> int:
+    """Rows per file as they stand in bronze; a file that changed under the reader's hands leaves again."""
+    numbers = [f.entry.number for f in items if f.entry]
+    rows = table.read().where(F.col("_batch_id").isin(numbers)).groupBy("_batch_id").count().collect()
+    counts = {r[0]: r[1] for r in rows}
+    kept = _without_changed(run, feed, items, must=False)
+    gone = [f for f in items if f not in kept]
+    for item in kept:
+        if item.entry and item.inspection:
+            item.entry.rows_read = counts.get(item.entry.number, 0)
+            expected = item.inspection.records
+            if expected is not None and expected != item.entry.rows_read:
+                raise UtilityFlowError(
+                    "UF-3006", f"{item.name} has {expected} records, but {item.entry.rows_read} were read"
+                )
+    if gone:
+        listed = ", ".join(str(f.entry.number) for f in gone if f.entry)
+        table.delete(f"_batch_id IN ({listed})", note={"batch": max(numbers)})
+    return sum(f.entry.rows_read for f in kept if f.entry)
+
+
+def _without_changed(run: Run, feed: Feed, items: Sequence[Found], *, must: bool) -> list[Found]:
+    """The files that are still what they were when they were inspected; the others are rejected for this run.
+
+    :param must: reading failed, so that at least one file must have changed.
+    :raises Exception: the reader's own error when all files are unchanged.
+    """
+    kept = []
+    for item in items:
+        if item.inspection and unchanged(item.inspection):
+            kept.append(item)
+            continue
+        reason = f"UF-2007: {item.name} vanished or changed while it was read; it is looked at again in the next run"
+        if item.entry:
+            item.entry.status, item.entry.reason = "rejected", reason
+            item.entry.stamps.pop(item.name, None)
+        run.files[feed.feed, item.name, item.entry.sha256 if item.entry else ""] = {
+            "status": "rejected",
+            "reason": reason,
+        }
+        run.say(reason, feed=feed.feed, file=item.name)
+    if must and len(kept) == len(items):
+        raise  # noqa: PLE0704 - called inside the handler of the reader's error
+    return kept
+
+
+# -- recovery --------------------------------------------------------------------------------------------------------
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    return {"sha256": entry.sha256, "name": entry.file_name, "number": entry.number, "size": entry.size,
+            "stamps": entry.stamps, "definition": entry.definition}  # fmt: skip
+
+
+def recover(run: Run, feed: Feed, table: Table) -> None:
+    """Take over the files that bronze holds and the ledger does not know: a run died between the two."""
+    version = table.version()
+    while version > 0:
+        listed = table.note(version).get("files", [])
+        version -= 1
+        files = [f for f in listed if _unknown(run, feed, f)]
+        if listed and not files:
+            return
+        if not files:
+            continue
+        run.say(f"{table.name}: taking over {len(files)} file(s) of an interrupted run", step=table.name)
+        for told in files:
+            size, mtime = next(iter(told["stamps"].values()))
+            _, entry, _ = run.ledger.arrive(feed.feed, told["name"], told["sha256"], size, mtime, told["definition"],
+                                            append=feed.same_name == "append", number=told["number"])  # fmt: skip
+            entry.rows_read = _rows_in(table, entry)
+            run.files[feed.feed, told["name"], told["sha256"]] = {"status": "loaded", "reason": None}
+
+
+def _unknown(run: Run, feed: Feed, told: dict[str, Any]) -> bool:
+    entry = run.ledger.entries.get((feed.feed, told["sha256"]))
+    return entry is None or (entry.number < told["number"])

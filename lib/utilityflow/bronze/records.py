@@ -1,0 +1,355 @@
+"""Records of the text formats in plain Python, streaming: for what Spark does not read alike on both lanes.
+
+Each parser yields (names, values, corrupt): the cleaned names in force, and either the values as texts (None: not
+there) or, for a record that does not fit, its raw text. Blank lines are no records. Problems that reject the whole file
+are raised with the file's name and the record's number, counted from 1 after the header.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, TextIO
+
+from utilityflow.bronze.feeds import Feed
+from utilityflow.bronze.names import clean_names
+from utilityflow.bronze.scan import Limits
+from utilityflow.errors import UtilityFlowError
+
+Record = tuple[tuple[str, ...], "list[str | None] | None", "str | None"]
+
+
+def is_gzip(path: Path) -> bool:
+    """A file is taken as gzip by the end of its name."""
+    return path.name.lower().endswith(".gz")
+
+
+def open_text(path: Path, encoding: str) -> TextIO:
+    """The text of a file, decompressed, line ends as they are, without BOM."""
+    name = "utf-8-sig" if encoding == "utf-8" else encoding
+    binary = gzip.open(path, "rb") if is_gzip(path) else path.open("rb")  # noqa: SIM115 - the caller closes the text
+    return io.TextIOWrapper(binary, encoding=name, errors="strict", newline="")
+
+
+def bad_line(path: Path, encoding: str, name: str) -> UtilityFlowError:
+    """The error for a file that is not in its encoding, with the first line that is not."""
+    line = 0
+    with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as stream:
+        text = io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline="")
+        for content in text:
+            line += 1
+            if any("\ud800" <= c <= "\udfff" for c in content):
+                break
+    hint = "set options.encoding in the feed file"
+    return UtilityFlowError("UF-2004", f"{name}: line {line} is not {encoding}", hint=hint)
+
+
+class _Lines:
+    """An iterator of lines that remembers those of the present record and their count."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self.taken: list[str] = []
+        self.count = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.count += 1
+        self.taken.append(line)
+        return line
+
+
+class Trailer:
+    """Control totals of one file: counts and sums what passes, compares with the trailer."""
+
+    def __init__(self, feed: Feed, name: str) -> None:
+        self.control = feed.control
+        self.name = name
+        self.fields: list[str] | None = None
+        self.rows = 0
+        self.sums: dict[str, Decimal] = dict.fromkeys(feed.control.sums if feed.control else (), Decimal(0))
+        self.places: dict[str, int] = {}
+
+    def is_trailer(self, raw: str) -> bool:
+        """Whether a record is the trailer, by its beginning.
+
+        :raises UtilityFlowError: UF-2006 when a record follows the trailer.
+        """
+        if self.control is None:
+            return False
+        if self.fields is not None:
+            raise UtilityFlowError("UF-2006", f"{self.name}: a record follows the trailer, after record {self.rows}")
+        return raw.startswith(self.control.trailer_prefix)
+
+    def add(self, names: Sequence[str], values: Sequence[str | None] | None) -> None:
+        """Count a record; a corrupt one (None) counts without adding to the sums."""
+        self.rows += 1
+        if values is None or not self.sums:
+            return
+        if not self.places:
+            self.places = {n: names.index(n) for n in self.sums if n in names}
+        for column, place in self.places.items():
+            number = _decimal(values[place] or "")
+            if number is not None:
+                self.sums[column] += number
+
+    def check(self) -> None:
+        """Compare.
+
+        :raises UtilityFlowError: UF-2006 with both numbers.
+        """
+        if self.control is None:
+            return
+        if self.fields is None:
+            prefix = self.control.trailer_prefix
+            raise UtilityFlowError("UF-2006", f"{self.name}: no trailer '{prefix}' after {self.rows} records")
+        wanted = {"rows": (self.control.rows, Decimal(self.rows))} if self.control.rows else {}
+        wanted |= {f"sum of {c}": (self.control.sums[c], total) for c, total in self.sums.items()}
+        for what, (place, found) in wanted.items():
+            at = int(str(place)[2:])
+            told = _decimal(self.fields[at]) if at < len(self.fields) else None
+            if told is None:
+                raise UtilityFlowError("UF-2006", f"{self.name}: the trailer has no number in {place} ({what})")
+            if told != found:
+                raise UtilityFlowError("UF-2006", f"{self.name}: {what}: the trailer says {told}, the file has {found}")
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def csv_reader(feed: Feed, lines: Iterable[str], limits: Limits) -> Iterator[list[str]]:
+    """Python's strict CSV reader with the feed's options."""
+    csv.field_size_limit(limits.max_record_bytes)
+    options = feed.options
+    return csv.reader(
+        lines, strict=True, delimiter=options.delimiter,
+        quoting=csv.QUOTE_MINIMAL if options.quote else csv.QUOTE_NONE,
+        quotechar=options.quote or None, doublequote=options.escape == options.quote,
+        escapechar=None if options.escape == options.quote or not options.quote else options.escape,
+    )  # fmt: skip
+
+
+def csv_records(feed: Feed, stream: Iterable[str], name: str, limits: Limits) -> Iterator[Record]:
+    """Records of a CSV text.
+
+    :raises UtilityFlowError: UF-2001 no header, UF-2005 unclosed quote, UF-2006 control totals, UF-2009 field too long.
+    """
+    lines = _Lines(stream)
+    reader = csv_reader(feed, lines, limits)
+    names = tuple(clean_names(feed.options.names)) if feed.options.names else None
+    trailer = Trailer(feed, name)
+    while True:
+        lines.taken.clear()
+        start = lines.count + 1
+        try:
+            row: list[str] | None = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            _reject(str(error), name, trailer.rows + 1, start, lines)
+            row = None
+        raw = "".join(lines.taken)
+        if row is not None and not row:
+            continue
+        if names is None:
+            if row is None:
+                raise UtilityFlowError("UF-2001", f"{name}: the header on line {start} cannot be read")
+            names = tuple(clean_names(row))
+        elif trailer.is_trailer(raw):
+            trailer.fields = row or []
+        elif row is None or len(row) != len(names):
+            trailer.add(names, None)
+            yield names, None, raw.rstrip("\r\n")
+        else:
+            trailer.add(names, row)
+            yield names, list(row), None
+    if names is None:
+        raise UtilityFlowError("UF-2001", f"{name}: the file is empty")
+    trailer.check()
+
+
+def _reject(problem: str, name: str, record: int, line: int, lines: _Lines) -> None:
+    """Raise when a record that the CSV reader refuses spoils the rest of the file."""
+    if "field larger" in problem:
+        raise UtilityFlowError("UF-2009", f"{name}: record {record} (line {line}) holds a field that is too long")
+    if "unexpected end" in problem or len(lines.taken) > 1:
+        raise UtilityFlowError("UF-2005", f"{name}: record {record} (line {line}) opens a quote that is never closed")
+
+
+def fixed_width_records(feed: Feed, stream: Iterable[str], name: str, limits: Limits) -> Iterator[Record]:
+    """Records of a fixed width text: each field without the blanks around it.
+
+    :raises UtilityFlowError: UF-2006.
+    """
+    names = tuple(clean_names(list(feed.options.fields)))
+    slices = [slice(start - 1, start - 1 + length) for start, length in feed.options.fields.values()]
+    width = max(s.stop for s in slices)
+    trailer = Trailer(feed, name)
+    for line in stream:
+        raw = line.rstrip("\r\n")
+        if not raw:
+            continue
+        if trailer.is_trailer(raw):
+            trailer.fields = raw.split(None if feed.options.delimiter == "," else feed.options.delimiter)
+            continue
+        short = len(raw) < width and feed.options.short_lines == "reject"
+        if short or raw[width:].strip(" "):
+            trailer.add(names, None)
+            yield names, None, raw
+            continue
+        values: list[str | None] = [raw[s].strip(" ") for s in slices]
+        trailer.add(names, values)
+        yield names, values, None
+    trailer.check()
+
+
+# -- JSON ------------------------------------------------------------------------------------------------------------
+
+
+class _Number(str):
+    """The text of a JSON number: it is never made a float, so no digit is lost."""
+
+    __slots__ = ()
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=_Number, parse_int=_Number, parse_constant=_no_constant)
+
+
+def json_text(value: Any) -> str | None:
+    """A JSON value as text: texts and numbers as they stand, true and false, nested values as JSON; null is None."""
+    if value is None or isinstance(value, str):
+        return str(value) if value is not None else None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _nested(value)
+
+
+def _nested(value: Any) -> str:
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_nested(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_nested, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+class _Keys:
+    """Raw keys in the order of their first appearance, with their cleaned names."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+        self.names: tuple[str, ...] = ()
+
+    def row(self, record: dict[str, Any]) -> list[str | None]:
+        if not record.keys() <= self.places.keys():
+            for key in record:
+                self.places.setdefault(key, len(self.places))
+            self.names = tuple(clean_names(list(self.places)))
+        values: list[str | None] = [None] * len(self.names)
+        for key, value in record.items():
+            values[self.places[key]] = json_text(value)
+        return values
+
+
+def jsonl_records(feed: Feed, stream: Iterable[str], name: str, limits: Limits) -> Iterator[Record]:
+    """Records of JSON lines: one object per line; anything else is a corrupt record."""
+    keys = _Keys()
+    for line in stream:
+        raw = line.strip()
+        if not raw:
+            continue
+        try:
+            value = _DECODER.decode(raw)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            values = keys.row(value)
+            yield keys.names, values, None
+        else:
+            yield keys.names, None, raw
+
+
+def json_records(feed: Feed, stream: TextIO, name: str, limits: Limits) -> Iterator[Record]:
+    """Records of a JSON file: the objects of one array, or one object.
+
+    :raises UtilityFlowError: UF-2009 when it is neither, or broken, naming the element.
+    """
+    keys, number = _Keys(), 0
+    for value, raw in _elements(stream, name, limits):
+        number += 1
+        if isinstance(value, dict):
+            values = keys.row(value)
+            yield keys.names, values, None
+        else:
+            yield keys.names, None, raw
+    if number == 0:
+        raise UtilityFlowError("UF-2001", f"{name}: the array holds no objects")
+
+
+def _elements(stream: TextIO, name: str, limits: Limits) -> Iterator[tuple[Any, str]]:
+    text = stream.read(65536).lstrip()
+    if not text:
+        raise UtilityFlowError("UF-2001", f"{name}: the file is empty")
+    array = text[0] == "["
+    if not array and text[0] != "{":
+        raise UtilityFlowError("UF-2009", f"{name}: JSON begins with an array or an object, not with {text[0]!r}")
+    text = text[1:] if array else text
+    for number in itertools.count(1):
+        text = _more(stream, text.lstrip())
+        if array and text[:1] == "]":
+            text = text[1:]
+            break
+        value, end, text = _element(stream, text, name, number, limits)
+        yield value, text[:end]
+        text = _more(stream, text[end:].lstrip())
+        if not array:
+            break
+        if text[:1] == ",":
+            text = text[1:]
+        elif text[:1] != "]":
+            raise UtilityFlowError("UF-2009", f"{name}: after element {number} of the array: ',' or ']' expected")
+    if (text + stream.read(65536)).strip():
+        raise UtilityFlowError("UF-2009", f"{name}: text follows the end of the JSON value")
+
+
+def _more(stream: TextIO, text: str) -> str:
+    while not text and (piece := stream.read(65536)):
+        text = piece.lstrip()
+    return text
+
+
+def _element(stream: TextIO, text: str, name: str, number: int, limits: Limits) -> tuple[Any, int, str]:
+    """(value, where it ends, the text read so far); reads on until the element is whole."""
+    size = 65536
+    while True:
+        try:
+            value, end = _DECODER.raw_decode(text)
+            if end < len(text) or not (piece := stream.read(size)):
+                return value, end, text
+        except RecursionError:
+            raise UtilityFlowError("UF-2009", f"{name}: element {number} is nested too deeply") from None
+        except ValueError as error:
+            if len(text) > limits.max_record_bytes or not (piece := stream.read(size)):
+                problem = getattr(error, "msg", str(error))
+                raise UtilityFlowError("UF-2009", f"{name}: element {number} is no JSON: {problem}") from None
+        text += piece
+        size *= 2

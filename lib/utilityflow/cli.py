@@ -1,0 +1,390 @@
+"""The command line: ``utilityflow <command> [options]``. It parses, calls one function, prints what that returned.
+
+Results go to standard output (with ``--json`` exactly one object, also when something fails), progress and errors to
+standard error. What needs Spark is imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime as dt
+import errno
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from utilityflow import __version__
+from utilityflow.errors import CATALOGUE, EXIT_FAILED, EXIT_OK, UtilityFlowError, nearest
+
+if TYPE_CHECKING:
+    from utilityflow.settings import Settings
+
+EXIT_INTERRUPTED, EXIT_PIPE = 130, 141
+_FULL = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command gives: an object for ``--json``, the same for people, the exit status."""
+
+    value: dict[str, Any]
+    text: str
+    exit_code: int = EXIT_OK
+
+
+Command = Callable[[argparse.Namespace], Answer]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors are errors of the catalogue, so that they too can be told as JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UtilityFlowError("UF-1004", message, hint=f"'{self.prog} --help' lists what can be given")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 ok, 1 failed, 2 usage, 3 gate, 4 lease, 5 integrity).
+
+    :param arguments: words after the program's name; None takes the process's.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["demo"]:
+        words = ["bench", *words]
+    as_json = "--json" in words
+    out = sys.stdout
+    try:
+        args = parser().parse_args(words)
+        if args.debug:
+            os.environ["UTILITYFLOW_DEBUG"] = "1"
+        with contextlib.redirect_stdout(sys.stderr), _progress(args):
+            answer = args.function(args)
+        print(json.dumps(answer.value, default=str) if as_json else answer.text, file=out, flush=True)
+        return int(answer.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python flushes at its end goes nowhere
+        return EXIT_PIPE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as failure:
+        if "--debug" in words and not isinstance(failure, UtilityFlowError):
+            raise
+        return _failed(_known(failure), words, as_json, out)
+
+
+def _known(failure: Exception) -> UtilityFlowError:
+    """The failure as an error of the catalogue, in one line."""
+    if isinstance(failure, UtilityFlowError):
+        return failure
+    if isinstance(failure, OSError) and failure.errno in _FULL:
+        return UtilityFlowError("UF-4007", f"{failure.strerror}: {failure.filename or ''}")
+    # messages of libraries may quote data: only the first words are shown
+    first = (str(failure).splitlines() or [""])[0][:160]
+    return UtilityFlowError(
+        "UF-4999", f"{type(failure).__name__}: {first}", hint="run again with --debug for the trace"
+    )
+
+
+def _failed(error: UtilityFlowError, words: Sequence[str], as_json: bool, out: Any) -> int:
+    if as_json:
+        told: dict[str, Any] = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+        if words[:1] in (["run"], ["publish"]):
+            told = {"run_id": None, "status": "failed", "publication": None, "files": [], "steps": []} | told
+        print(json.dumps(told), file=out, flush=True)
+    print(error, file=sys.stderr)
+    return error.exit_code
+
+
+@contextlib.contextmanager
+def _progress(args: argparse.Namespace) -> Any:
+    """Show the suite's log lines on standard error while the block runs."""
+    log = logging.getLogger("utilityflow")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    before = log.level
+    log.setLevel(logging.DEBUG if args.debug else logging.INFO)
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+# -- words -----------------------------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = _Parser(prog="utilityflow", description="Spark and Delta Lake job suite for electric utilities.")
+    top.add_argument("--version", action="version", version=f"utilityflow {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, (text, function, more) in _COMMANDS.items():
+        one = commands.add_parser(name, help=text, description=text)
+        more(one)
+        if name != "feed":
+            _common(one, function)
+    return top
+
+
+def _common(one: argparse.ArgumentParser, function: Command) -> None:
+    one.set_defaults(function=function)
+    one.add_argument("--home", metavar="DIR", help="folder of the environment (default: UTILITYFLOW_HOME or ./var)")
+    one.add_argument("--landing", metavar="DIR", help="where source files arrive (default: landing in the home)")
+    one.add_argument("--feeds", metavar="DIR", help="folder of feed files instead of the shipped ones")
+    one.add_argument("--time-zone", metavar="ZONE", help="the utility's zone, fixed when a home is made (default: UTC)")
+    one.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    one.add_argument("--debug", action="store_true", help="show traces and more log lines")
+
+
+def _day(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no date, write YYYY-MM-DD") from None
+
+
+def _month(text: str) -> dt.date:
+    return _day(f"{text}-01")
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
+    return int(text)
+
+
+def _run_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--as-of",
+        type=_day,
+        metavar="DATE",
+        help="the day for which 'current' is said (default: today in the utility's zone)",
+    )
+    one.add_argument(
+        "--select",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="STEP",
+        help="steps or layers, for example bronze gold.dim_customer",
+    )
+
+
+def _explain_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("table", help="a gold table, for example gold.fact_usage")
+    one.add_argument("key", help="its key (for a dimension also the natural key)")
+
+
+def _verify_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--quick", action="store_true", help="without judging the bronze records again")
+    one.add_argument("--rebuild", metavar="DIMENSION", help="only compare this dimension with a full rebuild")
+    one.add_argument("--only", nargs="+", action="extend", default=[], metavar="CHECK", help="for example history")
+
+
+def _feed_words(one: argparse.ArgumentParser) -> None:
+    verbs = one.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    check = verbs.add_parser("check", help="show raw beside canonical values and the first failures; writes nothing")
+    check.add_argument("file", metavar="FILE.yaml")
+    check.add_argument("--sample", type=_number, default=5, metavar="N", help="records to show (default 5)")
+    _common(check, _feed_check)
+    _common(verbs.add_parser("list", help="the feeds in use"), _feed_list)
+
+
+def _simulate_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--customers", type=_number, default=1000, metavar="N")
+    one.add_argument("--months", type=_number, default=2, metavar="N")
+    one.add_argument("--start", type=_month, default=dt.date(2025, 1, 1), metavar="YYYY-MM")
+    one.add_argument("--seed", type=int, default=1, metavar="N")
+    one.add_argument("--only-month", type=_number, metavar="N", help="write just the files of the N-th month")
+    one.add_argument("--reads-format", choices=("csv", "parquet"))
+    one.add_argument(
+        "--defects", metavar="DIR", help="where the list of planted defects goes (default: defects in the home)"
+    )
+    one.add_argument("--profile", metavar="FILE", help="which defects to plant (default: conf/simulate/defects.yaml)")
+
+
+def _docs_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--out", metavar="FILE", help="write the data dictionary there (default: print it)")
+
+
+def _bench_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("name", help="the measurement")
+    one.add_argument("rest", nargs=argparse.REMAINDER, help="its options")
+
+
+def _no_words(_: argparse.ArgumentParser) -> None:
+    return None
+
+
+# -- commands --------------------------------------------------------------------------------------------------------
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from utilityflow.settings import load_settings
+
+    return load_settings({"home": args.home, "landing": args.landing, "feeds": args.feeds, "time_zone": args.time_zone})
+
+
+def _run(args: argparse.Namespace) -> Answer:
+    from utilityflow import pipeline
+    from utilityflow.operate import summary
+
+    settings = _settings(args)
+    result = pipeline.run(settings, as_of=args.as_of, wanted=args.select)
+    error = result["error"]
+    if error:
+        print(
+            f"{error['code']}: {error['message']}" + (f" ({error['hint']})" if error["hint"] else ""), file=sys.stderr
+        )
+    code = CATALOGUE[error["code"]].exit_code if error else EXIT_OK
+    return Answer(result, "" if args.json else summary.text(settings, result), code)
+
+
+def _publish(args: argparse.Namespace) -> Answer:
+    args.as_of, args.select = None, ["publish"]
+    return _run(args)
+
+
+def _plan(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import plan
+
+    result = plan.plan(_settings(args), args.as_of, args.select)
+    return Answer(result, plan.text(result))
+
+
+def _status(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import status
+
+    result = status.status(_settings(args))
+    return Answer(result, status.text(result))
+
+
+def _explain(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import explain
+
+    result = explain.explain(_settings(args), args.table, args.key)
+    return Answer(result, explain.text(result))
+
+
+def _verify(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import verify
+
+    result = verify.verify(_settings(args), quick=args.quick, rebuild=args.rebuild, only=args.only)
+    return Answer(result, verify.text(result), verify.exit_code(result))
+
+
+def _doctor(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import doctor
+
+    result = doctor.doctor(_settings(args))
+    return Answer(result, doctor.text(result), doctor.exit_code(result))
+
+
+def _feed_check(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import feedcheck
+
+    result = feedcheck.check(_settings(args), Path(args.file), args.sample)
+    return Answer(result, feedcheck.text(result), EXIT_OK if result["ok"] else EXIT_FAILED)
+
+
+def _feed_list(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import feedcheck
+
+    result = feedcheck.listing(_settings(args))
+    return Answer(result, feedcheck.listing_text(result))
+
+
+def _simulate(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate.scene import open_session
+    from utilityflow.simulate import simulate
+
+    settings = _settings(args)
+    defects = Path(args.defects) if args.defects else settings.home_path / "defects"
+    more = {"reads_format": args.reads_format} if args.reads_format else {}
+    made = simulate(
+        open_session(settings), landing=settings.landing_path, defects=defects, customers=args.customers,
+        months=args.months, start=args.start, seed=args.seed, only_month=args.only_month, profile=args.profile,
+        time_zone=settings.time_zone or "UTC", progress=_tell, **more,
+    )  # fmt: skip
+    result = made if isinstance(made, dict) else {"landing": str(settings.landing_path)}
+    return Answer(result, f"source files are under {settings.landing_path}")
+
+
+def _docs(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import dictionary
+
+    text = dictionary.markdown()
+    if args.out:
+        Path(args.out).write_text(text, encoding="utf-8")
+    said = f"wrote {args.out}" if args.out else text
+    return Answer({"out": args.out, "tables": dictionary.tables()}, said)
+
+
+def _bench(args: argparse.Namespace) -> Answer:
+    """A measurement is a function ``utilityflow.bench.<name>.<name>(settings, *, <options>)``; so are its options."""
+    import importlib
+    import pkgutil
+
+    from utilityflow import bench
+
+    name = args.name.replace("-", "_")
+    known = sorted(m.name for m in pkgutil.iter_modules(bench.__path__) if not m.name.startswith("_"))
+    if name not in known:
+        raise UtilityFlowError("UF-1004", f"there is no measurement '{args.name}'", hint=nearest(args.name, known))
+    module = importlib.import_module(f"utilityflow.bench.{name}")
+    measure = getattr(module, name)
+    options = _bench_options(args.name, measure, args.rest)
+    result = measure(_settings(options), **{n: v for n, v in options.measured.items()})
+    shown = getattr(module, "summary", None)
+    return Answer(result, shown(result) if shown else json.dumps(result, indent=2, default=str))
+
+
+def _bench_options(name: str, measure: Callable[..., Any], words: Sequence[str]) -> argparse.Namespace:
+    """Parse a measurement's options: its keyword-only parameters; ``tell`` takes progress lines."""
+    import inspect
+    import typing
+
+    one = _Parser(prog=f"utilityflow bench {name}", description=inspect.getdoc(measure))
+    _common(one, _bench)
+    kinds = typing.get_type_hints(measure)
+    own = {n: p for n, p in inspect.signature(measure).parameters.items() if p.kind is p.KEYWORD_ONLY and n != "tell"}
+    for option, p in own.items():
+        one.add_argument(
+            f"--{option.replace('_', '-')}", type=kinds[option], default=p.default, metavar="N", dest=option
+        )
+    options = one.parse_args(list(words))
+    options.measured = {n: getattr(options, n) for n in own}
+    if "tell" in inspect.signature(measure).parameters:
+        options.measured["tell"] = _tell
+    return options
+
+
+def _tell(message: str, **_: Any) -> None:
+    logging.getLogger("utilityflow").info(message)
+
+
+_COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
+    "plan": ("what a run would do; touches nothing", _plan, _run_words),
+    "run": ("bring the lakehouse and the warehouse up to what has landed", _run, _run_words),
+    "publish": ("publish what the gold tables hold now", _publish, _no_words),
+    "status": ("last runs, last publication, files, quarantine", _status, _no_words),
+    "explain": ("lead a gold row back to its files and lines", _explain, _explain_words),
+    "verify": ("check the invariants on the live lakehouse", _verify, _verify_words),
+    "doctor": ("check the environment and the tables' files", _doctor, _no_words),
+    "feed": ("check or list feed files", _feed_list, _feed_words),
+    "simulate": ("write source files of a simulated utility", _simulate, _simulate_words),
+    "docs": ("the data dictionary as Markdown", _docs, _docs_words),
+    "demo": ("simulate two months, run month by month, print a summary", _bench, _no_words),
+    "bench": ("a measurement: demo, nothing-new, ...", _bench, _bench_words),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

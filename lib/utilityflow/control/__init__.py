@@ -1,0 +1,1 @@
+"""Control: the home and its lock, the file ledger, the run journal and the publication record."""

@@ -1,0 +1,196 @@
+"""The file ledger: which content arrived, under which names, and what became of its records.
+
+One entry per feed and SHA-256. A name is a path under the landing root; content stands while at least one name holds it.
+The rules (DESIGN.md sections 3, 4 and 10): the same content under another name is skipped; changed content under a known
+name supersedes what that name held (or stands beside it with ``same_name: append``); superseded content that is
+delivered again is applied again. This module decides; it reads and writes nothing but its own table.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from utilityflow.lakehouse import Lakehouse
+
+TABLE = "ops.file_ledger"
+Status = Literal["landed", "loaded", "leaving", "superseded", "rejected"]
+Decision = Literal["loaded", "superseding", "skipped", "rejected"]
+
+
+@dataclass
+class Entry:
+    """One content of one feed. ``number`` is the ledger number of its present application, its order among all files."""
+
+    feed: str
+    sha256: str
+    file_name: str
+    size: int
+    definition: str
+    number: int = 0
+    status: Status = "landed"
+    reason: str | None = None
+    names: set[str] = field(default_factory=set)
+    stamps: dict[str, list[int]] = field(default_factory=dict)
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_quarantined: int = 0
+    rows_superseded: int = 0
+    rows_duplicate: int = 0
+    snapshot_time: dt.datetime | None = None
+    run_id: str = ""
+
+    @property
+    def stands(self) -> bool:
+        """Whether the content counts: it arrived, was accepted and no newer content took all its names."""
+        return self.status in ("landed", "loaded")
+
+    @property
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """read, loaded, quarantined, superseded, duplicate."""
+        return self.rows_read, self.rows_loaded, self.rows_quarantined, self.rows_superseded, self.rows_duplicate
+
+    def supersede(self) -> None:
+        """All its names hold newer content now; the silver step removes its rows and ends with ``superseded``."""
+        self.status = "leaving"
+        self.rows_superseded = self.rows_read
+        self.rows_loaded = self.rows_quarantined = self.rows_duplicate = 0
+
+
+class Ledger:
+    """The ledger in memory. ``changed`` are the entries that a run must write back."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.entries: dict[tuple[str, str], Entry] = {(e.feed, e.sha256): e for e in entries}
+        self.number = max((e.number for e in self.entries.values()), default=0)
+        self.changed: dict[tuple[str, str], Entry] = {}
+
+    def of_feed(self, feed: str) -> list[Entry]:
+        """Entries of a feed in ledger order."""
+        return sorted((e for e in self.entries.values() if e.feed == feed), key=lambda e: e.number)
+
+    def standing(self, feeds: Iterable[str]) -> list[Entry]:
+        """Standing entries of some feeds in ledger order."""
+        wanted = set(feeds)
+        return sorted((e for e in self.entries.values() if e.feed in wanted and e.stands), key=lambda e: e.number)
+
+    def pending(self, feeds: Iterable[str]) -> list[Entry]:
+        """Entries that are in bronze but not yet judged, in ledger order."""
+        return [e for e in self.standing(feeds) if e.status == "landed"]
+
+    def leaving(self, feeds: Iterable[str]) -> list[Entry]:
+        """Entries that were superseded and whose rows silver may still hold."""
+        wanted = set(feeds)
+        return [e for e in self.entries.values() if e.feed in wanted and e.status == "leaving"]
+
+    def mark(self, entry: Entry) -> None:
+        """Note that ``entry`` must be written back."""
+        self.entries[entry.feed, entry.sha256] = entry
+        self.changed[entry.feed, entry.sha256] = entry
+
+    def known(self, feed: str, name: str, size: int, mtime_ns: int, definition: str) -> Entry | None:
+        """The entry that a file is known as by name, size and time, without reading it."""
+        for entry in self.entries.values():
+            if entry.feed == feed and entry.stamps.get(name) == [size, mtime_ns]:
+                if entry.stands and name in entry.names:
+                    return entry
+                if entry.status == "rejected" and entry.definition == definition and name in entry.names:
+                    return entry
+        return None
+
+    def arrive(self, feed: str, name: str, sha256: str, size: int, mtime_ns: int, definition: str, *,
+               append: bool = False, reason: str | None = None,
+               number: int | None = None) -> tuple[Decision, Entry, list[Entry]]:  # fmt: skip
+        """Content was found under a name: decide what it is.
+
+        :param append: the feed's ``same_name`` is ``append``.
+        :param reason: why the file cannot be taken; it is then rejected and what stood before goes on standing.
+        :param number: the number that an interrupted run gave it already; None takes the next.
+        :return: the decision, the entry, and the entries that are superseded by it.
+        """
+        entry = self.entries.get((feed, sha256))
+        if entry is not None and entry.stands:
+            entry.names.add(name)
+            entry.stamps[name] = [size, mtime_ns]
+            self.mark(entry)
+            return "skipped", entry, [] if append else self._release(feed, name, sha256)
+        if entry is None:
+            entry = Entry(feed, sha256, name, size, definition)
+        entry.definition, entry.reason = definition, reason
+        entry.stamps[name] = [size, mtime_ns]
+        if reason is not None:
+            entry.status = "rejected"
+            entry.names.add(name)
+            self.mark(entry)
+            return "rejected", entry, []
+        self.number = self.number + 1 if number is None else max(self.number, number)
+        entry.number = number or self.number
+        entry.status, entry.names = "landed", {name}
+        entry.rows_superseded = 0
+        self.mark(entry)
+        replaced = [] if append else self._release(feed, name, sha256)
+        return ("superseding" if replaced else "loaded"), entry, replaced
+
+    def _release(self, feed: str, name: str, sha256: str) -> list[Entry]:
+        """Take ``name`` from every other content that holds it; returns those that no name holds any more."""
+        gone = []
+        for other in self.of_feed(feed):
+            if other.sha256 == sha256 or name not in other.names:
+                continue
+            other.names.discard(name)
+            if other.stands and not other.names:
+                other.supersede()
+                gone.append(other)
+            self.mark(other)
+        return gone
+
+
+def read_ledger(house: Lakehouse) -> Ledger:
+    """The ledger as committed by the last run that ended."""
+    table = house.table(TABLE)
+    if not table.exists():
+        return Ledger()
+    return Ledger(_entry(row.asDict()) for row in table.read().collect())
+
+
+def write_ledger(house: Lakehouse, ledger: Ledger, run_id: str) -> int:
+    """Write the changed entries back in one commit; returns their number."""
+    if not ledger.changed:
+        return 0
+    table = house.table(TABLE)
+    rows = []
+    for entry in ledger.changed.values():
+        entry.run_id = run_id
+        rows.append(_row(entry))
+    frame = house.spark.createDataFrame(rows, table.contract.struct()).coalesce(1)
+    if len(rows) == len(ledger.entries):
+        table.append(frame) if not table.read().head(1) else _merge(table, frame)
+    else:
+        _merge(table, frame)
+    ledger.changed.clear()
+    return len(rows)
+
+
+def _merge(table: Any, frame: Any) -> None:
+    table.merge(frame, on="target.feed = source.feed AND target.file_sha256 = source.file_sha256",
+                clauses="WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *")  # fmt: skip
+
+
+def _row(e: Entry) -> tuple[Any, ...]:
+    return (e.feed, e.sha256, e.file_name, sorted(e.names), e.size, e.status, e.reason, e.rows_read, e.rows_loaded,
+            e.rows_quarantined, e.rows_superseded, e.rows_duplicate, e.number, json.dumps(e.stamps, sort_keys=True),
+            e.definition, e.snapshot_time, e.run_id)  # fmt: skip
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    return Entry(
+        feed=row["feed"], sha256=row["file_sha256"], file_name=row["file_name"], size=row["size"],
+        definition=row["definition"], number=row["batch_id"], status=row["status"], reason=row["reason"],
+        names=set(row["names"]), stamps=json.loads(row["stamps"]), rows_read=row["rows_read"],
+        rows_loaded=row["rows_loaded"], rows_quarantined=row["rows_quarantined"],
+        rows_superseded=row["rows_superseded"], rows_duplicate=row["rows_duplicate"],
+        snapshot_time=row["snapshot_time"], run_id=row["run_id"],
+    )  # fmt: skip

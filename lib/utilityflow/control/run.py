@@ -1,0 +1,114 @@
+"""One run: what every step is given, and what it leaves for the run tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from utilityflow.control.home import Home
+from utilityflow.control.ledger import Ledger
+from utilityflow.lakehouse import Lakehouse
+from utilityflow.settings import Settings
+
+log = logging.getLogger("utilityflow")
+
+
+def new_run_id() -> str:
+    """A run's name in logs, commits, lineage and alerts: its start (UTC) and eight random digits."""
+    return f"{dt.datetime.now(dt.timezone.utc):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step did. ``consumed`` are the input versions that its output now reflects."""
+
+    step: str
+    status: str
+    rows_written: int = 0
+    seconds: float = 0.0
+    version: int | None = None
+    consumed: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of DESIGN.md section 10."""
+        return {"step": self.step, "status": self.status, "rows_written": self.rows_written,
+                "seconds": round(self.seconds, 3), "version": self.version}  # fmt: skip
+
+
+@dataclass
+class Tally:
+    """How one rule did in one run."""
+
+    table: str
+    rule: str
+    dimension: str
+    severity: str
+    evaluated: int
+    failed: int
+
+
+@dataclass
+class Run:
+    """The state of a run in memory; everything that must outlast it is in the lakehouse."""
+
+    settings: Settings
+    home: Home
+    house: Lakehouse
+    ledger: Ledger
+    feeds: Mapping[str, Any]
+    as_of: dt.date
+    run_id: str
+    consumed: dict[str, dict[str, Any]]
+    files: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
+    steps: list[StepResult] = field(default_factory=list)
+    tallies: list[Tally] = field(default_factory=list)
+    metrics: list[tuple[str, str, float]] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+
+    @property
+    def zone(self) -> str:
+        """The utility's zone."""
+        return self.home.zone
+
+    @property
+    def stage(self) -> Path:
+        """Scratch folder of this run."""
+        folder = self.home.tmp / self.run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def say(self, message: str, **fields: Any) -> None:
+        """One progress line for people and one JSON line for machines (no personal data)."""
+        log.info(message, extra={"fields": {"run_id": self.run_id, **fields}})
+
+
+class JsonLines(logging.Formatter):
+    """Log records as JSON lines: time (UTC), level, message and the record's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        at = dt.datetime.fromtimestamp(record.created, dt.timezone.utc).isoformat(timespec="milliseconds")
+        fields = getattr(record, "fields", {})
+        return json.dumps({"at": at, "level": record.levelname, "message": record.getMessage(), **fields}, default=str)
+
+
+@contextmanager
+def journal(home: Home, run_id: str) -> Iterator[Path]:
+    """Write the run's JSON log to ``logs/<run_id>.jsonl`` while the block runs. Recovery never needs it."""
+    path = home.logs / f"{run_id}.jsonl"
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(JsonLines())
+    log.addHandler(handler)
+    try:
+        yield path
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,329 @@
+"""Tables by name: create from contract, read at a version, append, MERGE, replace, delete, read changes.
+
+Every Delta commit, file rename and outside write of the suite passes ``crash_point`` here: it is where a crash test kills
+the process, so a write that goes another way would be left out of it (a test looks for such writes).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utilityflow.contracts import Catalog, Contract, sql_text
+from utilityflow.errors import UtilityFlowError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_TXN_APP = "spark.databricks.delta.write.txnAppId"
+_TXN_VERSION = "spark.databricks.delta.write.txnVersion"
+_COMMIT_FILE = re.compile(r"(\d{20})\.json\Z")
+
+
+class CrashPoints:
+    """Names the points that a process passes; when told to, ends the process there as a power cut would.
+
+    ``UF_CRASH_AT=<n>`` kills at the n-th passed point (1-based; each write passes one before and one after);
+    ``UF_CRASH_LOG=<file>`` appends the name of each passed point.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._passed = 0
+
+    def reach(self, name: str) -> None:
+        """Pass the point ``name``."""
+        log, at = os.environ.get("UF_CRASH_LOG"), os.environ.get("UF_CRASH_AT")
+        if not log and not at:
+            return
+        with self._lock:
+            self._passed += 1
+            if log:
+                with Path(log).open("a", encoding="utf-8") as stream:
+                    stream.write(f"{self._passed} {name}\n")
+            if at and int(at) == self._passed:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+_POINTS = CrashPoints()
+
+
+@contextlib.contextmanager
+def crash_point(name: str) -> Iterator[None]:
+    """The one door: wrap every commit, rename and outside write in it."""
+    _POINTS.reach(f"before {name}")
+    yield
+    _POINTS.reach(f"after {name}")
+
+
+def rename(source: Path, target: Path, name: str) -> None:
+    """Atomic rename over ``target``, durable: the file and its folder are flushed to disk."""
+    with crash_point(name):
+        descriptor = os.open(source, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        source.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a write did: the table's version before and after, and the engine's metrics."""
+
+    table: str
+    before: int
+    after: int
+    metrics: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def happened(self) -> bool:
+        """False when the write was skipped as a duplicate (same transaction id) or had nothing to do."""
+        return self.after > self.before
+
+
+class Lakehouse:
+    """The tables under one root folder, by name ``layer.table``.
+
+    :param root: folder (or abfss URL) that holds ``<layer>/<table>``.
+    :param environment: part of the transaction ids, so that copies of a lakehouse do not share them.
+    :param run_id: written into every commit's userMetadata, the key that joins logs, tables and lineage.
+    """
+
+    def __init__(self, spark: SparkSession, root: str, contracts: Catalog, *, environment: str = "local",
+                 run_id: str = "", epochs: Mapping[str, int] | None = None) -> None:  # fmt: skip
+        self.spark = spark
+        self.root = str(root).rstrip("/")
+        self.contracts = contracts
+        self.environment = environment
+        self.run_id = run_id
+        self.epochs = dict(epochs or {})
+        self.lock = threading.RLock()
+        self.commits: list[Commit] = []
+
+    def table(self, name: str) -> Table:
+        """The table of that name; it need not exist yet.
+
+        :raises UtilityFlowError: UF-3001 when no contract describes it.
+        """
+        try:
+            contract = self.contracts[name]
+        except KeyError:
+            raise UtilityFlowError("UF-3001", f"no contract describes the table {name}") from None
+        return Table(self, contract)
+
+
+class Table:
+    """One Delta table with its contract."""
+
+    def __init__(self, house: Lakehouse, contract: Contract) -> None:
+        self.house = house
+        self.contract = contract
+        self.name = contract.name
+        self.path = f"{house.root}/{contract.layer}/{contract.table}"
+
+    def __repr__(self) -> str:
+        return f"Table({self.name})"
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _log(self) -> Path | None:
+        return None if "://" in self.path else Path(self.path) / "_delta_log"
+
+    def exists(self) -> bool:
+        """Whether the table has a first commit."""
+        if self._log is not None:
+            return self._log.is_dir() and any(
+                _COMMIT_FILE.match(p.name) or ".checkpoint." in p.name for p in self._log.iterdir()
+            )
+        from delta.tables import DeltaTable
+
+        return bool(DeltaTable.isDeltaTable(self.house.spark, self.path))
+
+    def version(self) -> int:
+        """Newest version, -1 for a table that does not exist yet."""
+        if self._log is not None:
+            if not self._log.is_dir():
+                return -1
+            return max((int(m.group(1)) for p in self._log.iterdir() if (m := _COMMIT_FILE.match(p.name))), default=-1)
+        if not self.exists():
+            return -1
+        return int(self.history(1)[0]["version"])
+
+    def history(self, limit: int) -> list[dict[str, Any]]:
+        """Newest commits first: version, operation, operationMetrics, userMetadata (parsed, {} when foreign)."""
+        rows = self.house.spark.sql(f"DESCRIBE HISTORY delta.`{self.path}` LIMIT {int(limit)}").collect()
+        return [
+            {"version": int(r["version"]), "operation": r["operation"], "metrics": dict(r["operationMetrics"] or {}),
+             "note": _parse(r["userMetadata"])}
+            for r in rows
+        ]  # fmt: skip
+
+    def note(self, version: int | None = None) -> dict[str, Any]:
+        """What our commit wrote into userMetadata at ``version`` (default the newest); {} for a foreign commit."""
+        version = self.version() if version is None else version
+        if version < 0:
+            return {}
+        if self._log is not None:
+            file = self._log / f"{version:020d}.json"
+            if file.is_file():
+                for line in file.read_text(encoding="utf-8").splitlines():
+                    if line.startswith('{"commitInfo"'):
+                        return _parse(json.loads(line)["commitInfo"].get("userMetadata"))
+        for row in self.history(50):
+            if row["version"] == version:
+                found: dict[str, Any] = row["note"]
+                return found
+        return {}
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, version: int | None = None) -> DataFrame:
+        """The table's rows, at a version when one is given."""
+        reader = self.house.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.path)
+
+    def changes(self, since: int, until: int | None = None) -> DataFrame:
+        """Rows inserted and deleted after version ``since``, with ``_change_type``, ``_commit_version``.
+
+        :raises UtilityFlowError: UF-3001 when the contract has no change feed.
+        """
+        if not self.contract.property("changeFeed"):
+            raise UtilityFlowError("UF-3001", f"{self.name} has no change feed by its contract")
+        reader = (
+            self.house.spark.read.format("delta").option("readChangeFeed", "true").option("startingVersion", since + 1)
+        )
+        if until is not None:
+            reader = reader.option("endingVersion", until)
+        return reader.load(self.path)
+
+    # -- shape -----------------------------------------------------------------------------------------------------
+
+    def missing_columns(self) -> list[str]:
+        """Columns of the contract that the live table has not yet.
+
+        :raises UtilityFlowError: UF-3002 when a column of the table has another type or is not in the contract.
+        """
+        live = {f.name: f.dataType.simpleString() for f in self.read().schema}
+        wanted = {c.name: c.type for c in self.contract.columns}
+        for name, kind in live.items():
+            if name not in wanted and self.contract.layer != "bronze":
+                raise UtilityFlowError("UF-3002", f"{self.name}: column {name} is in the table but not in its contract")
+            if name in wanted and wanted[name] != kind:
+                raise UtilityFlowError(
+                    "UF-3002", f"{self.name}.{name}: the table has {kind}, its contract {wanted[name]}"
+                )
+        return [name for name in wanted if name not in live]
+
+    def ensure(self) -> list[str]:
+        """Create the table, or add the columns that its contract has gained; returns what was done, in words."""
+        if not self.exists():
+            with crash_point(f"create {self.name}"):
+                self.house.spark.sql(self.contract.delta_ddl(self.path))
+            return [f"create {self.name}"]
+        stamp = self.house.lock
+        with stamp:
+            added = self.missing_columns()
+        for name in added:
+            column = self.contract.column(name)
+            with crash_point(f"add column {self.name}.{name}"):
+                self.house.spark.sql(
+                    f"ALTER TABLE delta.`{self.path}` ADD COLUMNS ({name} {column.type} COMMENT {sql_text(column.description)})"
+                )
+        return [f"add column {self.name}.{name}" for name in added]
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def append(self, rows: DataFrame, *, batch: int | None = None, note: Mapping[str, Any] | None = None,
+               widen: bool = False) -> Commit:  # fmt: skip
+        """Append rows; with ``batch`` the write is idempotent: a batch number that was seen is skipped.
+
+        :param widen: let new columns widen the table (bronze only).
+        """
+        writer = rows.write.format("delta").mode("append").option("userMetadata", self._note(note))
+        if widen:
+            writer = writer.option("mergeSchema", "true")
+        app, number = self._transaction(batch)
+        writer = writer.option("txnAppId", app).option("txnVersion", number)
+        return self._commit("append", lambda: writer.save(self.path))
+
+    def overwrite(self, rows: DataFrame, *, where: str | None = None, note: Mapping[str, Any] | None = None) -> Commit:
+        """Replace all rows, or those that satisfy ``where`` (a predicate that the new rows satisfy too)."""
+        app, number = self._transaction(None)
+        writer = rows.write.format("delta").mode("overwrite").option("userMetadata", self._note(note))
+        writer = writer.option("txnAppId", app).option("txnVersion", number)
+        if where:
+            writer = writer.option("replaceWhere", where)
+        return self._commit("overwrite", lambda: writer.save(self.path))
+
+    def merge(self, source: DataFrame, *, on: str, clauses: str, batch: int | None = None,
+              note: Mapping[str, Any] | None = None) -> Commit:  # fmt: skip
+        """``MERGE INTO target USING source ON <on> <clauses>``; aliases ``target`` and ``source``."""
+        view = f"source_{uuid.uuid4().hex}"
+        source.createOrReplaceTempView(view)
+        statement = f"MERGE INTO delta.`{self.path}` AS target USING {view} AS source ON {on} {clauses}"
+        try:
+            return self._sql("merge", statement, batch, note)
+        finally:
+            self.house.spark.catalog.dropTempView(view)
+
+    def delete(self, condition: str, *, note: Mapping[str, Any] | None = None) -> Commit:
+        """Delete the rows that satisfy ``condition``."""
+        return self._sql("delete", f"DELETE FROM delta.`{self.path}` WHERE {condition}", None, note)
+
+    def _sql(self, kind: str, statement: str, batch: int | None, note: Mapping[str, Any] | None) -> Commit:
+        # SQL statements take the transaction id and the note from the session, which all threads share
+        conf = self.house.spark.conf
+        app, number = self._transaction(batch)
+        with self.house.lock:
+            conf.set(_TXN_APP, app)
+            conf.set(_TXN_VERSION, str(number))
+            conf.set(_USER_METADATA, self._note(note))
+            try:
+                return self._commit(kind, lambda: self.house.spark.sql(statement).collect())
+            finally:
+                for key in (_TXN_APP, _TXN_VERSION, _USER_METADATA):
+                    conf.unset(key)
+
+    def _commit(self, kind: str, write: Any) -> Commit:
+        before = self.version()
+        with crash_point(f"{kind} {self.name}"):
+            answer = write()
+        metrics = {k: str(v) for k, v in answer[0].asDict().items()} if isinstance(answer, list) and answer else {}
+        commit = Commit(self.name, before, self.version(), metrics)
+        self.house.commits.append(commit)
+        return commit
+
+    def _note(self, note: Mapping[str, Any] | None) -> str:
+        return json.dumps({"run_id": self.house.run_id, **(note or {})}, sort_keys=True)
+
+    def _transaction(self, batch: int | None) -> tuple[str, int]:
+        """A batch number makes the write idempotent; without one the number is the next version, which never was used."""
+        name = f"utilityflow:{self.house.environment}:{self.name}:{self.house.epochs.get(self.name, 0)}"
+        return (name, batch) if batch is not None else (f"{name}:free", self.version() + 1)
+
+
+def _parse(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

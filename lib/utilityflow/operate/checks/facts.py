@@ -1,0 +1,157 @@
+"""Invariants 6 and 8: facts find their members and keep their number; gold rows lead back to a file and a line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from utilityflow.gold.usage import CUSTOMERS, EARLY, NAME, READS
+from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
+from utilityflow.operate.scene import Scene
+from utilityflow.scd2 import UNKNOWN_KEY, Dimension, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyspark.sql import DataFrame, Row
+
+    from utilityflow.contracts import Contract
+
+
+def foreign_keys_exist(evidence: Evidence) -> Found:
+    """Every foreign key of every fact is not null and exists."""
+    return together(
+        _orphans(evidence.scene, contract, column, reference)
+        for contract in evidence.scene.contracts.of_layer("gold")
+        for column, reference in (contract.property("foreignKeys") or {}).items()
+        if evidence.scene.house.table(contract.name).version() > 0
+    )
+
+
+def _orphans(scene: Scene, contract: Contract, column: str, reference: str) -> Found:
+    other, _, key = reference.rpartition(".")
+    orphans = without_member(scene.house.table(contract.name).read(), column, scene.house.table(other).read(), key)
+    name = contract.primary_key[0]
+    return rows_of(orphans, lambda r: f"{contract.name} {r[name]}: {column} {r[column]} is not in {other}")
+
+
+def without_member(facts: DataFrame, column: str, members: DataFrame, key: str) -> DataFrame:
+    """Facts whose key is null or that the dimension does not have."""
+    return facts.join(F.broadcast(members.select(F.col(key).alias(column))), column, "left_anti")
+
+
+def one_fact_per_identity(evidence: Evidence) -> Found:
+    """Each identity of the standing reads has exactly one fact, and each fact names a record of its identity."""
+    scene = evidence.scene
+    fact = scene.house.table(NAME)
+    if fact.version() <= 0:
+        return Found()
+    bad = unmatched(scene.house.table(READS).read(), fact.read())
+    return rows_of(bad, lambda r: f"{NAME} {r['key']}: {r['_what']}")
+
+
+def unmatched(reads: DataFrame, facts: DataFrame) -> DataFrame:
+    """(key, ``_what``) of identities without exactly one fact, or whose fact names a record of another identity."""
+    place = F.xxhash64("_file_sha256", "_row_number").alias("place")
+    left = reads.select(F.col("_identity").alias("key"), place, F.lit(1).alias("s"), F.lit(0).alias("f"))
+    right = facts.select(F.col("usage_key").alias("key"), place, F.lit(0).alias("s"), F.lit(1).alias("f"))
+    # one shuffle by key serves both groupings
+    by_place = (
+        left.unionByName(right)
+        .repartition("key")
+        .groupBy("key", "place")
+        .agg(F.sum("s").alias("s"), F.sum("f").alias("f"))
+    )
+    by_key = by_place.groupBy("key").agg(
+        F.sum("s").alias("reads"),
+        F.sum("f").alias("facts"),
+        F.sum(F.when(F.col("s") == 0, F.col("f")).otherwise(0)).alias("strange"),
+    )
+    what = (
+        F.when(F.col("reads") == 0, "the fact has no standing read")
+        .when(F.col("facts") == 0, "the reads have no fact")
+        .when(
+            F.col("facts") > 1,
+            F.concat(F.lit("there are "), F.col("facts").cast("string"), F.lit(" facts of one identity")),
+        )
+        .when(F.col("strange") > 0, "the fact names a record that is not one of its reads")
+    )
+    return by_key.select("key", what.alias("_what")).where(F.col("_what").isNotNull())
+
+
+def lookups_are_right(evidence: Evidence) -> Found:
+    """The customer's key of each fact is that of the version valid on its day; a flag says when it lies before all."""
+    scene = evidence.scene
+    fact, dim = scene.house.table(NAME), scene.house.table(CUSTOMERS)
+    if fact.version() <= 0:
+        return Found()
+    bad = with_other_version(fact.read(), dim.read(), Dimension.from_contract(dim.contract))
+    return rows_of(
+        bad,
+        lambda r: f"{NAME} {r['usage_key']}: customer_key {r['_held']}, the version of its day is {r['customer_key']}",
+    )
+
+
+def with_other_version(facts: DataFrame, dim: DataFrame, customers: Dimension) -> DataFrame:
+    """Facts whose ``customer_key`` (as ``_held``), or whose flag of an early fact, is not what the lookup gives."""
+    dated = facts.select(
+        "usage_key", "customer_id", "period_start",
+        F.to_date(F.col("date_key").cast("string"), "yyyyMMdd").alias("_day"),
+        F.col("customer_key").alias("_held"), F.array_contains("quality_flags", EARLY).alias("_flagged"),
+    )  # fmt: skip
+    found = version_of(dated, dim, customers, day="_day", first_day="period_start")
+    return found.where((F.col("_held") != F.col("customer_key")) | (F.col("_flagged") != F.col(EARLY)))
+
+
+def rows_lead_to_bronze(evidence: Evidence) -> Found:
+    """The file and the record that a gold row names are in bronze; only reserved and inferred members name none."""
+    files: dict[str, tuple[int, bool]] = {}
+    for (_, sha), found in evidence.bronze.items():
+        files[sha] = max(files.get(sha, (0, True)), (found.rows, found.dense))
+    house = evidence.scene.house
+    contracts = [c for c in evidence.scene.contracts.of_layer("gold") if "_file_sha256" in c.column_names]
+    return together(_leads(evidence, c, files) for c in contracts if house.table(c.name).version() > 0)
+
+
+def _leads(evidence: Evidence, contract: Contract, files: Mapping[str, tuple[int, bool]]) -> Found:
+    key = contract.primary_key[0]
+    bad = _leading_nowhere(evidence, evidence.scene.house.table(contract.name).read(), files)
+    if contract.property("scd2"):
+        inferred = Dimension.from_contract(contract).inferred
+        bad = bad.where(~(F.col("_file_sha256").isNull() & (F.col(inferred) | (F.col(key) == UNKNOWN_KEY))))
+
+    def say(row: Row) -> str:
+        place = f"record {row['_row_number']} of sha256 {str(row['_file_sha256'])[:12]}"
+        return f"{contract.name} {row[key]}: {place} is not in bronze"
+
+    return rows_of(bad, say)
+
+
+def _leading_nowhere(evidence: Evidence, rows: DataFrame, files: Mapping[str, tuple[int, bool]]) -> DataFrame:
+    """Rows whose record is not in bronze. Where a file's records are numbered 1 to n, a number within is there."""
+    spark = evidence.scene.house.spark
+    known = spark.createDataFrame(
+        [(s, n) for s, (n, dense) in files.items() if dense], "_file_sha256 string, _most bigint"
+    )
+    away = rows.join(F.broadcast(known), "_file_sha256", "left").where(
+        F.col("_most").isNull() | F.col("_row_number").isNull() | ~F.col("_row_number").between(1, F.col("_most"))
+    )
+    loose = {sha for sha, (_, dense) in files.items() if not dense}
+    for feed in sorted({feed for feed, sha in evidence.bronze if sha in loose}):
+        bronze = evidence.scene.house.table(f"bronze.{feed}").read().where(F.col("_file_sha256").isin(*loose))
+        away = away.join(bronze.select("_file_sha256", "_row_number"), ["_file_sha256", "_row_number"], "left_anti")
+    return away
+
+
+CHECKS = (
+    Check("facts.members", 6, "every foreign key of a fact is not null and exists", foreign_keys_exist),
+    Check(
+        "facts.count",
+        6,
+        "each identity of the standing reads has exactly one fact, made of one of its reads",
+        one_fact_per_identity,
+    ),
+    Check("facts.version", 6, "each fact has the key of the version valid on its day", lookups_are_right),
+    Check("lineage.bronze", 8, "each gold row's file and record are in bronze", rows_lead_to_bronze),
+)

@@ -1,0 +1,287 @@
+"""``explain``: a gold row back to the files and lines that it comes from, with every step in between.
+
+The answer is for the engineer who may see the data: personal columns are shown, and listed as such.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from utilityflow.contracts import Contract
+from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.gold.usage import EARLY, GAP, INCOMPLETE, MIXED, READS, final_reads, quality_rank
+from utilityflow.operate.checks.history import sources
+from utilityflow.operate.scene import Scene, open_scene
+from utilityflow.scd2 import UNKNOWN_KEY, Dimension
+from utilityflow.settings import Settings
+
+MOST = 50  # records shown of a kind
+_FLAGS = {
+    EARLY: "the fact lies before the customer's first version and has that version's key",
+    GAP: "the fact lies where the customer is deleted and has the unknown member's key",
+    INCOMPLETE: "the intervals do not cover the whole local day",
+    MIXED: "the intervals of the day differ in quality",
+}
+
+
+def explain(settings: Settings, table: str, key: str) -> dict[str, Any]:
+    """Lead one gold row (of a dimension also: all versions of a natural key) back to its sources.
+
+    :param key: the surrogate or fact key; of a dimension also the natural key.
+    :returns: ``table``, ``key``, ``rows`` (gold rows), ``records`` (what is behind them: silver values, ``final`` and
+        why, flags explained, file, sha256, row number, raw record, feed, run), ``why`` in words, ``personal`` columns.
+    :raises UtilityFlowError: UF-3001 for a table that is not there, UF-4006 for a key that it does not hold.
+    """
+    scene = open_scene(settings)
+    contract = _contract(scene, table)
+    if contract.property("scd2"):
+        answer = _dimension(scene, contract, key)
+    elif contract.name == "gold.fact_usage":
+        answer = _fact(scene, contract, key)
+    else:
+        answer = _calendar(scene, contract, key)
+    tagged = [c.name for c in contract.columns if c.private]
+    return {"table": contract.name, "key": key, **answer, "personal": [*tagged, "raw"]}
+
+
+def _contract(scene: Scene, table: str) -> Contract:
+    names = [c.name for c in scene.contracts.of_layer("gold")]
+    found = [n for n in names if table in (n, n.partition(".")[2])]
+    if not found:
+        raise UtilityFlowError("UF-3001", f"there is no gold table '{table}'", hint=nearest(table, names))
+    return scene.contracts[found[0]]
+
+
+def _number(key: str) -> int | None:
+    return int(key) if re.fullmatch(r"-?\d{1,19}", key) and -(2**63) <= int(key) < 2**63 else None
+
+
+def _rows(scene: Scene, contract: Contract, test: Column | None) -> list[dict[str, Any]]:
+    table = scene.house.table(contract.name)
+    if table.version() <= 0 or test is None:
+        return []
+    return [row.asDict() for row in table.read().where(test).limit(MOST).collect()]
+
+
+def _no_such(contract: Contract, what: str) -> UtilityFlowError:
+    # the key may be personal data and messages are logged: it is not repeated
+    key = contract.primary_key[0]
+    return UtilityFlowError(
+        "UF-4006", f"{contract.name} holds no row with that {what}", hint=f"look up a {key} in the warehouse"
+    )
+
+
+# -- facts -----------------------------------------------------------------------------------------------------------
+
+
+def _fact(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    name, number = contract.primary_key[0], _number(key)
+    rows = _rows(scene, contract, None if number is None else F.col(name) == number)
+    if not rows:
+        raise _no_such(contract, name)
+    fact = rows[0]
+    reads = scene.house.table(READS)
+    mine = reads.read().where((F.col("billing_period") == fact["billing_period"]) & (F.col("_identity") == number))
+    chosen = final_reads(mine, reads.contract).select("_file_sha256", "_row_number", F.lit(True).alias("_final"))
+    ranked = mine.withColumn("_rank", quality_rank(reads.contract))
+    found = ranked.join(chosen, ["_file_sha256", "_row_number"], "left")
+    ordered = [
+        r.asDict()
+        for r in found.orderBy("interval_start", "_rank", F.desc("_batch_id"), F.desc("_row_number"))
+        .limit(MOST)
+        .collect()
+    ]
+    records = _with_sources(scene, ordered, reads.contract)
+    for record, read in zip(records, ordered, strict=True):
+        record["final"] = bool(read["_final"])
+        record["why"] = _why_final(read, ordered)
+    return {"rows": [_shown(fact)], "records": records, "why": _why_fact(fact, ordered),
+            "flags": _flags(fact["quality_flags"], reads.contract)}  # fmt: skip
+
+
+def _why_final(read: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Why a read is final or not, against those of the same identity (and interval)."""
+    same = [o for o in others if o["interval_start"] == read["interval_start"]]
+    if len(same) == 1:
+        return "the only read"
+    final = next(o for o in same if o["_final"])
+    pairs = (("_rank", "quality"), ("_batch_id", "delivery"), ("_row_number", "record of its file"))
+    if read is final:
+        second = next(o for o in same if o is not final)
+        column, what = next((p for p in pairs if second[p[0]] != final[p[0]]), pairs[-1])
+        return "best quality" if column == "_rank" else f"newest {what} among reads of equal quality"
+    column, what = next((p for p in pairs if read[p[0]] != final[p[0]]), pairs[-1])
+    return (
+        f"not final: {read['read_quality']} is worse than {final['read_quality']}"
+        if column == "_rank"
+        else f"not final: an older {what}"
+    )
+
+
+def _why_fact(fact: Mapping[str, Any], reads: Sequence[Mapping[str, Any]]) -> str:
+    kinds = {r["period_kind"] for r in reads}
+    final = sum(bool(r["_final"]) for r in reads)
+    if "interval" in kinds:
+        return f"the sum of {final} interval read(s) of the local day, out of {len(reads)} standing read(s)"
+    return f"the final read of {len(reads)} standing read(s) of this customer, meter, register and period"
+
+
+# -- dimensions ------------------------------------------------------------------------------------------------------
+
+
+def _dimension(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    d = Dimension.from_contract(contract)
+    number = _number(key)
+    rows = _rows(scene, contract, None if number is None else F.col(d.surrogate_key) == number)
+    rows = rows or sorted(_rows(scene, contract, F.col(d.key[0]) == key), key=lambda r: r[d.valid_from])
+    if not rows:
+        raise _no_such(contract, f"{d.surrogate_key} or {d.key[0]}")
+    natural = rows[0][d.key[0]]
+    if rows[0][d.surrogate_key] == UNKNOWN_KEY:
+        return {
+            "rows": [_shown(r) for r in rows],
+            "records": [],
+            "flags": {},
+            "why": "the reserved row for what is unknown; no source says it",
+        }
+    source, facts = sources(scene, contract.name)
+    if all(r[d.inferred] for r in rows):
+        needed = _needing(scene, facts, natural)
+        return {"rows": [_shown(r) for r in rows], "flags": {}, **needed}
+    assert source is not None  # noqa: S101 - a row that is not inferred comes from events
+    mine = (
+        source.read()
+        .where(F.col(d.key[0]) == natural)
+        .orderBy("effective_at", F.col("sequence").asc_nulls_first(), "_batch_id", "_row_number")
+    )
+    ordered = [r.asDict() for r in mine.limit(MOST).collect()]
+    records = _with_sources(scene, ordered, source.contract)
+    for record, event in zip(records, ordered, strict=True):
+        made = [
+            r[d.surrogate_key]
+            for r in rows
+            if (r["_file_sha256"], r["_row_number"]) == (event["_file_sha256"], event["_row_number"])
+        ]
+        record["made"] = made
+        record["why"] = _why_event(event, made)
+    codes = [code for event in ordered for code in event["quality_flags"]]
+    why = f"{len(rows)} version(s) from {len(ordered)} standing event(s), folded to the last of each local day"
+    return {
+        "rows": [_shown(r) for r in rows],
+        "records": records,
+        "flags": _flags(codes, source.contract),
+        "why": why,
+    }
+
+
+def _why_event(event: Mapping[str, Any], made: Sequence[int]) -> str:
+    if made:
+        return f"begins version {made[0]}"
+    if event["operation"] == "delete":
+        derived = " (the snapshot lacks the key)" if event["_row_number"] == 0 else ""
+        return f"ends what was valid{derived}"
+    return "begins no version shown here: a later event of its day counts, or nothing changed"
+
+
+def _needing(scene: Scene, facts: Mapping[str, str], natural: str) -> dict[str, Any]:
+    """The facts that need an inferred member."""
+    records: list[dict[str, Any]] = []
+    total = 0
+    for name, column in facts.items():
+        table = scene.house.table(name)
+        mine = table.read().where(F.col(column) == natural)
+        total += mine.count()
+        some = [r.asDict() for r in mine.orderBy("usage_date", "_batch_id", "_row_number").limit(10).collect()]
+        for record, row in zip(_with_sources(scene, some, table.contract), some, strict=True):
+            records.append(record | {"why": f"needs the member: usage_key {row['_identity']}"})
+    return {"records": records, "why": f"an inferred member: no event tells of it, {total:,} standing read(s) name it"}
+
+
+def _calendar(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    name, number = contract.primary_key[0], _number(key)
+    rows = _rows(scene, contract, None if number is None else F.col(name) == number)
+    if not rows:
+        raise _no_such(contract, name)
+    return {"rows": [_shown(r) for r in rows], "records": [], "flags": {}, "why": "made by the suite, from no file"}
+
+
+# -- sources ---------------------------------------------------------------------------------------------------------
+
+
+def _with_sources(scene: Scene, rows: Sequence[Mapping[str, Any]], contract: Contract) -> list[dict[str, Any]]:
+    """Each silver row with its file, its record as it came, its feed and the run that brought it."""
+    raw: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for feed in sorted({r["_feed"] for r in rows}):
+        wanted = [r for r in rows if r["_feed"] == feed and r["_row_number"] > 0]
+        raw |= {(feed, *place): record for place, record in _raw(scene, feed, wanted).items()}
+    result = []
+    for row in rows:
+        feed, sha, number = row["_feed"], row["_file_sha256"], row["_row_number"]
+        entry = scene.ledger.entries.get((feed, sha))
+        result.append({
+            "silver": contract.name,
+            "values": {n: _plain(row[n]) for n in contract.column_names if not n.startswith("_")},
+            "feed": feed, "file": entry.file_name if entry else None, "names": sorted(entry.names) if entry else [],
+            "sha256": sha, "row_number": number, "raw": raw.get((feed, sha, number)), "batch_id": row["_batch_id"],
+            "run_id": entry.run_id if entry else None, "flags": _flags(row["quality_flags"], contract),
+        })  # fmt: skip
+    return result
+
+
+def _raw(scene: Scene, feed: str, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """(sha256, row number) -> raw columns, as bronze holds them."""
+    if not rows:
+        return {}
+    table = scene.house.table(f"bronze.{feed}")
+    bronze: DataFrame = table.read()
+    test = F.col("_file_sha256").isin(*{r["_file_sha256"] for r in rows}) & F.col("_row_number").isin(
+        *{r["_row_number"] for r in rows}
+    )
+    own = set(table.contract.column_names)
+    return {
+        (r["_file_sha256"], r["_row_number"]): {
+            n: _plain(v) for n, v in r.asDict().items() if n not in own and v is not None
+        }
+        for r in bronze.where(test).collect()
+    }
+
+
+def _flags(codes: Sequence[str] | None, contract: Contract) -> dict[str, str]:
+    told = {rule.flag: f"{rule.id}: {rule.description}" for rule in contract.rules} | _FLAGS
+    return {code: told.get(code, "") for code in codes or ()}
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float | list) else str(value)
+
+
+def text(result: dict[str, Any]) -> str:
+    """The answer for people."""
+    lines = []
+    for row in result["rows"]:
+        lines.append(result["table"])
+        lines += [f"  {name} = {value}" for name, value in row.items() if value is not None]
+    lines.append(result["why"])
+    lines += [f"  flag {code}: {what}" for code, what in result["flags"].items()]
+    for record in result["records"]:
+        lines.append(
+            f"{record['file'] or record['sha256'][:12]}, record {record['row_number']} ({record['feed']}): "
+            f"{record['why']}"
+        )
+        lines.append("  " + ", ".join(f"{n}={v}" for n, v in record["values"].items() if v not in (None, [])))
+        if record["raw"]:
+            lines.append("  as it came: " + ", ".join(f"{n}={v!r}" for n, v in record["raw"].items()))
+        others = [n for n in record["names"] if n != record["file"]]
+        if others:
+            lines.append(f"  also under {', '.join(others)}")
+    lines.append(f"personal: {', '.join(result['personal'])}")
+    return "\n".join(lines)

@@ -1,0 +1,351 @@
+"""The steps, declared once (name, inputs, output, function), the graph they form, and the runner.
+
+``plan``, ``run`` and the jobs all use this graph. A step reads its inputs at pinned versions and says which versions its
+output reflects, so steps may run in processes of their own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from utilityflow import __version__
+from utilityflow.bronze.feeds import Feed, load_feeds
+from utilityflow.bronze.ingest import run_bronze
+from utilityflow.contracts import Catalog, load_contracts
+from utilityflow.control.home import Home, hold, open_home
+from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
+from utilityflow.control.publication import last as last_publication
+from utilityflow.control.run import Run, StepResult, journal, new_run_id
+from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_meter
+from utilityflow.gold.usage import run_fact_usage
+from utilityflow.lakehouse import Lakehouse
+from utilityflow.publish.publication import Prepared, finish, prepare
+from utilityflow.session import get_session
+from utilityflow.settings import Settings
+from utilityflow.silver.apply import ENTITIES, check_feeds, run_silver
+
+PUBLISH = "publish.duckdb"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step: what it reads, the one table it writes, and the function that does it."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+    function: Callable[[Run], StepResult]
+
+
+def graph(feeds: Mapping[str, Feed]) -> list[Step]:
+    """All steps in an order in which inputs come before outputs."""
+    steps = [
+        Step(f"bronze.{n}", (f"landing.{n}",), f"bronze.{n}", partial(run_bronze, feed=f)) for n, f in feeds.items()
+    ]
+    for entity in ENTITIES:
+        inputs = tuple(f"bronze.{n}" for n, f in feeds.items() if f.entity == entity)
+        steps.append(Step(f"silver.{entity}", inputs, f"silver.{entity}", partial(run_silver, entity=entity)))
+    steps += [
+        Step("gold.dim_date", (), "gold.dim_date", run_dim_date),
+        Step("gold.dim_customer", ("silver.customers", "silver.meter_reads"), "gold.dim_customer", run_dim_customer),
+        Step("gold.dim_meter", ("silver.meter_reads",), "gold.dim_meter", run_dim_meter),
+        Step(
+            "gold.fact_usage",
+            ("silver.meter_reads", "gold.dim_customer", "gold.dim_meter", "gold.dim_date"),
+            "gold.fact_usage",
+            run_fact_usage,
+        ),
+    ]
+    return steps
+
+
+def published(contracts: Catalog) -> list[str]:
+    """Gold tables that the warehouse gets, by their contracts."""
+    return [c.name for c in contracts.of_layer("gold") if c.property("publish")]
+
+
+def select(steps: Sequence[Step], wanted: Iterable[str]) -> list[str]:
+    """Names of the steps to run: all when nothing is wanted; ``bronze`` means all bronze steps, and so on.
+
+    :raises UtilityFlowError: UF-1004 naming the nearest known step.
+    """
+    names = [s.name for s in steps] + [PUBLISH]
+    layers = {n.split(".")[0] for n in names}
+    chosen: set[str] = set()
+    for word in wanted:
+        hits = [n for n in names if n == word or (word in layers and n.startswith(f"{word}."))]
+        if not hits:
+            raise UtilityFlowError("UF-1004", f"there is no step '{word}'", hint=nearest(word, [*names, *layers]))
+        chosen.update(hits)
+    return [n for n in names if n in chosen] if chosen else names
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------
+
+
+def open_lakehouse(settings: Settings, home: Home, run_id: str = "") -> Lakehouse:
+    """A session and the lakehouse of a home; the session's scratch space lies under the home."""
+    scratch = home.tmp / f"spark-{os.getpid()}"
+    spark = get_session(f"utilityflow {run_id}".strip(), settings=settings, scratch=scratch)
+    return Lakehouse(spark, str(home.lakehouse), load_contracts(), environment=settings.environment, run_id=run_id)
+
+
+def read_feeds(settings: Settings) -> dict[str, Feed]:
+    """The feeds of these settings, checked against their entities' contracts."""
+    feeds = load_feeds(settings.feeds)
+    check_feeds(feeds, load_contracts())
+    return feeds
+
+
+def tables_of(feeds: Mapping[str, Feed]) -> list[str]:
+    """Every table that a lakehouse with these feeds has."""
+    contracts = load_contracts()
+    fences = [f"silver.{e}__quarantine" for e in ENTITIES]
+    return [f"bronze.{n}" for n in feeds] + fences + [c.name for c in contracts.values()]
+
+
+def ensure_tables(house: Lakehouse, names: Iterable[str]) -> list[str]:
+    """Create missing tables and add the columns that contracts have gained; returns what was done."""
+    house.spark.range(1).count()  # warm up before the threads
+    with ThreadPoolExecutor(4) as pool:
+        return [line for lines in pool.map(lambda n: house.table(n).ensure(), list(names)) for line in lines]
+
+
+def last_consumed(house: Lakehouse) -> dict[str, dict[str, Any]]:
+    """Step -> input versions that its output reflects, from the step table and from newer commits of interrupted runs."""
+    result: dict[str, dict[str, Any]] = {}
+    versions: dict[str, int] = {}
+    steps = house.table("ops.step")
+    if steps.exists():
+        rows = steps.read().where("consumed <> '{}'").select("step", "consumed", "version", "finished_at").collect()
+        for row in sorted(rows, key=lambda r: r["finished_at"]):
+            result[row["step"]], versions[row["step"]] = json.loads(row["consumed"]), row["version"]
+    for contract in house.contracts.of_layer("gold"):
+        table = house.table(contract.name)
+        if table.exists() and table.version() > versions.get(contract.name, 0):
+            note = table.note().get("consumed")
+            if note:
+                result[contract.name] = note
+    return result
+
+
+# -- running ---------------------------------------------------------------------------------------------------------
+
+
+def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the steps; returns the object that ``run --json`` prints (DESIGN.md section 10).
+
+    :raises UtilityFlowError: usage and configuration errors, before anything is written; failures of the run itself are
+        in the returned object's ``error`` and status.
+    """
+    feeds = read_feeds(settings)
+    steps = graph(feeds)
+    names = select(steps, wanted)
+    if not settings.landing_path.is_dir() and settings.landing is not None:
+        raise UtilityFlowError("UF-1008", f"the landing root {settings.landing_path} is not a folder")
+    home = open_home(settings, create=True)
+    run_id = new_run_id()
+    with hold(home), journal(home, run_id):
+        house = open_lakehouse(settings, home, run_id)
+        previous = last_publication(house)
+        day = as_of or max([home.today()] + ([previous.as_of] if previous else []))
+        if previous is not None and day < previous.as_of:
+            raise UtilityFlowError(
+                "UF-1005", f"the last publication is as of {previous.as_of}, the run was asked for {day}"
+            )
+        ensure_tables(house, tables_of(feeds))
+        state = Run(settings, home, house, read_ledger(house), feeds, day, run_id, last_consumed(house))
+        try:
+            return _run_steps(state, [s for s in steps if s.name in names], PUBLISH in names)
+        finally:
+            shutil.rmtree(state.stage, ignore_errors=True)
+
+
+def _run_steps(state: Run, steps: Sequence[Step], publish: bool) -> dict[str, Any]:
+    before = _snapshot_counts(state.ledger)
+    error: UtilityFlowError | None = None
+    outcome: Prepared | None = None
+    number: int | None = None
+    try:
+        for step in steps:
+            _run_step(state, step)
+        _check_threshold(state)
+        if publish:
+            outcome = _prepare(state)
+        _finish_ops(state, "succeeded" if outcome or _worked(state) else "nothing_to_do", outcome, None)
+        if outcome is not None:
+            number = finish(outcome).publication.number
+    except UtilityFlowError as failure:
+        error = failure
+    except OSError as failure:
+        error = UtilityFlowError("UF-4007", f"{failure.strerror or failure}: {failure.filename or ''}")
+    if error is not None:
+        state.say(f"failed: {error}", code=error.code)
+        _finish_failed(state, error)
+    last = number if number is not None else _published_number(state)
+    status = "failed" if error else ("succeeded" if outcome or _worked(state) else "nothing_to_do")
+    return _answer(state, status, last, error, before)
+
+
+def _run_step(state: Run, step: Step) -> None:
+    began = time.monotonic()
+    try:
+        result = step.function(state)
+    except UtilityFlowError:
+        state.steps.append(StepResult(step.name, "failed", seconds=time.monotonic() - began))
+        raise
+    except OSError:
+        state.steps.append(StepResult(step.name, "failed", seconds=time.monotonic() - began))
+        raise
+    except Exception as failure:
+        state.steps.append(StepResult(step.name, "failed", seconds=time.monotonic() - began))
+        if os.environ.get("UTILITYFLOW_DEBUG"):
+            raise
+        raise _unforeseen(step.name, failure) from failure
+    seconds = time.monotonic() - began
+    result = StepResult(step.name, result.status, result.rows_written, seconds, result.version, result.consumed)
+    state.steps.append(result)
+    if result.status != "skipped":
+        state.say(
+            f"{step.name}: {result.rows_written:,} rows in {seconds:.1f} s",
+            step=step.name,
+            rows=result.rows_written,
+            seconds=round(seconds, 3),
+        )
+
+
+def _unforeseen(step: str, failure: Exception) -> UtilityFlowError:
+    text = str(failure)
+    for sign in ("No space left on device", "Permission denied", "Read-only file system"):
+        if sign in text:
+            return UtilityFlowError("UF-4007", f"{step}: {sign}")
+    # the engine's messages may quote data: only their first words and the class are shown
+    first = text.splitlines()[0][:160] if text else ""
+    return UtilityFlowError(
+        "UF-4001", f"step {step} failed: {type(failure).__name__}: {first}", hint="run again with --debug for the trace"
+    )
+
+
+def _worked(state: Run) -> bool:
+    return any(s.status == "ok" for s in state.steps)
+
+
+def _check_threshold(state: Run) -> None:
+    bound = state.settings.thresholds.max_quarantined_share
+    if bound is None:
+        return
+    touched = [e for e in state.ledger.changed.values() if e.status == "loaded"]
+    read, bad = sum(e.rows_read for e in touched), sum(e.rows_quarantined for e in touched)
+    if read and bad / read > bound:
+        raise UtilityFlowError(
+            "UF-4003", f"{bad} of {read} rows were quarantined, the threshold is {bound:.2%}; nothing was published"
+        )
+
+
+def _prepare(state: Run) -> Prepared | None:
+    began = time.monotonic()
+    names = published(state.house.contracts)
+    outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
+                      memory=state.settings.publish_memory, progress=state.say)  # fmt: skip
+    status = "ok" if outcome else "skipped"
+    rows = sum(t.rows for t in outcome.publication.tables.values()) if outcome else 0
+    state.steps.append(StepResult(PUBLISH, status, rows, time.monotonic() - began))
+    return outcome
+
+
+# -- the run tables --------------------------------------------------------------------------------------------------
+
+
+def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: UtilityFlowError | None) -> None:
+    """Commit the ops rows, once per table; a run with nothing to do leaves only its run and step rows."""
+    house, spark = state.house, state.house.spark
+    finished = dt.datetime.now(dt.timezone.utc)
+    started = dt.datetime.fromtimestamp(state.started, dt.timezone.utc)
+    number = outcome.publication.number if outcome else _published_number(state)
+    message = str(error) if error else None
+    rows: dict[str, list[tuple[Any, ...]]] = {
+        "ops.run": [(state.run_id, "run", status, state.as_of, state.zone, started, finished, __version__, spark.version, number, message)],
+        "ops.step": [(state.run_id, s.step, s.status, s.rows_written, s.seconds, s.version, json.dumps(dict(s.consumed), sort_keys=True), finished)
+                     for s in state.steps],
+        "ops.metric": [(state.run_id, s, n, v) for s, n, v in state.metrics],
+        "ops.quality_result": [(state.run_id, t.table, t.rule, t.dimension, t.severity, t.evaluated, t.failed) for t in state.tallies],
+    }  # fmt: skip
+    jobs: list[Callable[[], Any]] = [lambda: write_ledger(house, state.ledger, state.run_id)]
+    for name, values in rows.items():
+        if values:
+            frame = spark.createDataFrame(values, house.table(name).contract.struct()).coalesce(1)
+            jobs.append(lambda n=name, f=frame: house.table(n).append(f))  # type: ignore[misc]
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        for job in [pool.submit(j) for j in jobs]:
+            job.result()
+
+
+def _finish_failed(state: Run, error: UtilityFlowError) -> None:
+    """A failed run leaves its rows too; the ledger stays as it was, so that the next run does the work again."""
+    state.ledger.changed.clear()
+    try:
+        _finish_ops(state, "failed", None, error)
+    except Exception as second:  # the first error is the one to tell
+        state.say(f"the run tables could not be written: {type(second).__name__}")
+
+
+def _published_number(state: Run) -> int | None:
+    publication = last_publication(state.house)
+    return publication.number if publication else None
+
+
+def _snapshot_counts(ledger: Ledger) -> dict[tuple[str, str], tuple[Any, ...]]:
+    return {key: (e.status, *e.counts) for key, e in ledger.entries.items()}
+
+
+def _answer(
+    state: Run, status: str, number: int | None, error: UtilityFlowError | None, before: Mapping[Any, Any]
+) -> dict[str, Any]:
+    files = []
+    listed: set[tuple[str, str]] = set()
+    for (feed, name, sha), told in state.files.items():
+        entry = state.ledger.entries.get((feed, sha))
+        final = told["status"]
+        if entry is not None and entry.status == "rejected":
+            final = "rejected"
+        elif (
+            entry is not None
+            and final == "skipped"
+            and before.get((feed, sha)) not in (None, (entry.status, *entry.counts))
+        ):
+            final = "loaded"
+        reason = (entry.reason if entry is not None and entry.status == "rejected" else None) or told.get("reason")
+        files.append(_file(feed, name, sha, final, None if final in ("skipped", "rejected") else entry, reason))
+        listed.add((feed, sha))
+    for key, entry in state.ledger.entries.items():
+        if key not in listed and key in before and before[key] != (entry.status, *entry.counts):
+            files.append(
+                _file(
+                    entry.feed,
+                    entry.file_name,
+                    entry.sha256,
+                    "superseded" if not entry.stands else "loaded",
+                    entry,
+                    entry.reason,
+                )
+            )
+    files.sort(key=lambda f: (f["feed"], f["file"]))
+    told_error = None if error is None else {"code": error.code, "message": error.message, "hint": error.hint}
+    return {"run_id": state.run_id, "status": status, "publication": number, "files": files,
+            "steps": [s.as_json() for s in state.steps], "error": told_error}  # fmt: skip
+
+
+def _file(feed: str, name: str, sha: str, status: str, entry: Entry | None, reason: str | None) -> dict[str, Any]:
+    read, loaded, quarantined, superseded, duplicate = entry.counts if entry else (0, 0, 0, 0, 0)
+    return {"feed": feed, "file": name, "sha256": sha, "status": status, "rows_read": read, "rows_loaded": loaded,
+            "rows_quarantined": quarantined, "rows_superseded": superseded, "rows_duplicate": duplicate, "reason": reason}  # fmt: skip

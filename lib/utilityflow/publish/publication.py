@@ -1,0 +1,258 @@
+"""One publication: find what changed, build the target beside and verify it, commit the record, swap.
+
+The order is what makes it safe to be killed anywhere. Before the record is committed consumers see the last
+publication, and the next run does the work again; afterwards the next run finds the target behind and swaps it in
+(``catch_up``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from utilityflow.control import publication as record
+from utilityflow.control.publication import Publication, TableState
+from utilityflow.errors import UtilityFlowError
+from utilityflow.lakehouse import crash_point
+from utilityflow.publish import duckdb as target
+from utilityflow.publish.content import (
+    changed_partitions,
+    commit_id,
+    conform,
+    content_hash,
+    merged,
+    partition_hashes,
+    restrict,
+)  # fmt: skip
+from utilityflow.publish.duckdb import Load
+from utilityflow.session import spark_version
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from utilityflow.lakehouse import Lakehouse
+
+Progress = Callable[[str], None]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_WORKERS = 4
+_ROWS_PER_FILE = 500_000
+_MOST_FILES = 8
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A publication that lies verified beside the published one; ``finish`` makes it seen.
+
+    ``loaded``: rows that were loaded by table, 0 for a table that had not changed.
+    """
+
+    house: Lakehouse
+    home: Path
+    publication: Publication
+    loaded: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was published, and how many rows of each table had to be loaded for it."""
+
+    publication: Publication
+    loaded: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Change:
+    name: str
+    state: TableState
+    changed: frozenset[str] | None
+
+
+def publish(
+    house: Lakehouse, home: Path, names: Sequence[str], *, as_of: dt.date, zone: str, run_id: str,
+    memory: str = "1GB", progress: Progress | None = None,
+) -> Outcome | None:  # fmt: skip
+    """``prepare`` and ``finish`` in one; None when there is nothing to publish."""
+    prepared = prepare(house, home, names, as_of=as_of, zone=zone, run_id=run_id, memory=memory, progress=progress)
+    return finish(prepared) if prepared else None
+
+
+def prepare(
+    house: Lakehouse, home: Path, names: Sequence[str], *, as_of: dt.date, zone: str, run_id: str,
+    memory: str = "1GB", progress: Progress | None = None,
+) -> Prepared | None:  # fmt: skip
+    """Build and verify the next publication beside the published one. Commits nothing.
+
+    :param names: the gold tables to publish, ``gold.<table>``.
+    :returns: None when all tables have the content that is published already (the target is brought up to it if it was
+        behind).
+    :raises UtilityFlowError: UF-4002 when the target does not agree with the lakehouse; UF-3003 for a table that is not
+        there; UF-4007 when the disk is full.
+    """
+    tell = progress or _silent
+    before = record.last(house)
+    lost = before is not None and not _recovered(house, home, before, memory, tell)
+    known = before.tables if before else {}
+    changes = _in_parallel(house.spark, lambda name: _change(house, name, known.get(name)), sorted(set(names)))
+    states = {change.name: change.state for change in changes}
+    if before and not lost and {n: s.content_hash for n, s in states.items()} == {
+        n: s.content_hash for n, s in known.items()
+    }:
+        target.discard(home)
+        return None
+    publication = Publication(before.number + 1 if before else 1, run_id, as_of, zone, states)
+    for change in changes:
+        tell(f"publication {publication.number}: {_told(change)}")
+    loaded = _build(house, home, publication, changes, before if not lost else None, memory, tell)
+    return Prepared(house, home, publication, loaded)
+
+
+def finish(prepared: Prepared) -> Outcome:
+    """Commit the publication record and swap the target in.
+
+    :raises UtilityFlowError: UF-3007 when a publication of that number is there already.
+    """
+    record.write(prepared.house, prepared.publication)
+    target.swap(prepared.home)
+    return Outcome(prepared.publication, prepared.loaded)
+
+
+def catch_up(
+    house: Lakehouse, home: Path, publication: Publication, *, memory: str = "1GB", progress: Progress | None = None
+) -> bool:
+    """Bring a target that is behind (or missing, or damaged) up to the published state.
+
+    A verified file of that publication that lies beside is swapped in; otherwise it is built from its versions.
+
+    :returns: whether there was something to do.
+    """
+    if not target.behind(home, publication):
+        return False
+    tell = progress or _silent
+    beside = target.contents(home, target.beside(home))
+    if beside is None or not beside.holds(publication):
+        tell(f"publication {publication.number}: the warehouse is missing or behind, building it anew")
+        whole = [_Change(name, state, None) for name, state in sorted(publication.tables.items())]
+        _build(house, home, publication, whole, None, memory, tell)
+    target.swap(home)
+    return True
+
+
+def _recovered(house: Lakehouse, home: Path, before: Publication, memory: str, tell: Progress) -> bool:
+    """Whether the target now is the last publication; False when its versions cannot be read any more."""
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+    from pyspark.errors import PySparkException
+
+    try:
+        catch_up(house, home, before, memory=memory, progress=tell)
+    except (PySparkException, Py4JJavaError):  # vacuumed, or a table was made anew: only a new publication helps
+        tell(f"publication {before.number} cannot be read any more and is replaced by a new one")
+        return False
+    except UtilityFlowError as error:
+        if error.code != "UF-4002":
+            raise
+        tell(f"publication {before.number} cannot be built again and is replaced by a new one: {error.message}")
+        return False
+    return True
+
+
+# -- what changed -----------------------------------------------------------------------------------------------------
+
+
+def _change(house: Lakehouse, name: str, published: TableState | None) -> _Change:
+    """State of the table now and the partitions that its commits touched since it was published (None: take all)."""
+    table = house.table(name)
+    version = table.version()
+    if version < 0:
+        raise UtilityFlowError("UF-3003", f"{name} is to be published but does not exist")
+    # a table made anew counts its versions from 0 again: the commit behind the published version must still be the same
+    same = published is not None and published.commit != "" and commit_id(table, published.version) == published.commit
+    changed = changed_partitions(table, published.version, version) if published and same else None
+    if published and changed is not None:
+        hashes = partition_hashes(table.read(version), table.contract, changed) if changed else {}
+        parts = merged(published.partitions, changed, hashes)
+    else:
+        parts = partition_hashes(table.read(version), table.contract)
+    rows = sum(part.rows for part in parts.values())
+    state = TableState(version, rows, content_hash(parts), parts, commit_id(table, version))
+    return _Change(name, state, frozenset(changed) if changed is not None else None)
+
+
+def _told(change: _Change) -> str:
+    count = len(change.state.partitions)
+    if change.changed is None:
+        return f"{change.name}, whole, {change.state.rows:,} rows"
+    if not change.changed:
+        return f"{change.name}, unchanged, {change.state.rows:,} rows"
+    rows = sum(change.state.partitions[p].rows for p in change.changed if p in change.state.partitions)
+    return f"{change.name}, {len(change.changed)} of {count} partitions changed, {rows:,} of {change.state.rows:,} rows"
+
+
+# -- stage and build --------------------------------------------------------------------------------------------------
+
+
+def _build(
+    house: Lakehouse, home: Path, publication: Publication, changes: Sequence[_Change], base: Publication | None,
+    memory: str, tell: Progress,
+) -> dict[str, int]:  # fmt: skip
+    """Stage and build, on a copy of the published file where that saves work; if that does not agree, from nothing."""
+    held = target.contents(home, target.warehouse(home)) if base else None
+    if held is not None and base is not None and held.holds(base):
+        loads = [_load(house, home, c, c.changed if held.fits(house.contracts[c.name]) else None) for c in changes]
+        if any(load.keeps for load in loads):
+            try:
+                return _build_from(house, home, publication, loads, True, memory)
+            except UtilityFlowError as error:
+                if error.code != "UF-4002":
+                    raise
+                tell(f"publication {publication.number}: building anew, the copy did not agree: {error.message}")
+    return _build_from(house, home, publication, [_load(house, home, c, None) for c in changes], False, memory)
+
+
+def _load(house: Lakehouse, home: Path, change: _Change, changed: frozenset[str] | None) -> Load:
+    return Load(house.contracts[change.name], change.state, changed, home / "tmp" / "publish" / change.name)
+
+
+def _build_from(
+    house: Lakehouse, home: Path, publication: Publication, loads: Sequence[Load], on_base: bool, memory: str
+) -> dict[str, int]:
+    staging = home / "tmp" / "publish"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        with crash_point("stage warehouse"):
+            staging.mkdir(parents=True)
+            _in_parallel(house.spark, lambda load: _stage(house, load), [load for load in loads if load.rows])
+        target.build(home, publication, loads, on_base=on_base, memory=memory)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return {load.contract.name: load.rows for load in loads}
+
+
+def _stage(house: Lakehouse, load: Load) -> None:
+    """Write the rows to load as few plain Parquet files: the contract's columns in its order, instants in UTC."""
+    frame = house.table(load.contract.name).read(load.state.version)
+    rows = conform(restrict(frame, load.contract, load.changed), load.contract)
+    files = min(_MOST_FILES, load.rows // _ROWS_PER_FILE + 1)
+    rows.coalesce(files).write.option("compression", "snappy").parquet(str(load.folder))
+
+
+def _in_parallel(spark: SparkSession, work: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+    """Results in the order of the items; Spark's job tags and pools go with the work into its threads."""
+    from pyspark import inheritable_thread_target
+
+    todo = list(items)
+    if len(todo) < 2:
+        return [work(item) for item in todo]
+    newer = spark_version(spark) >= (4, 0)  # 3.5 wraps the function, 4 wants the session first, for its tags
+    wrapped = inheritable_thread_target(spark)(work) if newer else inheritable_thread_target(work)
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="publish") as pool:
+        return list(pool.map(wrapped, todo))
+
+
+def _silent(_: str) -> None:
+    return None

@@ -1,0 +1,130 @@
+"""What has to change: table rows against wanted rows, and the days on which a fact finds another version."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from utilityflow.scd2.dimension import BEGIN, END, UNKNOWN_KEY, Dimension
+
+ACTION, FLIP, OLD = "_action", "_flip", "_old_"
+INSERT, UPDATE, DELETE, SAME, MOVED = "I", "U", "D", "S", "P"  # MOVED: equal, but another event stands for it now
+
+
+def difference(existing: DataFrame, wanted: DataFrame, dimension: Dimension) -> DataFrame:
+    """The changes that turn ``existing`` into ``wanted``: complete rows with ``_action`` I, U or D; equal rows leave.
+
+    :param existing: rows of the table. With a column ``_flip``, rows where it is true belong to keys that were not
+        rebuilt: they become updates with the other ``is_current``.
+    :param wanted: all rows that the rebuilt keys should have. Rows pair by natural and surrogate key.
+    """
+    rows = compared(existing, wanted, dimension).where(F.col(ACTION).isin(INSERT, UPDATE, DELETE))
+    return rows.select(*dimension.names, ACTION)
+
+
+def compared(existing: DataFrame, wanted: DataFrame, dimension: Dimension) -> DataFrame:
+    """As ``difference``, with the equal rows too (S, and P where only the provenance differs; their attributes null).
+
+    Beside each row stands its pre-image ``_old_from``, ``_old_to`` (null for an insert) and ``_old_<provenance>``;
+    columns that ``wanted`` has beyond the table's stay.
+    """
+    d = dimension
+    extra = [name for name in wanted.columns if name not in d.names]
+    flip = F.col(FLIP) if FLIP in existing.columns else F.lit(False)
+    old = existing.select(*(F.col(name).alias(OLD + name) for name in d.names), flip.alias(FLIP))
+    pair: Column = F.col(OLD + d.surrogate_key) == F.col(d.surrogate_key)
+    for name in d.key:
+        pair = pair & (F.col(OLD + name) == F.col(name))
+    rows = old.join(wanted, pair, "full_outer")
+    content = [name for name in d.names if name not in (*d.key, d.surrogate_key, *d.provenance)]
+    action = (
+        F.when(F.col(OLD + d.surrogate_key).isNull(), INSERT)
+        .when(F.col(d.surrogate_key).isNull(), F.when(F.col(FLIP), UPDATE).otherwise(DELETE))
+        .when(_differ(content), UPDATE)
+        .when(_differ(d.provenance), MOVED)
+        .otherwise(SAME)
+    )
+    return rows.withColumn(ACTION, action).select(
+        *(_kept(name, d).alias(name) for name in d.names),
+        ACTION,
+        F.col(OLD + d.valid_from).alias("_old_from"),
+        F.col(OLD + d.valid_to).alias("_old_to"),
+        *(F.when(F.col(ACTION) == MOVED, F.col(OLD + name)).alias(OLD + name) for name in d.provenance),
+        *extra,
+    )
+
+
+def affected_intervals(before: DataFrame, after: DataFrame, dimension: Dimension) -> DataFrame:
+    """Where a fact of a key finds another surrogate key, or another ``before_first_version``, than before.
+
+    Before its first version a key's first version answers; in a gap, and for a key without rows, -1.
+
+    :param before: all rows that the keys had (key, surrogate key, from, to). :param after: all that they have now.
+    :return: key columns, ``affected_from``, ``affected_to``: half-open, merged, 1900-01-01 standing for all that is
+        before, 9999-12-31 for the open end.
+    """
+    d = dimension
+    nobody = F.struct(F.lit(UNKNOWN_KEY).cast("bigint").alias("found"), F.lit(False).alias("early"))
+    ordered = Window.partitionBy(*d.key).orderBy("_at")
+    until_here = ordered.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    points = (
+        _steps(before, d, "_before")
+        .unionByName(_steps(after, d, "_after"), allowMissingColumns=True)
+        .groupBy(*d.key, "_at")
+        .agg(F.max("_before").alias("_before"), F.max("_after").alias("_after"))
+    )
+    was, now = (
+        F.coalesce(F.last(name, ignorenulls=True).over(until_here), nobody) for name in ("_before", "_after")
+    )
+    edges = (
+        points.withColumn("_changed", ~was.eqNullSafe(now))
+        .withColumn("_edge", F.col("_changed") != F.coalesce(F.lag("_changed").over(ordered), F.lit(False)))
+        .where("_edge")
+    )
+    return (
+        edges.withColumn("affected_to", F.coalesce(F.lead("_at").over(ordered), d.bound(END)))
+        .where("_changed")
+        .select(*d.key, F.col("_at").alias("affected_from"), "affected_to")
+    )
+
+
+def _differ(names: tuple[str, ...] | list[str]) -> Column:
+    result = F.lit(False)
+    for name in names:
+        result = result | ~F.col(OLD + name).eqNullSafe(F.col(name))
+    return result
+
+
+def _kept(name: str, d: Dimension) -> Column:
+    """The value that a compared row carries: wanted; old for deletes and flips; null where all is equal."""
+    new, old = F.col(name), F.col(OLD + name)
+    gone = F.col(d.surrogate_key).isNull()
+    if name == d.current:
+        return F.when(gone, old != F.col(FLIP)).otherwise(new)
+    either = F.when(gone, old).otherwise(new)
+    return F.when(F.col(ACTION) != SAME, either) if name in d.attributes or name in d.provenance else either
+
+
+def _steps(rows: DataFrame, d: Dimension, side: str) -> DataFrame:
+    """The lookup of each key as a step function: from ``_at`` on, ``side`` is what a fact finds."""
+    ordered = Window.partitionBy(*d.key).orderBy(d.valid_from)
+    start, end = F.col(d.valid_from), F.col(d.valid_to)
+    following = F.coalesce(F.lead(d.valid_from).over(ordered), d.bound(END))
+
+    def step(at: Column, found: Column, early: bool) -> Column:
+        what = F.struct(found.cast("bigint").alias("found"), F.lit(early).alias("early"))
+        return F.struct(at.alias("at"), what.alias("what"))
+
+    first = (F.lag(d.valid_from).over(ordered).isNull()) & (start > d.bound(BEGIN))
+    found = F.col(d.surrogate_key)
+    steps = F.array(
+        step(start, found, early=False),
+        F.when(first, step(d.bound(BEGIN), found, early=True)),
+        F.when(end < following, step(end, F.lit(UNKNOWN_KEY), early=False)),
+    )
+    return (
+        rows.withColumn("_steps", steps)
+        .select(*d.key, F.explode("_steps").alias("_step"))
+        .where("_step is not null")
+        .select(*d.key, F.col("_step")["at"].alias("_at"), F.col("_step")["what"].alias(side))
+    )

@@ -1,0 +1,323 @@
+"""Keep a dimension: rebuild the keys that changed, find the difference, write it as one MERGE of complete rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any, Protocol
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from utilityflow.errors import UtilityFlowError
+from utilityflow.scd2.difference import (
+    ACTION,
+    DELETE,
+    FLIP,
+    INSERT,
+    MOVED,
+    OLD,
+    UPDATE,
+    affected_intervals,
+    compared,
+)
+from utilityflow.scd2.dimension import UNKNOWN_KEY, Dimension
+from utilityflow.scd2.timeline import CONFLICTS, refusals, timeline, unknown_member, valid_on
+
+Note = Mapping[str, Any] | None
+ATTEMPTS = 4
+_CLAUSES = f"""
+    WHEN MATCHED AND source.{ACTION} = '{DELETE}' THEN DELETE
+    WHEN MATCHED AND source.{ACTION} = '{UPDATE}' THEN UPDATE SET *
+    WHEN NOT MATCHED AND source.{ACTION} = '{INSERT}' THEN INSERT *"""
+
+
+class Commit(Protocol):
+    """What a write of the lakehouse answers."""
+
+    @property
+    def before(self) -> int:
+        """Version of the table before it."""
+    @property
+    def after(self) -> int:
+        """Version afterwards."""
+    @property
+    def metrics(self) -> Mapping[str, str]:
+        """What the engine counted; may be empty."""
+    @property
+    def happened(self) -> bool:
+        """Whether there is a new version."""
+
+
+class Table(Protocol):
+    """What the engine needs of a table of the lakehouse."""
+
+    @property
+    def name(self) -> str:
+        """``layer.table``, for messages."""
+    def version(self) -> int:
+        """The newest version."""
+    def read(self, version: int | None = None) -> DataFrame:
+        """The rows, at a version."""
+    def append(self, rows: DataFrame, *, batch: int | None = None, note: Note = None) -> Commit:
+        """Append rows in one commit."""
+    def merge(self, source: DataFrame, *, on: str, clauses: str, batch: int | None = None, note: Note = None) -> Commit:
+        """One MERGE, with the aliases ``target`` and ``source``."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one ``apply`` did.
+
+    :param inserted: rows, as ``updated`` and ``deleted``; all 0 when nothing had to change.
+    :param conflicts: different upserts of the rebuilt keys at one time and sequence, beyond the one that won.
+    :param commit: the last commit, None when there was none.
+    :param before: key, surrogate key, from and to of the rebuilt keys' rows as they were; ``after``: as they are now.
+        Both lie in the scratch folder, so use them before that goes.
+    """
+
+    inserted: int
+    updated: int
+    deleted: int
+    conflicts: int
+    commit: Commit | None
+    dimension: Dimension = field(repr=False)
+    before: DataFrame = field(repr=False)
+    after: DataFrame = field(repr=False)
+    attempts: int = 1
+
+    @property
+    def intervals(self) -> DataFrame:
+        """Where facts find another version than before: see ``affected_intervals``. Computed anew on each use."""
+        return affected_intervals(self.before, self.after, self.dimension)
+
+    @property
+    def rows_written(self) -> int:
+        """Rows inserted, updated or deleted."""
+        return self.inserted + self.updated + self.deleted
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The arguments of one ``apply``, and what all its attempts share."""
+
+    table: Table
+    dimension: Dimension
+    events: DataFrame
+    keys: DataFrame | None
+    needed: DataFrame | None
+    zone: str
+    as_of: date
+    scratch: str
+    spark: SparkSession = field(repr=False)
+    idle: bool = False  # no key to rebuild: only the as-of date can change rows
+
+
+def apply(
+    table: Table,
+    dimension: Dimension,
+    events: DataFrame,
+    keys: DataFrame | None,
+    needed: DataFrame | None = None,
+    *,
+    zone: str,
+    as_of: date,
+    scratch: str,
+    batch: int | None = None,
+    note: Note = None,
+) -> Outcome:
+    """Bring the dimension's table to what its standing events say.
+
+    :param table: exists, in the contract's shape; an empty one also gets the unknown member.
+    :param events: all standing events (see ``versions``), at least all those of ``keys``.
+    :param keys: the keys to rebuild: those whose events, or whose need by facts, changed since the last time. None:
+        all. Rows of other keys only follow the as-of date.
+    :param needed: keys that standing facts need, at least those among ``keys``; None: none.
+    :param scratch: folder for the staged difference, this call's own; the caller removes it afterwards.
+    :param batch: strictly rising ledger number that makes the write idempotent; None: the diff alone does.
+    :raises UtilityFlowError: UF-3004 two identities share a surrogate key (nothing is written); UF-3005 the table kept
+        changing under our hands; UF-3007 the write was skipped although it was new.
+    """
+    work = _Work(table, dimension, events, keys, needed, zone, as_of, scratch.rstrip("/"), events.sparkSession)
+    if keys is not None:
+        distinct = keys.select(*(F.col(n).cast(dimension.types[n]).alias(n) for n in dimension.key)).distinct()
+        work = replace(work, keys=(few := _staged(distinct, f"{work.scratch}/keys")), idle=few.isEmpty())
+    total = {INSERT: 0, UPDATE: 0, DELETE: 0}
+    before: DataFrame | None = None
+    commit: Commit | None = None
+    for attempt in range(1, ATTEMPTS + 1):
+        version = table.version()
+        staged = _stage(work, version, f"{work.scratch}/diff-{attempt}")
+        before = staged.rows if commit is None or before is None else before
+        if not staged.changes:
+            return _outcome(work, total, staged, commit, before, attempt)
+        _check_surrogate_keys(work, version, staged)
+        if table.version() != version:
+            continue
+        written = _write(work, staged, batch if commit is None else None, note)
+        if written is None:
+            continue
+        if not written.happened:
+            message = f"{table.name}: the write of batch {batch} was skipped, yet it holds {staged.changes} changes"
+            raise UtilityFlowError("UF-3007", message, hint="give each write a higher batch number than the last")
+        commit = written
+        done = _done(staged, written)
+        total = {action: total[action] + done[action] for action in total}
+        if written.before == version and done == staged.counts:
+            return _outcome(work, total, staged, commit, before, attempt)
+    message = f"{table.name} changed during each of {ATTEMPTS} attempts"
+    raise UtilityFlowError("UF-3005", message, hint="one writer per dimension: end the other one and run again")
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """A difference written to Parquet, as ``compared`` gives it, and its counts."""
+
+    rows: DataFrame
+    changed: DataFrame
+    counts: dict[str, int]
+    conflicts: int
+    into_empty: bool
+
+    @property
+    def changes(self) -> int:
+        return sum(self.counts.values())
+
+
+def _stage(work: _Work, version: int, folder: str) -> _Staged:
+    d = work.dimension
+    wanted = _wanted(work)
+    table = work.table.read(version)
+    into_empty = not table.inputFiles()
+    if into_empty:
+        unknown = unknown_member(work.spark, d).withColumn(CONFLICTS, F.lit(0).cast("bigint"))
+        wanted = wanted.unionByName(unknown)
+    rows = _staged(compared(_existing(work, table), wanted, d), folder)
+    found = rows.groupBy(ACTION).agg(F.count("*").alias("n"), F.sum(CONFLICTS).alias("conflicts")).collect()
+    counts = {row[ACTION]: int(row["n"]) for row in found}
+    conflicts = sum(int(row["conflicts"] or 0) for row in found)
+    changed = rows.where(F.col(ACTION).isin(INSERT, UPDATE, DELETE))
+    if counts.get(MOVED):
+        moved = _staged(_moved(work, rows).withColumn(ACTION, F.lit(UPDATE)), f"{folder}-moved")
+        counts[UPDATE] = counts.get(UPDATE, 0) + moved.count()
+        changed = changed.unionByName(moved)
+    counts = {action: counts.get(action, 0) for action in (INSERT, UPDATE, DELETE)}
+    return _Staged(rows, changed.select(*d.names, ACTION), counts, conflicts, into_empty)
+
+
+def _wanted(work: _Work) -> DataFrame:
+    """All rows that the keys to rebuild should have."""
+    d = work.dimension
+    if work.idle:
+        nobody = unknown_member(work.spark, d).where(F.lit(False))
+        return nobody.withColumn(CONFLICTS, F.lit(0).cast("bigint"))
+    fit = refusals(work.events, d, zone=work.zone).where("_refused is null").drop("_refused")
+    mine = _of_keys(fit, work)
+    needed = None if work.needed is None else _of_keys(work.needed.select(*d.key), work)
+    return timeline(mine, d, zone=work.zone, as_of=work.as_of, needed=needed)
+
+
+def _of_keys(frame: DataFrame, work: _Work) -> DataFrame:
+    return frame if work.keys is None else frame.join(work.keys, list(work.dimension.key), "left_semi")
+
+
+def _existing(work: _Work, table: DataFrame) -> DataFrame:
+    """The rows of the keys to rebuild, and (``_flip``) those of others whose ``is_current`` is of another day."""
+    d = work.dimension
+    rows = table.where(F.col(d.surrogate_key) != UNKNOWN_KEY)
+    flips = F.col(d.current) != valid_on(d, F.col(d.valid_from), F.col(d.valid_to), work.zone, work.as_of)
+    if work.keys is None:
+        return rows
+    if work.idle:
+        return rows.where(flips).withColumn(FLIP, F.lit(True))
+    hit = work.keys.withColumn("_hit", F.lit(True))
+    return (
+        rows.join(hit, list(d.key), "left")
+        .where(F.col("_hit").isNotNull() | flips)
+        .withColumn(FLIP, F.col("_hit").isNull())
+        .drop("_hit")
+    )
+
+
+def _moved(work: _Work, rows: DataFrame) -> DataFrame:
+    """Equal rows whose named event no longer stands: they must lead to one that does. Others stay as they are."""
+    d = work.dimension
+    moved = rows.where(F.col(ACTION) == MOVED)
+    names = [name for name in d.provenance if name in work.events.columns]
+    if not names:
+        return moved.limit(0)
+    told = (F.col(name).cast(d.types[name]).alias(OLD + name) for name in names)
+    standing = work.events.select(*d.key, *told)
+    return moved.join(standing, [*d.key, *(OLD + name for name in names)], "left_anti")
+
+
+def _check_surrogate_keys(work: _Work, version: int, staged: _Staged) -> None:
+    """No surrogate key may stand for two identities, among the changes or between an insert and the table.
+
+    :raises UtilityFlowError: UF-3004 with both identities.
+    """
+    d = work.dimension
+    # named by file and row where the table has them: a natural key may be personal data, and messages are logged
+    names = (d.valid_from, *(d.provenance or d.key))
+    said = [F.concat(F.lit(f" {name} "), F.coalesce(F.col(name).cast("string"), F.lit("-"))) for name in names]
+    identity = F.concat(F.lit("the version with"), *said).alias("identity")
+    changed = staged.changed.select(d.surrogate_key, identity)
+    if not staged.into_empty:
+        fresh = staged.changed.where(F.col(ACTION) == INSERT).select(F.col(d.surrogate_key))
+        taken = work.table.read(version).select(d.surrogate_key, *d.key, d.valid_from, *d.provenance)
+        changed = changed.unionAll(taken.join(fresh, d.surrogate_key, "left_semi").select(d.surrogate_key, identity))
+    twice = changed.groupBy(d.surrogate_key).agg(
+        F.count("*").alias("n"), F.min("identity").alias("one"), F.max("identity").alias("other")
+    )
+    for row in twice.where("n > 1").orderBy(d.surrogate_key).limit(1).collect():
+        both = f"{row['one']} and for {row['other']}"
+        message = f"{work.table.name}: surrogate key {row[d.surrogate_key]} stands for {both}"
+        raise UtilityFlowError("UF-3004", message, hint="nothing was written; rename one of the two at its source")
+
+
+def _write(work: _Work, staged: _Staged, batch: int | None, note: Note) -> Commit | None:
+    """One commit; None when another writer came between and the difference must be found anew."""
+    if staged.into_empty:
+        return work.table.append(staged.changed.drop(ACTION), batch=batch, note=note)
+    key = work.dimension.surrogate_key
+    try:
+        on = f"target.{key} = source.{key}"
+        return work.table.merge(staged.changed, on=on, clauses=_CLAUSES, batch=batch, note=note)
+    except Exception as error:
+        if "Concurrent" in type(error).__name__ or "DELTA_CONCURRENT" in str(error):
+            return None
+        raise
+
+
+def _done(staged: _Staged, commit: Commit) -> dict[str, int]:
+    """What the commit says that it did; the planned counts where it says nothing (an append, an engine without)."""
+    names = {INSERT: "num_inserted_rows", UPDATE: "num_updated_rows", DELETE: "num_deleted_rows"}
+    return {action: int(commit.metrics.get(name, staged.counts[action])) for action, name in names.items()}
+
+
+def _outcome(
+    work: _Work, total: dict[str, int], last: _Staged, commit: Commit | None, first: DataFrame, attempts: int
+) -> Outcome:
+    """The intervals compare what stood before the first write with what the last one left."""
+    d = work.dimension
+    start, end = F.col("_old_from").alias(d.valid_from), F.col("_old_to").alias(d.valid_to)
+    before = first.where("_old_from is not null").select(*d.key, d.surrogate_key, start, end)
+    after = last.rows.where(F.col(ACTION) != DELETE).select(*d.key, d.surrogate_key, d.valid_from, d.valid_to)
+    return Outcome(
+        inserted=total[INSERT],
+        updated=total[UPDATE],
+        deleted=total[DELETE],
+        conflicts=last.conflicts,
+        commit=commit,
+        dimension=d,
+        before=before,
+        after=after,
+        attempts=attempts,
+    )
+
+
+def _staged(frame: DataFrame, folder: str) -> DataFrame:
+    frame.write.mode("overwrite").parquet(folder)
+    return frame.sparkSession.read.schema(frame.schema).parquet(folder)
+

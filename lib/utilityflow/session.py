@@ -1,0 +1,180 @@
+"""The one place that builds a SparkSession and knows the platform (local, Synapse, Databricks, Spark Connect)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utilityflow.errors import UtilityFlowError
+from utilityflow.settings import Settings, SparkSettings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# What every session of the suite relies on, wherever it comes from (all can be set on a running session).
+RUNTIME_CONF: dict[str, str] = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.compression.codec": "zstd",
+    # thirty rules over fifteen columns send the inference of constraints into exponential time (SPARK-33152)
+    "spark.sql.constraintPropagation.enabled": "false",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.databricks.delta.write.txnVersion.autoReset.enabled": "true",
+    "spark.databricks.delta.merge.repartitionBeforeWrite.enabled": "false",
+    # the small side of a lookup broadcasts: 2M (key, surrogate key, from, to) rows are about 100 MB in memory
+    "spark.sql.autoBroadcastJoinThreshold": str(64 * 1024 * 1024),
+}
+
+# What only a session that we start ourselves can be given.
+_LOCAL_CONF: dict[str, str] = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.catalogImplementation": "in-memory",
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.sql.ui.retainedExecutions": "1",
+    "spark.ui.retainedJobs": "1",
+    "spark.ui.retainedStages": "1",
+    "spark.cleaner.referenceTracking.cleanCheckpoints": "true",
+    "spark.databricks.delta.vacuum.parallelDelete.enabled": "true",
+    "spark.redaction.regex": "(?i)secret|password|token|access[.]key|sas",
+}
+
+
+def get_session(
+    app: str = "utilityflow",
+    *,
+    master: str | None = None,
+    extra: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
+    scratch: Path | None = None,
+) -> SparkSession:
+    """The session of this process: built on the first call, adjusted and returned on later ones.
+
+    :param app: name shown by the cluster.
+    :param master: overrides the settings' master (local platform only).
+    :param extra: further Spark configuration; static keys only take effect on the first call.
+    :param scratch: folder for spill files, the warehouse folder and the JVM's log; a temporary one if None.
+    :raises UtilityFlowError: UF-1007 when Java or the Delta jars are missing.
+    """
+    settings = settings or Settings()
+    spark = _build(app, settings, master, dict(extra or {}), scratch)
+    for key, value in _runtime_conf(settings.spark, extra).items():
+        spark.conf.set(key, value)
+    return spark
+
+
+def _runtime_conf(spark: SparkSettings, extra: Mapping[str, str] | None) -> dict[str, str]:
+    conf = RUNTIME_CONF | {"spark.sql.shuffle.partitions": str(spark.shuffle_partitions)} | spark.conf
+    given = {k: v for k, v in (extra or {}).items() if k in conf or k.startswith("spark.sql.shuffle")}
+    return {k: v for k, v in (conf | given).items() if k not in _LOCAL_CONF and not _is_static(k)}
+
+
+def _is_static(key: str) -> bool:
+    return not key.startswith(("spark.sql.", "spark.databricks.")) or key in {"spark.sql.warehouse.dir"}
+
+
+def _build(
+    app: str, settings: Settings, master: str | None, extra: dict[str, str], scratch: Path | None
+) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    if settings.platform in ("synapse", "databricks"):
+        return SparkSession.builder.appName(app).getOrCreate()
+    if settings.platform == "connect":
+        remote = settings.spark.remote or os.environ.get("SPARK_REMOTE")
+        if not remote:
+            raise UtilityFlowError(
+                "UF-1002", "platform connect needs spark.remote or SPARK_REMOTE, for example sc://host:15002"
+            )
+        return SparkSession.builder.appName(app).remote(remote).getOrCreate()
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    check_java()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers must run the Python that the driver runs
+    scratch = scratch or Path(tempfile.mkdtemp(prefix="utilityflow-"))
+    scratch.mkdir(parents=True, exist_ok=True)
+    conf = _LOCAL_CONF | RUNTIME_CONF | settings.spark.conf
+    conf["spark.sql.warehouse.dir"] = str(scratch / "warehouse")
+    conf["spark.local.dir"] = str(scratch)
+    conf["spark.driver.memory"] = settings.spark.driver_memory
+    conf["spark.driver.extraJavaOptions"] = (
+        f"-Dderby.system.home={scratch} -XX:+UseParallelGC -Djava.io.tmpdir={scratch}"
+    )
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # under spark-submit the jars and the master are the submitter's
+        conf["spark.jars"] = ",".join(str(jar) for jar in delta_jars())
+        conf["spark.master"] = master or settings.spark.master
+    builder = SparkSession.builder.appName(app)
+    for key, value in (conf | extra).items():
+        builder = builder.config(key, value)
+    with _quiet_jvm(scratch / "spark.log"):
+        return builder.getOrCreate()
+
+
+def check_java() -> None:
+    """Fail early, in one line, when no Java that Spark can use is there.
+
+    :raises UtilityFlowError: UF-1007.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which(str(Path(home) / "bin" / "java")) if home else shutil.which("java")
+    if java is None:
+        raise UtilityFlowError(
+            "UF-1007", "no Java found", hint="install Java 17, for example openjdk-17-jre-headless, or set JAVA_HOME"
+        )
+    answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False).stderr  # noqa: S603 - fixed arguments
+    version = answer.split('"')[1] if '"' in answer else ""
+    if not version.startswith(("17", "21")):
+        raise UtilityFlowError(
+            "UF-1007", f"Java {version or 'of unknown version'} found at {java}", hint="Java 17 is needed"
+        )
+
+
+def delta_jars() -> list[Path]:
+    """The Delta jars that set-up fetched; they are kept with the environment, so that runs need no network.
+
+    :raises UtilityFlowError: UF-1007 when they are missing.
+    """
+    folder = Path(os.environ.get("UTILITYFLOW_JARS") or Path(sys.prefix) / "share" / "utilityflow" / "jars")
+    jars = sorted(folder.glob("*.jar"))
+    if not jars:
+        raise UtilityFlowError("UF-1007", f"no Delta jars in {folder}", hint="run 'make setup'")
+    return jars
+
+
+@contextlib.contextmanager
+def _quiet_jvm(log: Path) -> Iterator[None]:
+    """Let the JVM that starts inside inherit a log file as its output streams: no banner in front of a user."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        for descriptor in (*saved, sink):
+            os.close(descriptor)
+
+
+def spark_version(spark: SparkSession) -> tuple[int, int]:
+    """Major and minor version of the engine, for the few places where the lanes differ."""
+    major, minor = spark.version.split(".")[:2]
+    return int(major), int(minor)

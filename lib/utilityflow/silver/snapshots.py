@@ -1,0 +1,107 @@
+"""Snapshot feeds: each file is the whole state; change events derive between neighbours in the order of snapshot time.
+
+A key is first seen at its own effective time (where the feed maps one), afterwards at the snapshots' times; a key that the
+next snapshot lacks is deleted at that snapshot's time. The events of a feed are a pure function of its standing snapshots,
+so a late or a superseded snapshot changes both its sides.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from utilityflow.bronze.expressions import parse_expression, select_in_zone
+from utilityflow.bronze.feeds import Feed
+from utilityflow.control.ledger import Entry
+from utilityflow.control.run import Run
+from utilityflow.errors import UtilityFlowError
+
+
+def times(run: Run, feed: Feed, entries: Sequence[Entry]) -> None:
+    """Set the snapshot time of entries that have none, from ``_file_name``, a column or a constant.
+
+    :raises UtilityFlowError: UF-2009 when a file gives no time or more than one.
+    """
+    missing = [e for e in entries if e.snapshot_time is None]
+    if not missing:
+        return
+    if feed.snapshot_time is None:
+        raise UtilityFlowError("UF-1012", f"{feed.source}: mode snapshot needs 'snapshot_time'")
+    raw = run.house.table(f"bronze.{feed.feed}").read().where(F.col("_file_sha256").isin([e.sha256 for e in missing]))
+    expression = parse_expression(feed.snapshot_time, f"{feed.source}: snapshot_time")
+    # the cast to an instant is made in the feed's zone too
+    frame = select_in_zone(run.house.spark, raw.select("_file_sha256", *[c for c in raw.columns if c != "_file_sha256"]),
+                           {"_at": expression.cast("timestamp")}, feed.time_zone or run.zone)  # fmt: skip
+    found = (
+        frame.groupBy("_file_sha256")
+        .agg(F.min("_at").cast("double").alias("low"), F.max("_at").cast("double").alias("high"))
+        .collect()
+    )
+    spans = {r["_file_sha256"]: (r["low"], r["high"]) for r in found}
+    for entry in missing:
+        low, high = spans.get(entry.sha256, (None, None))
+        if low is None or low != high:
+            what = "gives no time" if low is None else "gives more than one time"
+            entry.status, entry.reason = "rejected", f"UF-2009: {entry.file_name}: snapshot_time {what}"
+            run.ledger.mark(entry)
+            continue
+        entry.snapshot_time = dt.datetime.fromtimestamp(low, dt.timezone.utc)
+        run.ledger.mark(entry)
+
+
+def accept(run: Run, feed: Feed) -> list[Entry]:
+    """The standing snapshots in the order of their times, new ones that are empty or shrunken beyond the bound rejected."""
+    times(run, feed, run.ledger.standing([feed.feed]))
+    accepted: list[Entry] = []
+    for entry in sorted(run.ledger.standing([feed.feed]), key=order):
+        older = accepted[-1] if accepted else None
+        bound = older.rows_read * run.settings.thresholds.snapshot_min_share if older else 0
+        if entry.status == "landed" and (entry.rows_read == 0 or entry.rows_read < bound):
+            before = f", the snapshot before it {older.rows_read}" if older else ""
+            entry.status = "rejected"
+            entry.reason = (
+                f"UF-2010: {entry.file_name}: the snapshot has {entry.rows_read} records{before}; nothing was closed"
+            )
+            run.ledger.mark(entry)
+            continue
+        accepted.append(entry)
+    return accepted
+
+
+def order(entry: Entry) -> tuple[dt.datetime, int]:
+    """Snapshots are ordered by their time, at equal times by arrival."""
+    return entry.snapshot_time or dt.datetime.min.replace(tzinfo=dt.timezone.utc), entry.number
+
+
+def places(entries: Sequence[Entry]) -> tuple[Column, Column]:
+    """(position of a row's snapshot, its time) by ``_file_sha256``; positions count from 0 in snapshot order."""
+    pairs = [x for i, e in enumerate(entries) for x in (F.lit(e.sha256), F.lit(i))]
+    stamps = [x for e in entries for x in (F.lit(e.sha256), F.lit(order(e)[0].timestamp()))]
+    sha = F.col("_file_sha256")
+    return F.element_at(F.create_map(*pairs), sha), F.element_at(F.create_map(*stamps), sha).cast("timestamp")
+
+
+def upserts(good: DataFrame, key: Sequence[str]) -> DataFrame:
+    """Events of the rows that are there: the first sight of a key keeps its own effective time.
+
+    :param good: judged rows with ``_place`` and ``_at``; ``effective_at`` as the feed maps it.
+    """
+    seen = Window.partitionBy(*key)
+    first = F.col("_place") == F.min("_place").over(seen)
+    return good.withColumns({
+        "effective_at": F.when(first, F.col("effective_at")).otherwise(F.col("_at")),
+        "sequence": F.coalesce("sequence", "_batch_id"),  # of two snapshots of one time the later delivery wins
+    })  # fmt: skip
+
+
+def deletes(present: DataFrame, key: Sequence[str], entries: Sequence[Entry]) -> DataFrame:
+    """(key..., ``_place``) of the snapshots that lack a key which the one before holds.
+
+    :param present: key columns and ``_place`` of every row, quarantined ones too: a broken row is no deletion.
+    """
+    standing = present.select(*key, "_place").where(F.col(key[0]).isNotNull()).distinct()
+    expected = standing.withColumn("_place", F.col("_place") + 1).where(F.col("_place") < len(entries))
+    return expected.join(standing, [*key, "_place"], "left_anti")

@@ -1,0 +1,93 @@
+"""What one simulated system hands over: a query for clean text columns, and how it becomes landed files and a ledger.
+
+Each partition of the query is one whole file, so nothing is shuffled; its first row, marked ``head``, becomes the
+header.
+The query is one SQL text of nested layers, analysed once for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+
+from utilityflow.simulate.defects import LEDGER_COLUMNS, Planter
+from utilityflow.simulate.draws import at, text, text_array
+from utilityflow.simulate.model import Layer
+
+
+@dataclass(frozen=True)
+class Extract:
+    """One feed of one system, for some months.
+
+    ``query``: gives ``head`` (boolean), ``file_no`` (its partition), ``row_key`` (string), ``copy`` (0 the first, 1
+    a repeat), ``defect`` (spec number) and the clean raw columns as strings.
+    ``files``: names without ending, one per partition. ``quoted``: raw columns whose text may hold a comma.
+    ``expected_rows``, ``row_bytes``: for the disk estimate and the time left.
+    ``whole_stage``: whether Spark's whole-stage code generation suits the query (methods below 8,000 bytes).
+    """
+
+    system: str
+    feed: str
+    query: str
+    files: tuple[str, ...]
+    planter: Planter
+    expected_rows: int
+    row_bytes: int
+    quoted: frozenset[str] = frozenset()
+    whole_stage: bool = True
+
+    def csv_lines(self, rows: DataFrame) -> DataFrame:
+        """One column ``value``: the lines of the files, header first, from the rows of the query."""
+        columns = self.planter.columns
+        fields = [quote(self.planter.dirty(c)) if c in self.quoted else self.planter.dirty(c) for c in columns]
+        return rows.selectExpr(_line(columns, fields))
+
+    def table(self, rows: DataFrame) -> DataFrame:
+        """The raw columns as strings, without header rows: for Parquet files."""
+        return rows.where("NOT head").selectExpr(*[f"{self.planter.dirty(c)} AS {c}" for c in self.planter.columns])
+
+    def ledger_lines(self, rows: DataFrame, ending: str) -> DataFrame:
+        """One column ``value``: CSV lines of the ledger, header first, one file per landed file."""
+        names = text_array([f"{name}.{ending}" for name in self.files])
+        values = self.planter.ledger()
+        fixed = [text(self.system), text(self.feed), at(names, "file_no"), "row_key", "cast(copy as string)"]
+        columns = [f"{e} AS `{c}`" for c, e in values.items()]
+        drawn = rows.where("head OR defect > 0").selectExpr("head", "file_no", "row_key", "copy", *columns)
+        # not a filter: the optimizer would push its long condition down through every layer of the query
+        planted = "explode(if(head OR clean_value <> planted_value, array(1), cast(array() as array<int>))) AS planted"
+        fields = fixed + [quote(c) for c in values]
+        return drawn.selectExpr("*", planted).selectExpr(_line(LEDGER_COLUMNS, fields))
+
+
+def layered(source: str, layers: Sequence[Layer | str]) -> str:
+    """Query that adds the columns of each layer to a source query; a text among the layers is a filter."""
+    query = source
+    for layer in layers:
+        if isinstance(layer, str):
+            query = f"SELECT * FROM ({query}) WHERE {layer}"
+        else:
+            query = f"SELECT *, {', '.join(f'{e} AS {c}' for c, e in layer.items())} FROM ({query})"
+    return query
+
+
+def one_file_each(files: int, rows: int, name: str) -> str:
+    """Query of ``file_no`` and, within the file, ``head`` or the number ``name`` from 0 (0 too beside ``head``).
+
+    One partition for each file, in the order of the files: what makes them whole files without a shuffle.
+    """
+    return f"""SELECT cast(id div {rows + 1}L as int) AS file_no, id % {rows + 1}L = 0 AS head,
+        greatest(id % {rows + 1}L - 1, 0L) AS {name} FROM range(0, {files * (rows + 1)}, 1, {files})"""
+
+
+def quote(column: str) -> str:
+    """SQL of a CSV field: in quotes where it holds a comma, a quote or blanks at an end."""
+    inner = f"replace({column}, '\"', '\"\"')"
+    needs = f"instr({column}, ',') > 0 OR instr({column}, '\"') > 0 OR {column} LIKE ' %' OR {column} LIKE '% '"
+    return f"if({needs}, concat('\"', {inner}, '\"'), {column})"
+
+
+def _line(names: tuple[str, ...], fields: list[str]) -> str:
+    row = ", ',', ".join(fields)
+    return f"if(head, {text(','.join(names))}, concat({row})) AS value"

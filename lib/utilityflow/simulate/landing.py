@@ -1,0 +1,204 @@
+"""Writing extracts under the landing root: whole files beside, then renamed into place; disk checked, progress told."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pyspark.sql import DataFrame, SparkSession
+
+from utilityflow.errors import UtilityFlowError
+from utilityflow.simulate.extract import Extract
+
+ReadsFormat = Literal["csv", "parquet"]
+STAGING = ".simulate-staging"
+PARQUET_SHARE = 0.25  # of the CSV bytes, rounded up from what was measured
+LEDGER_ROW_BYTES = 120
+LEDGER_SHARE = 0.02  # ledger rows per row; the shipped profile plants fewer
+# The expressions stay far inside their types; without ANSI's checks a row costs a third less.
+ENGINE = {
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.compression.codec": "zstd",
+}
+RESERVE_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one extract became."""
+
+    files: tuple[Path, ...]
+    rows: int
+    bytes: int
+    defects: dict[str, int]
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes of the file system that holds a folder, which need not exist yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def check_disk(
+    extracts: list[tuple[Extract, ReadsFormat]],
+    landing: Path,
+    free: Callable[[Path], int],
+    progress: Callable[[str], None],
+) -> None:
+    """State what the extracts need and refuse what does not fit.
+
+    :raises UtilityFlowError: UF-1013.
+    """
+    rows = sum(e.expected_rows for e, _ in extracts)
+    need = sum(_expected_bytes(e, form) for e, form in extracts)
+    need += round(rows * LEDGER_SHARE * LEDGER_ROW_BYTES) + RESERVE_BYTES
+    have = free(landing)
+    progress(f"disk: about {_size(need)} for {rows:,} rows; {_size(have)} free under {landing}")
+    if need > have:
+        raise UtilityFlowError(
+            "UF-1013",
+            f"simulating {rows:,} rows needs about {_size(need)}, and {landing} has {_size(have)} free",
+            hint="fewer customers or months, Parquet reads, or another landing root",
+        )
+
+
+def _expected_bytes(extract: Extract, form: ReadsFormat) -> int:
+    return round(extract.expected_rows * extract.row_bytes * (PARQUET_SHARE if form == "parquet" else 1))
+
+
+def _size(count: float) -> str:
+    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"
+
+
+def write_extract(
+    spark: SparkSession,
+    extract: Extract,
+    form: ReadsFormat,
+    landing: Path,
+    defects: Path,
+    progress: Callable[[str], None],
+) -> Written:
+    """Write one extract's files and their ledgers; files of the same names are replaced, each at once."""
+    staging = landing / STAGING / extract.feed
+    session = _session(spark, extract)
+    with _reporting(extract, form, staging, progress):
+        rows = session.sql(extract.query)
+        frame = extract.csv_lines(rows) if form == "csv" else extract.table(rows)
+        files = _write(frame, form, staging, landing / extract.feed, extract.files)
+    progress(f"{extract.feed}: writing the ledger of planted defects")
+    ledger_folder = defects / extract.feed
+    ledger = _write(
+        extract.ledger_lines(rows, form), "csv", defects / STAGING / extract.feed, ledger_folder, extract.files
+    )
+    return Written(
+        files=files,
+        rows=sum(_rows(file, form) for file in files),
+        bytes=sum(file.stat().st_size for file in files),
+        defects=_kinds(ledger),
+    )
+
+
+def _session(spark: SparkSession, extract: Extract) -> SparkSession:
+    """A session of the same application with settings of its own, so that the caller's stay as they are."""
+    session = spark.newSession()
+    for key, value in ENGINE.items():
+        session.conf.set(key, value)
+    session.conf.set("spark.sql.codegen.wholeStage", str(extract.whole_stage).lower())
+    return session
+
+
+def _write(
+    frame: DataFrame, form: ReadsFormat, staging: Path, target: Path, names: tuple[str, ...]
+) -> tuple[Path, ...]:
+    writer = frame.write.mode("overwrite")
+    if form == "csv":
+        writer.text(staging.as_uri())
+    else:
+        writer.parquet(staging.as_uri())
+    parts = sorted(staging.glob("part-*"), key=lambda part: part.name[:10])
+    if len(parts) != len(names):
+        raise UtilityFlowError(
+            "UF-4001", f"the simulator wrote {len(parts)} files under {staging} instead of {len(names)}"
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    files = tuple(part.replace(target / f"{name}.{form}") for part, name in zip(parts, names, strict=True))
+    shutil.rmtree(staging)
+    _remove_if_empty(staging.parent)
+    return files
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _rows(file: Path, form: ReadsFormat) -> int:
+    """Records of a landed file: its lines without the header (no field holds a line end), or its footer's count."""
+    if form == "parquet":
+        from pyarrow import parquet
+
+        return int(parquet.read_metadata(file).num_rows)
+    lines = 0
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            lines += block.count(b"\n")
+    return lines - 1
+
+
+def _kinds(ledgers: tuple[Path, ...]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for file in ledgers:
+        with file.open(newline="", encoding="utf-8") as stream:
+            counts.update(row["kind"] for row in csv.DictReader(stream))
+    return dict(sorted(counts.items()))
+
+
+@contextmanager
+def _reporting(
+    extract: Extract, form: ReadsFormat, staging: Path, progress: Callable[[str], None], every: float = 5.0
+) -> Iterator[None]:
+    """While a job writes, say every few seconds how far it is, judged by the bytes in the staging folder."""
+    done = threading.Event()
+    expected = max(1, _expected_bytes(extract, form))
+
+    def watch() -> None:
+        first: tuple[float, float] | None = None  # when bytes were first seen: planning counts for no rate
+        while not done.wait(every):
+            part, now = min(0.99, _bytes_under(staging) / expected), time.monotonic()
+            if first is None and part > 0:
+                first = (now, part)
+            left = "time left not known yet"
+            if first and part > first[1]:
+                left = f"{(1 - part) * (now - first[0]) / (part - first[1]):.0f} s left"
+            rows = f"about {round(part * extract.expected_rows):,} of {extract.expected_rows:,} rows"
+            progress(f"{extract.feed}: {rows}, {left}")
+
+    progress(f"{extract.feed}: writing {len(extract.files)} files, about {extract.expected_rows:,} rows")
+    watcher = threading.Thread(target=watch, name="simulate-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _bytes_under(folder: Path) -> int:
+    """Bytes of the data files under a folder whose files come and go."""
+    total = 0
+    for file in folder.rglob("part-*"):
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total

@@ -1,0 +1,90 @@
+"""Who the customers are and where the premises stand: names, classes and addresses as SQL over ids."""
+
+from __future__ import annotations
+
+from utilityflow.simulate.almanac import PROFILES
+from utilityflow.simulate.draws import at, bits, draw, number, slots, text_array
+from utilityflow.simulate.model import DISTRICTS, TOWNS_PER_DISTRICT, Layer, Utility
+
+ZIPS_PER_DISTRICT = 5
+_PENNSYLVANIA = 5  # the last districts lie across the state line
+
+
+def class_code(profile: str) -> str:
+    """SQL of the raw class code of a load profile."""
+    return at(text_array([p.customer_class for p in PROFILES]), profile)
+
+
+def names(utility: Utility) -> list[Layer]:
+    """From ``person_hash``, ``class_first`` (class at the start) and ``renamed``: ``name`` (commas possible).
+
+    First and last names follow their frequencies in the pools; ``renamed`` swaps the last name (marriage).
+    """
+    first = text_array(slots(utility.pools.first_names, 4096))
+    last = text_array(slots(utility.pools.last_names, 4096))
+    trades = text_array(utility.pools.trades)
+    trade = at(trades, f"{bits('person_hash', 40, 6)} % {len(utility.pools.trades)}")
+    towns = at(text_array(utility.pools.towns), f"{bits('person_hash', 46, 8)} % {len(utility.pools.towns)}")
+    return [
+        {
+            "first_name": at(first, bits("person_hash", 0, 12)),
+            "last_name": at(last, bits("person_hash", 12, 12)),
+            "other_name": at(last, bits("person_hash", 24, 12)),
+            "initial": f"substring('ABCDEFGHJKLMNPRSTW', cast(1 + {bits('person_hash', 36, 8)} % 18 as int), 1)",
+            "style": bits("person_hash", 54, 4),
+        },
+        {
+            "name": f"""CASE
+                WHEN class_first = 'RES' AND style < 4
+                    THEN concat(first_name, ' ', initial, '. ', if(renamed, other_name, last_name))
+                WHEN class_first = 'RES' THEN concat(first_name, ' ', if(renamed, other_name, last_name))
+                WHEN class_first = 'MUN' THEN concat('Town of ', {towns})
+                WHEN class_first = 'AGR'
+                    THEN concat(last_name, if(style < 8, ' Farms', ' Dairy'), if(renamed, ' LLC', ''))
+                WHEN style < 5 THEN concat(last_name, ' ', {trade}, if(renamed, ' LLC', ''))
+                WHEN style < 9 THEN concat(last_name, ' & ', other_name, ' ', {trade}, if(renamed, ' LLC', ''))
+                WHEN style < 11 THEN concat(last_name, ', ', other_name, ' & Co', if(renamed, ' Inc', ''))
+                ELSE concat({towns}, ' ', {trade}, if(renamed, ' Inc', '')) END"""
+        },
+    ]
+
+
+def addresses(utility: Utility) -> list[Layer]:
+    """From ``p`` and the network: ``house``, ``road``, ``unit_no`` (text, may be empty), ``city``, ``state``, ``zip``.
+
+    The premises of four transformers of a circuit stand on one street; some transformers feed one block of flats.
+    A zip code decides the city and the state.
+    """
+    zips, cities, states = _places(utility)
+    block = "transformer div 4L"
+    return [
+        {
+            "street_hash": draw(utility.seed, "street", "circuit", block),
+            "flats": f"{bits(draw(utility.seed, 'flats', 'circuit', 'transformer'), 0, 3)} = 0",
+            "place": f"district * {ZIPS_PER_DISTRICT} + (circuit div {DISTRICTS}L + {block}) % {ZIPS_PER_DISTRICT}",
+        },
+        {
+            "road": at(
+                text_array(utility.pools.streets), f"{bits('street_hash', 0, 16)} % {len(utility.pools.streets)}"
+            ),
+            "house": f"""10L + 100L * ({bits("street_hash", 16, 6)} % 40L) + (transformer % 4L) * 18L
+                + if(flats, 0L, service_drop * 2L)""",
+            "unit_no": "if(flats, concat(', Apt ', service_drop + 1L), '')",
+            "zip": at(zips, "place"),
+            "city": at(cities, "place"),
+            "state": at(states, "place"),
+        },
+    ]
+
+
+def _places(utility: Utility) -> tuple[str, str, str]:
+    """SQL arrays of zip, city and state by ``district * ZIPS_PER_DISTRICT + n``; each zip lies in one city."""
+    zips, cities, states = [], [], []
+    for district in range(DISTRICTS):
+        south = district >= DISTRICTS - _PENNSYLVANIA
+        base = (16_000 if south else 13_000) + district * 40 + number(utility.seed, "zip", district) % 8
+        for n in range(ZIPS_PER_DISTRICT):
+            zips.append(f"{base + n * 7:05d}")
+            cities.append(utility.pools.towns[district * TOWNS_PER_DISTRICT + n % TOWNS_PER_DISTRICT])
+            states.append("PA" if south else "NY")
+    return text_array(zips), text_array(cities), text_array(states)

@@ -1,0 +1,222 @@
+"""Usage monitoring: one file per local day with the day's read of every meter, as the head-end system exports it.
+
+What a file of day f holds beside the reads of f: reads of the days before that arrive late (a silent meter, a broken
+collector that takes a whole circuit along), repeats (a circuit sent twice, a read sent again the next day), estimates
+(and the actual read that later supersedes them), the energy that solar sites deliver as a second register, both meters
+on the day of an exchange. Some reads are missing for good. The meter knows its customer some days late.
+"""
+
+from __future__ import annotations
+
+from utilityflow.simulate.almanac import PROFILES, WEATHER_ZONES
+from utilityflow.simulate.defects import Planter, Scope, Spec
+from utilityflow.simulate.draws import at, bits, draw, int_array, share, text_array
+from utilityflow.simulate.extract import Extract, layered, one_file_each
+from utilityflow.simulate.model import FIRMWARES, FIRST_METER_NUMBER, Layer, Utility
+
+SYSTEM, FEED = "usage_monitoring", "ami_daily_reads"
+COLUMNS = ("meter_id", "customer_id", "read_date", "register", "kwh", "peak_kw", "unit", "rate_code", "quality")
+ROW_BYTES = 61
+
+# A row of a file is described by a code: days of delay in the low 3 bits, then flags.
+ESTIMATED, REPEATED, OLD_METER = 8, 16, 32
+NORMAL, NOTHING, ESTIMATE, TWICE, AGAIN, EXCHANGE = range(6)
+LATE = 6  # LATE + n: the day's read and those of the n days before
+_PATTERNS: list[list[int]] = [
+    [0], [], [ESTIMATED], [0, REPEATED], [0, 1 | REPEATED], [OLD_METER, 0],
+    [0], [0, 1], [0, 1, 2], [0, 1, 2, 3],
+]  # fmt: skip
+
+
+def reads_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -> Extract:
+    """The reads of some months (indexes from 0); one partition and file per day."""
+    almanac = utility.almanac
+    first, last = almanac.month_starts[months.start], almanac.month_starts[months.stop]
+    days = [almanac.days[d - almanac.first_day] for d in range(first, last)]
+    planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, months), COLUMNS)
+    rows = utility.premises(months[-1])
+    return Extract(
+        system=SYSTEM,
+        feed=FEED,
+        query=layered(one_file_each(len(days), rows, "p"), _layers(utility, planter, first)),
+        files=tuple(f"{FEED}_{day.isoformat()}" for day in days),
+        planter=planter,
+        expected_rows=round(len(days) * rows * 1.05),
+        row_bytes=ROW_BYTES,
+    )
+
+
+def _scopes(utility: Utility, months: range) -> dict[str, Scope]:
+    starts = utility.almanac.month_starts
+    return {
+        "firmware": Scope("firmware", (tuple(range(FIRMWARES)),)),
+        "circuit": Scope("circuit", (tuple(range(utility.circuits)),)),
+        "file": Scope("f", tuple(tuple(range(starts[m], starts[m + 1])) for m in months)),
+    }
+
+
+def _layers(utility: Utility, planter: Planter, first_file_day: int) -> list[Layer | str]:
+    return [
+        {"f": f"file_no + {first_file_day}L", **utility.network(), **utility.tenancy_of_premise()},
+        *utility.meter(),
+        utility.pairing(),
+        *utility.cycle(),
+        *_delivery(utility),
+        *_read_day(utility, planter),
+        *_tenant(utility),
+        *_registers(),
+        *_energy(utility),
+        _texts(utility),
+    ]
+
+
+def _delivery(utility: Utility) -> list[Layer]:
+    """What the file of day ``f`` holds of a premise: ``code``, one row for each."""
+    week, seed = "f div 7", utility.seed
+    return [
+        {
+            "profile": utility.profile(),
+            "fm": at(int_array(utility.almanac.month_of_day), f"f - {utility.almanac.first_day}L"),
+            "fdom": f"f - {at(int_array(utility.almanac.month_starts), _month_of('f', utility))}",
+            "week_day": "f % 7L",
+            "hc": draw(seed, "collector", "circuit", week),
+            "hs": draw(seed, "silence", "p", week),
+            "resent": f"{bits(draw(seed, 'resent', 'circuit', 'f'), 0, 10)} < 2",
+        },
+        {"broken": f"{bits('hc', 0, 12)} < 33", "silent": f"{bits('hs', 0, 12)} < 49"},
+        {
+            # days since the spell began (it begins on one of the week's first four days and ends within the week)
+            "since": f"week_day - if(broken, {bits('hc', 12, 2)}, {bits('hs', 12, 2)})",
+            "lasts": f"if(broken, 1L + {bits('hc', 14, 1)}, 1L + {bits('hs', 14, 2)} % 3L)",
+            # 0..7 late, 8..11 estimated, then late, 12..13 estimated, 14..15 lost
+            "fate": f"if(broken, 8L * {bits('hc', 15, 1)}, {bits('hs', 16, 4)})",
+        },
+        {
+            "pattern": f"""CASE WHEN head THEN {NORMAL}L
+                WHEN (broken OR silent) AND since >= 0 AND since < lasts
+                    THEN if(fate >= 8 AND fate < 14, {ESTIMATE}L, {NOTHING}L)
+                WHEN (broken OR silent) AND since = lasts AND fate < 12 THEN {LATE}L + lasts
+                WHEN fm = exchange_month AND fdom = exchange_dom THEN {EXCHANGE}L
+                WHEN resent THEN {TWICE}L
+                WHEN {bits("hs", 20, 12)} < 12 AND week_day = 1 + {bits("hs", 32, 8)} % 6 THEN {AGAIN}L
+                ELSE {NORMAL}L END""",
+        },
+        {"code": f"explode({at(_patterns(), 'pattern')})"},
+    ]
+
+
+def _patterns() -> str:
+    empty = "cast(array() as array<int>)"
+    return f"array({', '.join(int_array(codes) if codes else empty for codes in _PATTERNS)})"
+
+
+def _month_of(day: str, utility: Utility) -> str:
+    return at(int_array(utility.almanac.month_of_day), f"{day} - {utility.almanac.first_day}L")
+
+
+def _read_day(utility: Utility, planter: Planter) -> list[Layer | str]:
+    """The day ``d`` that a row speaks of, and the row's own draws."""
+    return [
+        {
+            "d": "f - (code & 7)",
+            "first_day": f"{utility.almanac.first_day}L",
+            "estimated": f"(code & {ESTIMATED}) > 0",
+            "old_meter": f"(code & {OLD_METER}) > 0",
+            "copy": f"if((code & {REPEATED}) > 0, 1, 0)",
+            "connected_day": utility.connected_day(),
+        },
+        "head OR (d >= connected_day AND d >= first_day)",
+        {"day": "cast(d - first_day as int)", "defect": planter.drawn("p", "d", f"code & {OLD_METER}")},
+        {
+            "m": at(int_array(utility.almanac.month_of_day), "day"),
+            "hd": draw(utility.seed, "read", "p", "d"),
+        },
+    ]
+
+
+def _tenant(utility: Utility) -> list[Layer]:
+    """Who lives there on the day (``vacant``) and whom the meter believes to live there (``customer``)."""
+    starts = int_array(utility.almanac.month_starts)
+    late = f"if({bits('turn_hash', 22, 3)} < 2, {bits('turn_hash', 25, 2)}, 0L)"
+    return [
+        {"g": "(m + phase) div span", "turned": at(starts, "greatest(0L, m - (m + phase) % span)")},
+        *utility.turnover("g", "turned"),
+        {
+            "left": "if(role = 2, in_a, out_a)",
+            "let": "if(role = 2, in_b, in_a)",
+            "known": f"d - {late}",
+            "dom": f"d - {at(starts, 'm')}",
+        },
+        {
+            "vacant": "g > 0 AND d >= left AND d < let",
+            "customer": f"""CASE WHEN g > 0 AND known < left THEN {utility.occupant("(g - 1L)")}
+                WHEN g > 0 AND known < let THEN cast(null as bigint)
+                ELSE {utility.occupant("g")} END""",
+            "exchange_day": "m = exchange_month AND dom = exchange_dom",
+            "new_meter": "NOT old_meter AND (m > exchange_month OR (m = exchange_month AND dom >= exchange_dom))",
+        },
+    ]
+
+
+def _registers() -> list[Layer]:
+    """A row for each register: delivered, and received at solar sites (not of a meter on its last day)."""
+    solar = f"NOT head AND NOT old_meter AND profile IN (0, 1, 7) AND {bits('ho', 36, 5)} < 3"
+    return [
+        {"solar": solar},
+        {"register_no": "explode(if(solar, array(1, 2), array(1)))"},
+        {"received": "register_no = 2"},
+    ]
+
+
+def _energy(utility: Utility) -> list[Layer]:
+    """Energy in Wh and peak in 10 W of the row."""
+    almanac, zones = utility.almanac, WEATHER_ZONES
+    base, spread = int_array([p.base_wh for p in PROFILES]), int_array([p.spread for p in PROFILES])
+    return [
+        {
+            "uneven": share("ho", 20, 16),
+            "power": at(spread, "profile"),
+            "factor": at(int_array(almanac.load), f"(day * {len(PROFILES)} + profile) * {zones} + zone"),
+            "noise": f"if(estimated, 1.0D, 0.75D + ({share('hd', 0, 10)} + {share('hd', 10, 10)}) * 0.25D)",
+            "made": f"""if(solar, (3000D + {bits("ho", 41, 12)}) * 0.001D
+                * {at(int_array(almanac.sun), f"day * {zones} + zone")}, 0.0D)""",
+            # on the day of an exchange each meter counts its part of the day
+            "part": f"if(exchange_day, if(old_meter, 1.0D, -1.0D) * ({share('hd', 40, 6)} * 0.6D + 0.2D), 1.0D)",
+        },
+        {
+            # the power of a draw has the mean 1 / (power + 1): the mean of the sites stays base_wh
+            "used": f"""0.001D * {at(base, "profile")} * factor * noise * if(vacant, 0.03D, 1.0D)
+                * (0.35D + 0.65D * (power + 1) * uneven * uneven * if(power > 2, uneven, 1.0D) * if(power > 3, uneven, 1.0D))"""
+        },
+        {
+            "wh": """cast((CASE WHEN received THEN made * 0.65D
+                ELSE greatest(used - made * 0.35D, used * 0.2D) * if(part < 0, 1.0D + part, part) END) as bigint)"""
+        },
+        {
+            "peak": f"""cast(1D * wh * if(received, 4600, {at(int_array([p.peak for p in PROFILES]), "profile")})
+                * (0.85D + {share("hd", 20, 10)} * 0.3D) * {1 / 240_000!r}D as bigint)"""
+        },
+    ]
+
+
+def _texts(utility: Utility) -> Layer:
+    """The raw columns as the file shows them, and the row's key for the ledger."""
+    thousandths, hundredths = (
+        text_array([f".{i:03d}" for i in range(1000)]),
+        text_array([f".{i:02d}" for i in range(100)]),
+    )
+    meter = f"concat('M', {FIRST_METER_NUMBER}L + if(new_meter, {utility.stride}L, 0L) + p)"
+    date = at(text_array([d.isoformat() for d in utility.almanac.days]), "day")
+    register = "if(received, '2.8.0', '1.8.0')"
+    return {
+        "meter_id": meter,
+        "customer_id": "if(customer is null, '', cast(customer as string))",
+        "read_date": date,
+        "register": register,
+        "kwh": f"concat(wh div 1000, {at(thousandths, 'wh % 1000')})",
+        "peak_kw": f"concat(peak div 100, {at(hundredths, 'peak % 100')})",
+        "unit": "'kWh'",
+        "rate_code": utility.rate(),
+        "quality": "if(estimated, 'E', 'A')",
+        "row_key": f"concat({meter}, '|', {date}, '|', {register})",
+    }

@@ -1,0 +1,153 @@
+"""The entry: simulate the source systems of a utility for some months, into a landing root and a ledger of defects."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pyspark.sql import SparkSession
+
+from utilityflow.errors import UtilityFlowError
+from utilityflow.simulate.almanac import Almanac
+from utilityflow.simulate.customers import customers_extract
+from utilityflow.simulate.defects import Profile, load_profile
+from utilityflow.simulate.extract import Extract
+from utilityflow.simulate.landing import ReadsFormat, Written, check_disk, free_bytes, write_extract
+from utilityflow.simulate.model import Utility
+from utilityflow.simulate.pools import load_pools
+from utilityflow.simulate.reads import reads_extract
+
+MAX_CUSTOMERS = 20_000_000
+MAX_MONTHS = 120
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a simulation wrote.
+
+    ``files``: landed files. ``rows``: records by feed, headers excluded. ``defects``: planted defects by feed and kind,
+    as they stand in the ledger. ``bytes``: size of the landed files. ``seconds``: wall time.
+    """
+
+    files: tuple[Path, ...]
+    rows: dict[str, int]
+    defects: dict[str, dict[str, int]]
+    bytes: int
+    seconds: float
+
+
+def _silent(_: str) -> None:
+    """Progress that nobody asked for."""
+
+
+def simulate(
+    spark: SparkSession,
+    *,
+    landing: Path,
+    defects: Path,
+    customers: int,
+    months: int,
+    start: dt.date,
+    seed: int,
+    only_month: int | None = None,
+    reads_format: ReadsFormat = "csv",
+    profile: Mapping[str, Any] | None = None,
+    time_zone: str = "America/New_York",
+    progress: Callable[[str], None] = _silent,
+    free: Callable[[Path], int] = free_bytes,
+) -> Summary:
+    """Write the customer management and usage monitoring files of ``months`` months of a simulated utility.
+
+    The content depends on ``customers``, ``start``, ``seed``, ``profile`` and ``time_zone`` alone: one month of several
+    (``only_month``, from 1) is the same generated alone. Files of the same names are replaced.
+
+    :param landing: landing root; files go to ``<landing>/<feed>/``.
+    :param defects: folder of the ledger, outside the landing root; one CSV for each landed file.
+    :param customers: customers at the start, 1 to 20 million. :param start: the first of a month.
+    :param profile: a defect profile in place of the shipped one (see docs/simulator.md).
+    :param free: free bytes of a folder's file system.
+    :raises UtilityFlowError: UF-1004 for wrong arguments, UF-1001/1002 for a wrong profile, UF-1013 when the disk is
+        too small.
+    """
+    began = time.monotonic()
+    _check(landing, defects, customers, months, start, only_month, reads_format, time_zone)
+    specs = load_profile(profile)
+    last = months if only_month is None else only_month
+    span = range(months) if only_month is None else range(only_month - 1, only_month)
+    utility = Utility(seed, customers, Almanac(seed, start, last, time_zone), load_pools())
+    planned = _plan(utility, span, specs, reads_format)
+    check_disk(planned, landing, free, progress)
+    written = _write_all(spark, planned, landing, defects, progress)
+    return _summary(written, time.monotonic() - began, progress)
+
+
+def _plan(utility: Utility, span: range, profile: Profile, form: ReadsFormat) -> list[tuple[Extract, ReadsFormat]]:
+    return [
+        (customers_extract(utility, span, profile.customer_management), "csv"),
+        (reads_extract(utility, span, profile.usage_monitoring), form),
+    ]
+
+
+def _write_all(
+    spark: SparkSession,
+    planned: list[tuple[Extract, ReadsFormat]],
+    landing: Path,
+    defects: Path,
+    progress: Callable[[str], None],
+) -> dict[str, Written]:
+    """Write the systems side by side: while one is planned, another keeps the cores busy."""
+    with ThreadPoolExecutor(max_workers=len(planned), thread_name_prefix="simulate") as pool:
+        jobs = {e.feed: pool.submit(write_extract, spark, e, form, landing, defects, progress) for e, form in planned}
+        return {feed: job.result() for feed, job in jobs.items()}
+
+
+def _summary(written: dict[str, Written], seconds: float, progress: Callable[[str], None]) -> Summary:
+    summary = Summary(
+        files=tuple(file for w in written.values() for file in w.files),
+        rows={feed: w.rows for feed, w in written.items()},
+        defects={feed: w.defects for feed, w in written.items()},
+        bytes=sum(w.bytes for w in written.values()),
+        seconds=round(seconds, 2),
+    )
+    rows = ", ".join(f"{feed} {count:,} rows" for feed, count in summary.rows.items())
+    progress(f"simulated {len(summary.files)} files in {summary.seconds:.0f} s: {rows}")
+    return summary
+
+
+def _check(
+    landing: Path,
+    defects: Path,
+    customers: int,
+    months: int,
+    start: dt.date,
+    only_month: int | None,
+    reads_format: str,
+    time_zone: str,
+) -> None:
+    """Refuse arguments that make no sense, before anything is written."""
+    wrong = None
+    if not 1 <= customers <= MAX_CUSTOMERS:
+        wrong = f"customers must lie between 1 and {MAX_CUSTOMERS:,}, not {customers}"
+    elif not 1 <= months <= MAX_MONTHS:
+        wrong = f"months must lie between 1 and {MAX_MONTHS}, not {months}"
+    elif start.day != 1 or not 1950 <= start.year <= 2200:
+        wrong = f"start must be the first day of a month between 1950 and 2200, not {start.isoformat()}"
+    elif only_month is not None and not 1 <= only_month <= months:
+        wrong = f"only_month must lie between 1 and {months}, not {only_month}"
+    elif reads_format not in ("csv", "parquet"):
+        wrong = f"reads_format must be csv or parquet, not {reads_format}"
+    elif defects.resolve().is_relative_to(landing.resolve()):
+        wrong = f"the ledger of defects must lie outside the landing root, not in {defects}"
+    else:
+        try:
+            ZoneInfo(time_zone)
+        except (ZoneInfoNotFoundError, ValueError):
+            wrong = f"unknown time zone {time_zone}"
+    if wrong:
+        raise UtilityFlowError("UF-1004", wrong)

@@ -1,0 +1,168 @@
+"""Feed files: strict keys, options per format, names, definition hash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from utilityflow.bronze.feeds import clean_names, load_feed, load_feeds, parse_feed
+from utilityflow.errors import UtilityFlowError
+
+MINIMAL = """
+feed: cis_customers
+system: customer_management
+entity: customers
+format: csv
+path: cis_customers/*.csv
+columns:
+  customer_id: client_id
+"""
+
+
+def refused(text: str) -> UtilityFlowError:
+    with pytest.raises(UtilityFlowError) as caught:
+        parse_feed(text, "f.yaml")
+    return caught.value
+
+
+def test_the_keys_of_the_design_to_the_letter():
+    feed = parse_feed(
+        """
+feed: cis_customers
+system: customer_management
+entity: customers
+id_prefix: ""
+format: csv
+path: cis_customers/*.csv
+options: {header: true, delimiter: ",", encoding: utf-8}
+time_zone: America/New_York
+mode: events
+same_name: supersede
+settle_seconds: 0
+null_values: ["", "."]
+control: {trailer_prefix: "TRL", rows: "_c1", sums: {amount: "_c2"}}
+columns:
+  customer_id: client_id
+  customer_name: trim(name)
+event:
+  effective_at: to_timestamp(changed_at)
+  sequence: cast(seq as bigint)
+  operation: case op when 'D' then 'delete' else 'upsert' end
+""",
+        "cis.yaml",
+    )
+    assert feed.null_values == ("", ".")
+    assert list(feed.event_columns()) == ["effective_at", "sequence", "operation"]
+    assert set(feed.columns_read()) == {"client_id", "name", "changed_at", "seq", "op", "amount"}
+    assert feed.expressions()["sequence"].sql == "try_cast(`seq` AS BIGINT)"
+
+
+def test_defaults():
+    feed = parse_feed(MINIMAL, "f.yaml")
+    assert (feed.mode, feed.same_name, feed.settle_seconds, feed.null_values) == ("events", "supersede", 0, ("",))
+    assert feed.options.header
+    assert feed.time_zone is None
+
+
+def test_unknown_feed_key_names_file_line_and_the_nearest():
+    error = refused(MINIMAL + "time_zon: UTC\n")
+    assert error.code == "UF-1001"
+    assert str(error) == "UF-1001: f.yaml:9: unknown key 'time_zon' (did you mean 'time_zone'?)"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ("options: {delimitr: ';'}", "UF-1001", "did you mean 'delimiter'"),
+        ("options: {delimiter: ';;'}", "UF-1002", "one character"),
+        ("options: {encoding: utf-99}", "UF-1002", "name of an encoding"),
+        ("options: {header: false}", "UF-1002", "options.names"),
+        ("options: {fields: {a: [1, 2]}}", "UF-1001", "unknown option 'fields' of format csv"),
+        ("time_zone: Europe/Pariss", "UF-1002", "no IANA time zone"),
+        ("mode: snapshot", "UF-1002", "snapshot_time"),
+        ("snapshot_time: to_date(x)", "UF-1002", "belongs to mode snapshot"),
+        ("mode: evens", "UF-1002", "did you mean 'events'"),
+        ("settle_seconds: -1", "UF-1002", "0 or more"),
+        ("control: {trailer_prefix: T}", "UF-1002", "at least one of rows and sums"),
+        ("control: {trailer_prefix: T, rows: c1}", "UF-1002", "_c0, _c1"),
+        ("event: {effective_at: now()}", "UF-1011", "'now' may not be used"),
+        ("event: {effectiv_at: x}", "UF-1001", "did you mean 'effective_at'"),
+    ],
+)
+def test_wrong_values(change: str, code: str, words: str):
+    error = refused(MINIMAL + change + "\n")
+    assert error.code == code
+    assert "f.yaml:" in str(error)
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x.csv", "a/../../x.csv", "a\\b.csv", "a//b.csv", "./a.csv"])
+def test_a_path_stays_under_the_landing_root(path: str):
+    assert refused(MINIMAL.replace("cis_customers/*.csv", path)).code == "UF-1002"
+
+
+def test_a_function_off_the_list_names_line_and_key():
+    error = refused(MINIMAL.replace("client_id", "reflect('java.lang.System', 'exit')"))
+    assert str(error).startswith("UF-1011: f.yaml:8: 'columns.customer_id': function 'reflect' may not be used")
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xml", "nem12", "jdbc", "rest"])
+def test_formats_that_are_not_built_yet(kind: str):
+    error = refused(MINIMAL.replace("format: csv", f"format: {kind}") + "connection: env:DB\n")
+    assert error.code == "UF-1014"
+    assert "f.yaml:5" in str(error)
+
+
+def test_the_six_systems():
+    assert "customer_management" in str(refused(MINIMAL.replace("customer_management", "customer_managment")))
+
+
+def test_fixed_width_needs_a_layout():
+    text = MINIMAL.replace("format: csv", "format: fixed_width")
+    assert "options.fields" in str(refused(text))
+    assert "[start from 1, length]" in str(refused(text + "options: {fields: {client_id: [0, 4]}}\n"))
+    feed = parse_feed(text + "options: {fields: {client_id: [1, 10]}}\n", "f")
+    assert feed.options.fields == {"client_id": (1, 10)}
+
+
+def test_the_definition_hash_is_of_the_content():
+    feed = parse_feed(MINIMAL, "a.yaml")
+    assert feed.definition_hash() == parse_feed("# a comment\n" + MINIMAL + "mode: events\n", "b.yaml").definition_hash()
+    assert feed.definition_hash() != parse_feed(MINIMAL.replace("client_id", "id"), "a.yaml").definition_hash()
+
+
+def test_a_folder_of_feeds(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text(MINIMAL)
+    (tmp_path / "notes.txt").write_text("no feed")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.yaml").write_text("no feed")
+    assert list(load_feeds(tmp_path)) == ["cis_customers"]
+    (tmp_path / "b.yaml").write_text(MINIMAL)
+    with pytest.raises(UtilityFlowError, match="already defined in"):
+        load_feeds(tmp_path)
+    with pytest.raises(UtilityFlowError, match="UF-1003"):
+        load_feeds(tmp_path / "sub" / "none")
+    with pytest.raises(UtilityFlowError, match="UF-1003"):
+        load_feed(tmp_path / "none.yaml")
+
+
+def test_the_shipped_feeds_and_examples_load(repository: Path):
+    load_feeds()
+    folders = sorted(p for p in (repository / "conf" / "feeds" / "examples").iterdir() if p.is_dir())
+    assert {"steg", "lcl", "greenbutton"} <= {p.name for p in folders}
+    assert all(load_feeds(folder) for folder in folders)
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        (["Client ID", "Amount (USD)"], ["client_id", "amount_usd_"]),
+        (["a", "A", "a "], ["a", "a_2", "a_"]),
+        (["x", "x", "x", "x_2"], ["x", "x_2", "x_3", "x_2_2"]),
+        (["", "__null_dask_index__", "Größe"], ["column_1", "_null_dask_index_", "gr_e"]),
+        (["_file_name", "_row_number"], ["_file_name_2", "_row_number_2"]),
+    ],
+)
+def test_names_are_cleaned(raw: list[str], cleaned: list[str]):
+    assert clean_names(raw) == cleaned

@@ -1,0 +1,279 @@
+"""Bad input: whatever is wrong with a file is a reason that names file, row and rule; nothing raises."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from utilityflow.bronze import inspect as module
+from utilityflow.bronze.feeds import Feed, parse_feed
+from utilityflow.bronze.inspect import Inspection, Limits, find_files, inspect_file, unchanged
+from utilityflow.bronze.scan import LineScan, line_blocks
+from utilityflow.errors import UtilityFlowError
+
+HEAD = "feed: f\nsystem: billing\nentity: meter_reads\npath: '**/*'\ncolumns: {meter_id: id}\n"
+
+
+def feed(extra: str = "format: csv") -> Feed:
+    return parse_feed(f"{HEAD}{extra}\n", "f.yaml")
+
+
+def look(folder: Path, content: bytes, extra: str = "format: csv", name: str = "a.csv", **more: object) -> Inspection:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return inspect_file(feed(extra), path, folder, **more)  # type: ignore[arg-type]
+
+
+def reason(found: Inspection, code: str, *words: str) -> str:
+    assert found.reason is not None
+    assert found.reason.code == code, found.reason
+    text = str(found.reason)
+    assert found.file_name in text
+    for word in words:
+        assert word in text, text
+    return text
+
+
+def test_a_sound_file(tmp_path: Path):
+    found = look(tmp_path, b"id,b\r\n1,\"x, \"\"y\"\"\"\r\n2,\xc3\xa4\r\n\r\n")
+    assert (found.reason, found.stable, found.kind, found.records, found.crlf) == (None, True, "lines", 2, True)
+    assert (found.names, len(found.sha256), found.size) == (("id", "b"), 64, 28)
+    assert unchanged(found)
+
+
+def test_empty_file(tmp_path: Path):
+    found = look(tmp_path, b"")
+    reason(found, "UF-2001", "empty")
+    assert found.sha256.startswith("e3b0c442")
+    reason(look(tmp_path, gzip.compress(b""), name="a.csv.gz"), "UF-2001", "empty")
+    reason(look(tmp_path, b"\n\n\n"), "UF-2001")
+    reason(look(tmp_path, b"[]", "format: json"), "UF-2001")
+    reason(look(tmp_path, b"\n", "format: jsonl"), "UF-2001")
+
+
+@pytest.mark.parametrize("content", [b"id,b", b"id,b\n", b"\xef\xbb\xbfid,b\r\n\r\n", b'"id","b\n"\n'])
+def test_header_only(tmp_path: Path, content: bytes):
+    reason(look(tmp_path, content), "UF-2001", "a header and no records")
+
+
+def test_missing_column_names_the_nearest(tmp_path: Path):
+    reason(look(tmp_path, b"idd,b\n1,2\n"), "UF-2002", "no column 'id', which 'meter_id' reads", "did you mean 'idd'?")
+    reason(look(tmp_path, b'{"idd": 1}\n', "format: jsonl"), "UF-2002", "'idd'")
+
+
+def test_truncated_gzip(tmp_path: Path):
+    whole = gzip.compress(b"id,b\n" + b"".join(b"%d,%d\n" % (i, i * 7919) for i in range(50_000)))
+    reason(look(tmp_path, whole[:-20], name="a.csv.gz"), "UF-2003", "cut off")
+    reason(look(tmp_path, whole[:-3], name="a.csv.gz"), "UF-2003", "cut off")
+    reason(look(tmp_path, whole[:-8] + b"12345678", name="a.csv.gz"), "UF-2003")
+    reason(look(tmp_path, whole + b"garbage", name="a.csv.gz"), "UF-2003")
+    reason(look(tmp_path, b"id,b\n1,2\n", name="a.csv.gz"), "UF-2003", "not a sound gzip file")
+    found = look(tmp_path, whole + gzip.compress(b"x,y\n") + bytes(100), name="a.csv.gz")
+    assert (found.reason, found.records) == (None, 50_001)
+
+
+def test_gzip_bomb_is_stopped(tmp_path: Path):
+    bomb = gzip.compress(b"id\n" + b"0\n" * 10_000_000)
+    reason(look(tmp_path, bomb, name="a.csv.gz", limits=Limits(max_decompressed_bytes=1_000_000)), "UF-2003", "1000000")
+
+
+def test_wrong_encoding(tmp_path: Path):
+    latin = "id,b\n1,x\n2,Größe\n".encode("latin-1")
+    reason(look(tmp_path, latin), "UF-2004", "line 3", "options.encoding")
+    reason(look(tmp_path, latin, "format: csv\noptions: {encoding: ascii}"), "UF-2004", "line 3", "ascii")
+    reason(look(tmp_path, b"id,b\n1,\xe2\x82"), "UF-2004")
+    reason(look(tmp_path, "id,b\n1,2\n".encode("utf-16")), "UF-2004")
+    reason(look(tmp_path, "id,b\n1,2\n".encode("utf-16-le")), "UF-2004", "NUL byte")
+    for encoding in ("iso-8859-1", "utf-16", "utf-8-sig"):
+        found = look(tmp_path, "id,b\n1,x\n2,Größe\n".encode(encoding), f"format: csv\noptions: {{encoding: {encoding}}}")
+        assert (found.reason, found.records) == (None, 2)
+
+
+def test_unclosed_quote_names_the_row_where_it_was_opened(tmp_path: Path):
+    lines = b"id,b\n1,x\n2,\"open\n" + b"3,x\n" * 1000
+    reason(look(tmp_path, lines), "UF-2005", "record 2 (line 3)")
+    reason(look(tmp_path, b'id,b\n1,"a\nb"\n2,"open\n3,"x"\n'), "UF-2005", "record 2 (line 4)")
+    reason(look(tmp_path, b'id,"b\n1,2\n'), "UF-2005", "header")
+
+
+def test_control_totals(tmp_path: Path):
+    control = "format: csv\ncontrol: {trailer_prefix: TRL, rows: _c1, sums: {amount: _c2}}"
+    good = b"id,amount\n1,1.10\n2,2.20\nTRL,2,3.30\n"
+    found = look(tmp_path, good, control)
+    assert (found.reason, found.records) == (None, 2)
+    reason(look(tmp_path, good.replace(b"TRL,2", b"TRL,3"), control), "UF-2006", "says 3", "has 2")
+    reason(look(tmp_path, good.replace(b"3.30", b"3.31"), control), "UF-2006", "sum of amount", "says 3.31", "has 3.30")
+    reason(look(tmp_path, good.replace(b"TRL,2,3.30\n", b""), control), "UF-2006", "no trailer 'TRL'", "2 records")
+    reason(look(tmp_path, good + b"3,1\n", control), "UF-2006", "follows the trailer")
+    reason(look(tmp_path, good.replace(b",3.30\n", b"\n"), control), "UF-2006", "_c2")
+    layout = "format: fixed_width\noptions: {fields: {id: [1, 3], amount: [4, 6]}}"
+    control = layout + "\ncontrol: {trailer_prefix: TRL, rows: _c1, sums: {amount: _c2}}"
+    assert look(tmp_path, b"001 12.50\n002  1.50\nTRL 2 14.00\n", control).reason is None
+    reason(look(tmp_path, b"001 12.50\nTRL 2 14.00\n", control), "UF-2006", "has 1")
+
+
+@pytest.mark.parametrize("name", ["a.csv.tmp", "a.csv.part", "a.partial", "a.CRDOWNLOAD", "a.filepart", "a.csv~", ".a", "_a"])
+def test_temporary_names_are_never_stable(tmp_path: Path, name: str):
+    found = look(tmp_path, b"id\n1\n", name=name)
+    assert (found.stable, found.reason) == (False, None)
+
+
+def test_a_young_file_is_not_stable(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id\n1\n")
+    os.utime(path, (1000, 1000))
+    young = feed("format: csv\nsettle_seconds: 60")
+    assert not inspect_file(young, path, tmp_path, now=1059.0).stable
+    assert inspect_file(young, path, tmp_path, now=1060.0).stable
+
+
+def test_a_file_that_vanishes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.csv"
+    found = inspect_file(feed(), path, tmp_path)
+    reason(found, "UF-2007", "vanished")
+    path.write_bytes(b"id\n1\n")
+    monkeypatch.setattr(module, "_scanner", lambda *_: path.unlink())
+    found = inspect_file(feed(), path, tmp_path)
+    reason(found, "UF-2007", "vanished")
+    assert not found.stable
+
+
+def test_a_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id\n1\n")
+
+    class Growing(LineScan):
+        def finish(self) -> None:
+            super().finish()
+            with path.open("ab") as stream:
+                stream.write(b"2\n")
+
+    monkeypatch.setattr(module, "LineScan", Growing)
+    found = inspect_file(feed(), path, tmp_path)
+    reason(found, "UF-2007", "changed")
+    assert not found.stable
+
+
+def test_a_path_that_leaves_the_landing_root_by_a_link(tmp_path: Path):
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    (tmp_path / "secret.csv").write_text("id\n1\n")
+    (landing / "link.csv").symlink_to(tmp_path / "secret.csv")
+    (landing / "folder").symlink_to(tmp_path)
+    (landing / "inside.csv").write_text("id\n1\n")
+    (landing / "alias.csv").symlink_to(landing / "inside.csv")
+    (landing / "circle.csv").symlink_to(landing / "circle.csv")
+    (landing / "broken.csv").symlink_to(landing / "none.csv")
+    found = {p.name: inspect_file(feed(), p, landing) for p in find_files(feed(), landing)}
+    reason(found["link.csv"], "UF-2008", "leads out of the landing root")
+    assert found["inside.csv"].reason is None
+    assert found["alias.csv"].reason is None
+    assert found["circle.csv"].reason is not None
+    reason(found["broken.csv"], "UF-2007")
+    reason(inspect_file(feed(), landing / "folder" / "secret.csv", landing), "UF-2008")
+
+
+def test_names_with_control_characters_and_other_things(tmp_path: Path):
+    assert "UF-2008: a?b.csv" in str(look(tmp_path, b"id\n1\n", name="a\nb.csv").reason)
+    os.mkfifo(tmp_path / "pipe.csv")
+    reason(inspect_file(feed(), tmp_path / "pipe.csv", tmp_path), "UF-2011", "no plain file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id\n1\n")
+    path.chmod(0)
+    reason(inspect_file(feed(), path, tmp_path), "UF-2011")
+
+
+def test_a_file_that_may_not_be_read_by_the_systems_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module, "_scanner", refuse)
+    found = look(tmp_path, b"id\n1\n")
+    reason(found, "UF-2011", "Permission denied")
+    assert (found.size, found.mtime_ns) == (0, 0)  # so that the next run looks again
+
+
+def test_an_endless_line(tmp_path: Path):
+    limits = Limits(max_record_bytes=1000)
+    reason(look(tmp_path, b"id,b\n1," + b"x" * 5_000_000, limits=limits), "UF-2009", "longer than 1000")
+    reason(look(tmp_path, b'id,b\n1,"' + b"x\n" * 2000 + b'"\n', limits=limits), "UF-2009", "too long")
+
+
+def test_what_is_not_its_format(tmp_path: Path):
+    reason(look(tmp_path, b"PAR1 no", "format: parquet", "a.parquet"), "UF-2009", "no readable Parquet")
+    reason(look(tmp_path, b"<feed>", "format: greenbutton", "a.xml"), "UF-2009", "line 1")
+    reason(look(tmp_path, b"<feed/>", "format: greenbutton", "a.xml"), "UF-2009", "no IntervalReading")
+    bomb = b'<!DOCTYPE f [<!ENTITY a "aaaa">]><feed>&a;</feed>'
+    reason(look(tmp_path, bomb, "format: greenbutton", "a.xml"), "UF-2009", "EntitiesForbidden")
+    reason(look(tmp_path, b'[{"id": 1}, {"id": ]', "format: json"), "UF-2009", "element 2")
+    reason(look(tmp_path, b'[{"id": 1} {"id": 2}]', "format: json"), "UF-2009", "after element 1")
+    reason(look(tmp_path, b'{"id": 1} x', "format: json"), "UF-2009", "follows the end")
+    reason(look(tmp_path, b"7", "format: json"), "UF-2009", "array or an object")
+    reason(look(tmp_path, b"[" * 100_000, "format: json"), "UF-2009")
+
+
+@pytest.mark.parametrize(
+    ("content", "records", "kind"),
+    [
+        (b"id\n1\n2", 2, "lines"),
+        (b"id\n1\n\n\n", 1, "lines"),
+        (b"id\r1\r2\r", 2, "staged"),
+        (b"id\n1\r2\n", 2, "staged"),
+        (b"\nid\n1\n", 1, "staged"),
+        (b"id\n1\n\n2\n", 2, "staged"),
+        (b'id\n"1\n1"\n2\n', 2, "staged"),
+        (b'id,b\n1,5" pipe\n', 1, "staged"),
+        (b'id,b\n1,"a"b\n', 1, "staged"),
+        (b'id,b\n"1","a""b,c"\n', 1, "lines"),
+        (b'\xef\xbb\xbf"id",b\n1,2\n', 1, "staged"),
+    ],
+)
+def test_only_safe_files_are_read_line_by_line(tmp_path: Path, content: bytes, records: int, kind: str):
+    found = look(tmp_path, content)
+    assert (found.reason, found.records, found.kind) == (None, records, kind)
+
+
+def test_odd_names_are_not_given_to_the_engine(tmp_path: Path):
+    kinds = {n: look(tmp_path, b"id\n1\n", name=n).kind for n in ("a b.csv", "a#b.csv", "a[1].csv", "a%20b.csv", "ä.csv")}
+    assert kinds == {"a b.csv": "lines", "a#b.csv": "staged", "a[1].csv": "staged", "a%20b.csv": "staged", "ä.csv": "staged"}
+
+
+def test_drift_is_noted(tmp_path: Path):
+    found = look(tmp_path, b"b,id,new\n1,2,3\n")
+    assert found.drift(["id", "b", "old"]) == (
+        "a.csv: new column 'new'", "a.csv: column 'old' is not in this file", "a.csv: columns come in another order",
+    )  # fmt: skip
+
+
+def test_find_files(tmp_path: Path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.csv", "a.csv", "sub/c.csv", "d.txt"):
+        (tmp_path / name).write_text("x")
+    wanted = parse_feed(HEAD.replace("**/*", "*.csv") + "format: csv\n", "f")
+    assert [p.name for p in find_files(wanted, tmp_path)] == ["a.csv", "b.csv"]
+    with pytest.raises(UtilityFlowError, match="UF-1008"):
+        find_files(wanted, tmp_path / "none")
+
+
+def test_blocks_number_lines_as_the_engine_cuts_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("utilityflow.bronze.scan.BLOCK", 8)
+    text = b"a\nbbbb\ncc\n" + b"d" * 30 + b"\nee\nff"
+    scan = LineScan("x", Limits(), utf8=True)
+    for start in range(0, len(text), 4):
+        scan.feed(text[start : start + 4])
+    scan.finish()
+    lines = text.split(b"\n")
+    starts = [sum(len(line) + 1 for line in lines[:i]) for i in range(len(lines))]
+    for block in line_blocks(scan, single=False):
+        first, last = block.start, block.start + 8
+        mine = [i for i, s in enumerate(starts) if (first < s if first else True) and s <= last]
+        assert (block.first_line, block.lines) == (mine[0] if mine else block.first_line, len(mine))
+    assert scan.lines == len(lines)

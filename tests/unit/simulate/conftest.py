@@ -1,0 +1,69 @@
+"""One small simulated utility of two months, written once for all tests of the simulator."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from utilityflow.simulate import Summary, simulate
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+CUSTOMERS, SEED, START = 1200, 7, dt.date(2024, 2, 1)  # February and March 2024: a leap day and a day of 23 hours
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Landed:
+    landing: Path
+    defects: Path
+    summary: Summary
+    messages: list[str]
+
+    def files(self, feed: str, root: str = "landing") -> list[Path]:
+        return sorted((getattr(self, root) / feed).iterdir())
+
+    def rows(self, feed: str, root: str = "landing") -> list[Row]:
+        """All records of a feed, or of its ledger, with the file's name under ``_file``."""
+        found = []
+        for file in self.files(feed, root):
+            with file.open(newline="", encoding="utf-8") as stream:
+                found += [row | {"_file": file.name} for row in csv.DictReader(stream)]
+        return found
+
+
+@pytest.fixture(scope="package")
+def simulated(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Landed]:
+    """Runs the simulator into a new folder; what is not said is as in ``months``."""
+
+    def run(**changes: Any) -> Landed:
+        root, messages = tmp_path_factory.mktemp("simulated"), list[str]()
+        given: dict[str, Any] = {"customers": CUSTOMERS, "months": 2, "start": START, "seed": SEED}
+        places = {"landing": root / "landing", "defects": root / "defects"}
+        summary = simulate(spark, **places, **(given | {"progress": messages.append} | changes))
+        return Landed(**places, summary=summary, messages=messages)
+
+    return run
+
+
+@pytest.fixture(scope="package")
+def months(simulated: Callable[..., Landed]) -> Landed:
+    """Both months of the small utility, as CSV."""
+    return simulated()
+
+
+@pytest.fixture(scope="package")
+def events(months: Landed) -> list[Row]:
+    return months.rows("cis_customers")
+
+
+@pytest.fixture(scope="package")
+def reads(months: Landed) -> list[Row]:
+    return months.rows("ami_daily_reads")

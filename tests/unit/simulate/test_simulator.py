@@ -1,0 +1,128 @@
+"""Arguments, disk, almanac, pools, feeds: what the simulator promises around its content."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from utilityflow.bronze.feeds import load_feed
+from utilityflow.errors import UtilityFlowError
+from utilityflow.simulate import customers, reads, simulate
+from utilityflow.simulate.almanac import PROFILES, Almanac, is_rest_day
+from utilityflow.simulate.defects import load_profile
+from utilityflow.simulate.draws import bits, slots, text_array
+from utilityflow.simulate.model import Utility
+from utilityflow.simulate.pools import load_pools
+
+from .conftest import SEED, START
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def attempt(spark: SparkSession, tmp_path: Path, **changes: Any) -> UtilityFlowError:
+    given: dict[str, Any] = {"customers": 100, "months": 1, "start": START, "seed": 1}
+    places = {"landing": tmp_path / "landing", "defects": tmp_path / "defects"}
+    with pytest.raises(UtilityFlowError) as caught:
+        simulate(spark, **(places | given | changes))
+    assert not (tmp_path / "landing").exists(), "nothing is written"
+    return caught.value
+
+
+def test_what_does_not_fit_the_disk_is_refused_before_it_starts(spark: SparkSession, tmp_path: Path) -> None:
+    messages: list[str] = []
+    size = {"customers": 100_000, "months": 12}
+    error = attempt(spark, tmp_path, **size, free=lambda _: 10**9, progress=messages.append)
+    assert error.code == "UF-1013"
+    assert re.search(r"needs about 2\.\d GiB", error.message), error.message
+    assert len(messages) == 1 and "GiB for 3" in messages[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"customers": 0}, "customers"),
+        ({"months": 0}, "months"),
+        ({"start": dt.date(2024, 1, 2)}, "first day"),
+        ({"only_month": 2}, "only_month"),
+        ({"reads_format": "xlsx"}, "reads_format"),
+        ({"time_zone": "America/Nowhere"}, "time zone"),
+    ],
+)
+def test_wrong_arguments_are_refused(changes: dict[str, Any], word: str, spark: SparkSession, tmp_path: Path) -> None:
+    error = attempt(spark, tmp_path, **changes)
+    assert error.code == "UF-1004"
+    assert word in str(error)
+
+
+def test_the_ledger_stays_outside_the_landing_root(spark: SparkSession, tmp_path: Path) -> None:
+    error = attempt(spark, tmp_path, defects=tmp_path / "landing" / "defects")
+    assert error.code == "UF-1004"
+
+
+def test_one_customer_is_enough(spark: SparkSession, tmp_path: Path) -> None:
+    places = {"landing": tmp_path / "landing", "defects": tmp_path / "defects"}
+    summary = simulate(spark, **places, customers=1, months=1, start=START, seed=3, profile={})
+    assert summary.rows["cis_customers"] >= 1
+    assert 20 <= summary.rows["ami_daily_reads"] <= 70
+
+
+@pytest.mark.parametrize("module", [customers, reads])
+def test_the_shipped_feeds_read_the_simulated_columns(module: Any, repository: Path) -> None:
+    feed = load_feed(repository / "conf" / "feeds" / f"{module.FEED}.yaml")
+    assert feed.feed == module.FEED and feed.system == module.SYSTEM
+    assert set(feed.columns_read()) == set(module.COLUMNS)
+
+
+@pytest.mark.engine
+def test_generated_code_stays_small_enough_to_be_compiled(
+    spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """HotSpot interprets methods above 8,000 bytes, and 60 million reads take several times as long."""
+    utility = Utility(SEED, 2_000_000, Almanac(SEED, START, 1, "America/New_York"), load_pools())
+    extract = reads.reads_extract(utility, range(1), load_profile().usage_monitoring)
+    session = spark.newSession()
+    session.conf.set("spark.sql.ansi.enabled", "false")
+    extract.csv_lines(session.sql(extract.query)).explain(mode="codegen")
+    sizes = [int(n) for n in re.findall(r"maxMethodCodeSize:(\d+)", capsys.readouterr().out)]
+    assert sizes and max(sizes) < 8000
+
+
+def test_days_of_23_and_25_hours_and_rest_days() -> None:
+    almanac = Almanac(SEED, dt.date(2024, 1, 1), 12, "America/New_York")
+    lengths = dict(zip(almanac.days, almanac.hours, strict=True))
+    assert len(lengths) == 366
+    assert {day: h for day, h in lengths.items() if h != 24} == {dt.date(2024, 3, 10): 23, dt.date(2024, 11, 3): 25}
+    rest = {day for day in almanac.days if day.weekday() < 5 and is_rest_day(day)}
+    assert {dt.date(2024, 5, 27), dt.date(2024, 7, 4), dt.date(2024, 9, 2), dt.date(2024, 11, 28)} <= rest
+    assert len(rest) == 9
+
+
+def test_weather_has_seasons_and_drives_the_load() -> None:
+    almanac = Almanac(SEED, dt.date(2024, 1, 1), 12, "America/New_York")
+    january, july = ([d for d in almanac.days if d.month == m] for m in (1, 7))
+    cold, warm = (sum(almanac.temperature(d, 0) for d in days) / 310 for days in (january, july))
+    assert cold < 5 and 15 < warm < 30
+    heated = [i for i, p in enumerate(PROFILES) if p.heat == max(q.heat for q in PROFILES)][0]
+    step = len(PROFILES) * 4
+    loads = [almanac.load[day * step + heated * 4] for day in range(366)]
+    assert sum(loads[:31]) > 1.4 * sum(loads[182:213])
+
+
+def test_slots_follow_the_weights() -> None:
+    filled = slots({"a": 3.0, "b": 1.0, "c": 0.001}, 8)
+    assert (filled.count("a"), filled.count("b"), len(filled)) == (6, 2, 8)
+    pools = load_pools()
+    common = slots(pools.last_names, 4096)
+    assert len(common) == 4096 and common.count("Smith") > common.count("Glover") >= 1
+
+
+def test_draws_refuse_what_would_be_silent() -> None:
+    with pytest.raises(ValueError, match="64-bit"):
+        bits("h", 60, 8)
+    with pytest.raises(ValueError, match="'|'"):
+        text_array(["a|b"])

@@ -1,0 +1,104 @@
+"""Set-up: the locks are complete and name no host, the jars fit them, and a jar is taken only as it was pinned."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+LANES = {"default": ("4.1.4", "4.4.0"), "floor": ("3.5.7", "3.2.1")}
+
+
+@pytest.fixture(scope="module")
+def fetch_jars(repository: Path) -> ModuleType:
+    """requirements/fetch_jars.py, which is no part of the package, as a module."""
+    spec = importlib.util.spec_from_file_location("fetch_jars", repository / "requirements" / "fetch_jars.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["default", "floor", "build"])
+def test_a_lock_pins_everything_by_hash_and_names_no_place(repository: Path, name: str) -> None:
+    text = (repository / "requirements" / f"{name}.lock").read_text("utf-8")
+    blocks = re.split(r"\n(?=[A-Za-z0-9])", text.strip())
+    for block in blocks:
+        assert re.match(r"[A-Za-z0-9._-]+==[^\s;]+", block), block.splitlines()[0]
+        assert "--hash=sha256:" in block, block.splitlines()[0]
+    assert not re.search(r"https?://|index-url|find-links|@ file|(?<![\w.-])/\w", text)
+
+
+@pytest.mark.parametrize("lane", sorted(LANES))
+def test_a_lane_is_one_fitting_pair(repository: Path, fetch_jars: ModuleType, lane: str) -> None:
+    pyspark, delta = LANES[lane]
+    lock = (repository / "requirements" / f"{lane}.lock").read_text("utf-8")
+    assert f"\npyspark=={pyspark} " in lock
+    assert f"\ndelta-spark=={delta} " in lock
+    versions = {jar.split(":")[1].split("_")[0]: jar.split(":")[2] for jar in fetch_jars.JARS[lane]}
+    assert versions["delta-spark"] == versions["delta-storage"] == delta
+
+
+@pytest.fixture
+def mirror(fetch_jars: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Maven repository in a folder, with small files that are pinned as the default lane's jars."""
+    root = tmp_path / "mirror"
+    pins = {}
+    for coordinates in fetch_jars.JARS["default"]:
+        path = root / fetch_jars.path_of(coordinates)
+        path.parent.mkdir(parents=True)
+        path.write_text(coordinates, "utf-8")
+        pins[coordinates] = hashlib.sha256(coordinates.encode()).hexdigest()
+    monkeypatch.setitem(fetch_jars.JARS, "default", pins)
+    monkeypatch.setenv("MAVEN_MIRROR", str(root))
+    return root
+
+
+def test_jars_are_fetched_mended_and_stale_ones_removed(fetch_jars: ModuleType, mirror: Path, tmp_path: Path) -> None:
+    jars = tmp_path / "jars"
+    jars.mkdir()
+    (jars / "delta-storage-4.4.0.jar").write_text("damaged", "utf-8")
+    (jars / "delta-spark_2.12-3.2.1.jar").write_text("of another version", "utf-8")
+    assert fetch_jars.main(["default", str(jars)]) == 0
+    assert {p.name: p.read_text("utf-8") for p in jars.iterdir()} == {
+        "delta-spark_4.1_2.13-4.4.0.jar": "io.delta:delta-spark_4.1_2.13:4.4.0",
+        "delta-storage-4.4.0.jar": "io.delta:delta-storage:4.4.0",
+    }
+
+
+@pytest.mark.usefixtures("mirror")
+def test_jars_that_are_there_need_no_network(
+    fetch_jars: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jars = tmp_path / "jars"
+    assert fetch_jars.main(["default", str(jars)]) == 0
+    monkeypatch.setenv("MAVEN_MIRROR", str(tmp_path / "gone"))
+    assert fetch_jars.main(["default", str(jars)]) == 0
+
+
+def test_a_jar_that_is_not_the_pinned_one_is_refused(
+    fetch_jars: ModuleType, mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next(mirror.rglob("delta-storage-*.jar")).write_text("something else", "utf-8")
+    jars = tmp_path / "jars"
+    assert fetch_jars.main(["default", str(jars)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("setup: ")
+    assert "delta-storage-4.4.0.jar has SHA-256 " in error
+    assert error.count("\n") == 1
+    assert [p.name for p in jars.iterdir()] == ["delta-spark_4.1_2.13-4.4.0.jar"]
+
+
+def test_a_missing_jar_is_one_clear_line(
+    fetch_jars: ModuleType, mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next(mirror.rglob("delta-spark_*.jar")).unlink()
+    assert fetch_jars.main(["default", str(tmp_path / "jars")]) == 1
+    error = capsys.readouterr().err
+    assert "cannot fetch" in error
+    assert "MAVEN_MIRROR" in error
+    assert error.count("\n") == 1
