@@ -30,7 +30,7 @@ from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.publication import Prepared, finish, prepare
-from utilityflow.session import get_session
+from utilityflow.session import get_session, local_frame
 from utilityflow.settings import Settings
 from utilityflow.silver.apply import ENTITIES, check_feeds, run_silver
 
@@ -283,7 +283,7 @@ def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: Utilit
     jobs: list[Callable[[], Any]] = [lambda: write_ledger(house, state.ledger, state.run_id)]
     for name, values in rows.items():
         if values:
-            frame = spark.createDataFrame(values, house.table(name).contract.struct()).coalesce(1)
+            frame = local_frame(spark, values, house.table(name).contract.struct())
             jobs.append(lambda n=name, f=frame: house.table(n).append(f))  # type: ignore[misc]
     with ThreadPoolExecutor(len(jobs)) as pool:
         for job in [pool.submit(j) for j in jobs]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from utilityflow.errors import UtilityFlowError
 from utilityflow.settings import Settings, SparkSettings
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 # What every session of the suite relies on, wherever it comes from (all can be set on a running session).
 RUNTIME_CONF: dict[str, str] = {
@@ -172,6 +176,43 @@ def _quiet_jvm(log: Path) -> Iterator[None]:
         os.dup2(saved[1], 2)
         for descriptor in (*saved, sink):
             os.close(descriptor)
+
+
+_SEPARATOR = re.compile(r",\s*(?![^(<]*[)>])")
+
+
+def local_frame(spark: SparkSession, rows: Iterable[Sequence[Any]], schema: StructType | str) -> DataFrame:
+    """A small frame from Python values, without Python workers.
+
+    ``createDataFrame`` of a list starts worker processes, which costs seconds for a row; here the rows travel as one
+    JSON literal inside the plan.
+
+    :param rows: values in the schema's order: text, int, float, bool, date, aware datetime, list of text or None.
+    :param schema: a StructType or DDL text.
+    """
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    if isinstance(schema, StructType):
+        names = schema.names
+        ddl = ", ".join(f"{f.name} {f.dataType.simpleString()}" for f in schema.fields)
+    else:
+        ddl = schema
+        names = [part.split()[0] for part in _SEPARATOR.split(schema)]
+    text = json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=_json_value)
+    return spark.range(1).select(F.inline(F.from_json(F.lit(text), f"array<struct<{_fields(ddl)}>>", {"mode": "FAILFAST"})))
+
+
+def _fields(ddl: str) -> str:
+    return ", ".join(":".join(part.split(maxsplit=1)) for part in _SEPARATOR.split(ddl))
+
+
+def _json_value(value: Any) -> str:
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.timezone.utc).isoformat()
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    raise TypeError(f"no JSON form for {type(value).__name__}")
 
 
 def spark_version(spark: SparkSession) -> tuple[int, int]:

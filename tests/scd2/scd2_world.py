@@ -9,7 +9,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scd2_reference import (
     ATTRIBUTES,
+    DAY,
     TYPE1,
     TYPE2,
     UNTRACKED,
@@ -36,6 +37,30 @@ from utilityflow.contracts import Contract, parse_contract
 from utilityflow.lakehouse import Lakehouse, Table
 
 UNKNOWN = (-1, "?")
+NOON = int(datetime(2026, 1, 10, 17, tzinfo=timezone.utc).timestamp()) * 1_000_000  # in New York
+FUTURE = int(datetime(2027, 1, 10, 17, tzinfo=timezone.utc).timestamp()) * 1_000_000  # after the first as-of date
+
+# Attribute sets: a letter is a customer of that name; the others differ from A as said.
+SETS: dict[str, tuple[str | None, ...]] = {
+    **{letter: (letter, f"{letter} street", "town", "555", "n") for letter in "ABCX"},
+    "null": (None, "A street", "town", "555", "n"),
+    "phone": ("A", "A street", "town", "777", "n"),  # type 1
+    "note": ("A", "A street", "town", "555", "other"),  # untracked
+    "a-b": ("a", None, "b", "555", "n"),
+    "ab-": ("a", "b", None, "555", "n"),
+    "ab,c": ("ab", "c", None, "555", "n"),
+    "a,bc": ("a", "bc", None, "555", "n"),
+    "delimiter": ("a:1", "-", "2:b", "555", "n"),
+    "delimited": ("a", "1:-", "2:b", "555", "n"),
+}
+
+
+def at(moment: str, rules: Rules) -> int:
+    """t0 to t4 are two units apart, so that 2.5 lies between; t9 is in the future; ``1'`` is a microsecond after t1."""
+    later = moment.count("'")
+    moment = moment.rstrip("'")
+    unit = DAY if rules.grain == "day" else 10
+    return later + (FUTURE if moment == "9" else NOON + int(2 * unit * float(moment)))
 
 
 def contract_yaml(
@@ -157,8 +182,12 @@ class World:
         return self.steps[-1]
 
     def play(self, told: Iterable[Event] = (), *, retract: Iterable[Event] = (), need: Iterable[str] = (),
-             unneed: Iterable[str] = (), as_of: date | None = None, table: Any = None) -> Step:  # fmt: skip
-        """One batch: events that arrive, events that no longer stand, keys that facts need from now on or no longer."""
+             unneed: Iterable[str] = (), as_of: date | None = None, table: Any = None, batch: int | None = None,
+             rebuild: bool = False) -> Step:  # fmt: skip
+        """One batch: events that arrive, events that no longer stand, keys that facts need from now on or no longer.
+
+        :param rebuild: build all keys anew.
+        """
         told, retract, need, unneed = list(told), list(retract), set(need), set(unneed)
         for event in retract:
             self.standing[event.key].remove(event)
@@ -173,13 +202,13 @@ class World:
             table or self.table,
             self.dimension,
             frame(self.spark, (e for es in self.standing.values() for e in es), folder / "events"),
-            key_frame(self.spark, keys, folder / "changed"),
+            None if rebuild else key_frame(self.spark, keys, folder / "changed"),
             key_frame(self.spark, self.needed, folder / "needed") if self.needed else None,
-            zone=self.rules.zone, as_of=self.as_of, scratch=str(folder / "scratch"),
+            zone=self.rules.zone, as_of=self.as_of, scratch=str(folder / "scratch"), batch=batch,
         )  # fmt: skip
         step = Step(outcome, self.table.version(), self.rows(), self.intervals(outcome))
         self.steps.append(step)
-        self.check(before, step, keys)
+        self.check(before, step, {*self.standing, *self.needed} if rebuild else keys)
         return step
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -206,6 +235,23 @@ class World:
             else:
                 result[r["id"]].append(Row(r["sk"], version, r["_file_sha256"], r["_row_number"]))
         return result
+
+    def find(self, moments: Iterable[int]) -> dict[tuple[str, int], tuple[int, bool]]:
+        """What facts of every key find at every moment: surrogate key and flag."""
+        folder = self.folder / "probes"
+        folder.mkdir(exist_ok=True)
+        probes = [(key, moment) for key in self.standing for moment in moments]
+        columns = {"id": pa.array([k for k, _ in probes], pa.string()), "at": pa.array([m for _, m in probes], pa.int64())}
+        pq.write_table(pa.table(columns), folder / "probes.parquet")
+        facts = self.spark.read.parquet(str(folder)).withColumn("day", self.from_moment("at"))
+        found = scd2.version_of(facts, self.table.read(), self.dimension, day="day").collect()
+        assert len(found) == len(probes)
+        return {(r["id"], r["at"]): (r["sk"], r["before_first_version"]) for r in found}
+
+    def from_moment(self, column: str) -> Any:
+        if self.rules.grain == "day":
+            return F.date_from_unix_date(F.col(column).cast("int"))
+        return F.timestamp_micros(F.col(column).cast("bigint"))
 
     def first_keys(self, keys: set[str]) -> dict[str, int]:
         listed = key_frame(self.spark, keys, self.folder / "first-keys")
@@ -304,9 +350,7 @@ class World:
         folder = self.folder / "facts"
         folder.mkdir(exist_ok=True)
         pq.write_table(pa.table(columns), folder / "facts.parquet")
-        make = F.date_from_unix_date if self.rules.grain == "day" else F.timestamp_micros
-        kind = "int" if self.rules.grain == "day" else "bigint"
-        moments = {n: make(F.col(n).cast(kind)) for n in ("day", "first_day")}
+        moments = {name: self.from_moment(name) for name in ("day", "first_day")}
         shown = self.spark.read.parquet(str(folder)).withColumns(moments)
         found = scd2.version_of(shown, self.table.read(), self.dimension, day="day", first_day="first_day")
         collected = found.collect()

@@ -106,9 +106,7 @@ def _mapping(feed: Feed) -> dict[str, Expression]:
     return extra | feed.expressions()
 
 
-def _evaluated(
-    spark: SparkSession, raw: DataFrame, feed: Feed, contract: Contract | None, zone: str
-) -> DataFrame:
+def _evaluated(spark: SparkSession, raw: DataFrame, feed: Feed, contract: Contract | None, zone: str) -> DataFrame:
     """The raw columns as ``r__x``, the canonical ones as texts ``c__x``, as the silver step makes them."""
     names = [n for n in raw.columns if n not in PROVENANCE]
     kept = raw.select(*PROVENANCE, *[F.col(n).alias(f"r__{n}") for n in names], *[_or_null(n, feed) for n in names])

@@ -24,11 +24,7 @@ TYPES = frozenset(
     )
 )
 # functions named like a type: int(x) is cast(x as int)
-TYPE_FUNCTIONS = frozenset(
-    _words(
-        "tinyint smallint int bigint float double decimal date timestamp boolean string"
-    )
-)
+TYPE_FUNCTIONS = frozenset(_words("tinyint smallint int bigint float double decimal date timestamp boolean string"))
 
 UNITS = frozenset(
     _words(
@@ -44,9 +40,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         " position replace reverse right rpad rtrim soundex split split_part startswith substr substring"
         " substring_index translate trim ucase upper"
     ),
-    "pattern": _words(
-        "like ilike regexp_count regexp_extract regexp_instr regexp_like regexp_replace rlike"
-    ),
+    "pattern": _words("like ilike regexp_count regexp_extract regexp_instr regexp_like regexp_replace rlike"),
     "date and time": _words(
         "add_months date_add date_diff date_format date_from_unix_date date_part date_sub date_trunc datediff day"
         " dayofmonth dayofweek dayofyear extract from_unixtime from_utc_timestamp hour last_day make_date"
@@ -60,12 +54,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         " mod negative pi pmod positive pow power radians rint round sign signum sin sqrt tan to_number try_add"
         " try_divide try_multiply try_subtract try_to_number"
     ),
-    "choice": _words(
-        "coalesce equal_null if ifnull isnan isnotnull isnull nanvl nullif nvl nvl2"
-    ),
-    "hash and encoding": _words(
-        "base64 bin conv crc32 hash hex md5 sha sha1 sha2 unbase64 unhex xxhash64"
-    ),
+    "choice": _words("coalesce equal_null if ifnull isnan isnotnull isnull nanvl nullif nvl nvl2"),
+    "hash and encoding": _words("base64 bin conv crc32 hash hex md5 sha sha1 sha2 unbase64 unhex xxhash64"),
     "array": _words(
         "array array_contains array_distinct array_join array_max array_min array_position array_size cardinality"
         " element_at flatten get size sort_array"

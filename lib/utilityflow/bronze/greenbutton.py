@@ -124,9 +124,7 @@ def greenbutton_records(feed: Feed, path: Path, name: str, limits: Limits) -> It
         raise UtilityFlowError("UF-2009", f"{name}: no IntervalReading in it, so this is no Green Button usage file")
 
 
-def _reading(
-    shared: dict[str, str | None], block: dict[str, str], texts: dict[str, str]
-) -> list[str | None] | None:
+def _reading(shared: dict[str, str | None], block: dict[str, str], texts: dict[str, str]) -> list[str | None] | None:
     start = _decimal(texts.get("timePeriod/start"))
     value = _decimal(texts.get("value"))
     if start is None or value is None:

@@ -159,7 +159,7 @@ def _locate(found: Inspection, shown: str, landing: Path) -> Inspection:
         UF-2011 for what is no plain file.
     """
     link = found.path.lstat()
-    found = dataclasses.replace(found, mtime_ns=link.st_mtime_ns)
+    found = dataclasses.replace(found, size=link.st_size, mtime_ns=link.st_mtime_ns)
     if shown != found.file_name:
         raise UtilityFlowError("UF-2008", f"{shown}: its name holds control characters")
     try:

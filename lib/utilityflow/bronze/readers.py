@@ -23,6 +23,7 @@ from utilityflow.bronze.inspect import Inspection
 from utilityflow.bronze.names import PROVENANCE
 from utilityflow.bronze.scan import BLOCK, Limits
 from utilityflow.bronze.staging import Part, stage_records
+from utilityflow.session import local_frame
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -112,7 +113,7 @@ def _read_lines(
     )
     rows = [(address, b.start, b.first_line, b.lines, f.sha256, f.file_name)
             for f in files for b in f.blocks for address in _addresses(f.path)]  # fmt: skip
-    blocks = spark.createDataFrame(rows, _BLOCKS)
+    blocks = local_frame(spark, rows, _BLOCKS)
     header = 1 if feed.format == "csv" and feed.options.header else 0
     joined = lines.join(F.broadcast(blocks), ["_uf_path", "_uf_start"], "left")
     strange = F.col("_uf_first").isNull() | (F.col("_uf_place") >= F.col("_uf_lines"))
@@ -172,7 +173,7 @@ def _by_types(files: Sequence[Inspection]) -> Iterator[list[Inspection]]:
 def _read_parquet(spark: SparkSession, files: Sequence[Inspection]) -> DataFrame:
     frame = spark.read.parquet(*[str(f.path) for f in files])
     rows = [(address, f.sha256, f.file_name) for f in files for address in _addresses(f.path)]
-    known = spark.createDataFrame(rows, "_uf_path string, _file_sha256 string, _file_name string")
+    known = local_frame(spark, rows, "_uf_path string, _file_sha256 string, _file_name string")
     with in_zone(spark, "UTC", ansi=True):
         texts = [_text(f"`{raw.replace('`', '``')}`", kind).alias(name)
                  for (raw, kind), name in zip(frame.dtypes, files[0].names, strict=True)]  # fmt: skip

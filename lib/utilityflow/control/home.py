@@ -123,7 +123,10 @@ def hold(home: Home) -> Iterator[None]:
 
 
 def _empty(folder: Path) -> None:
+    own = f"spark-{os.getpid()}"  # the running session's spill files
     for child in folder.iterdir():
+        if child.name == own:
+            continue
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child, ignore_errors=True)
         else:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from utilityflow.lakehouse import Lakehouse
+from utilityflow.session import local_frame
 
 TABLE = "ops.file_ledger"
 Status = Literal["landed", "loaded", "leaving", "superseded", "rejected"]
@@ -165,7 +166,7 @@ def write_ledger(house: Lakehouse, ledger: Ledger, run_id: str) -> int:
     for entry in ledger.changed.values():
         entry.run_id = run_id
         rows.append(_row(entry))
-    frame = house.spark.createDataFrame(rows, table.contract.struct()).coalesce(1)
+    frame = local_frame(house.spark, rows, table.contract.struct())
     if len(rows) == len(ledger.entries):
         table.append(frame) if not table.read().head(1) else _merge(table, frame)
     else:

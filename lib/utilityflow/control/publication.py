@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from utilityflow.errors import UtilityFlowError
+from utilityflow.session import local_frame
 
 if TYPE_CHECKING:
     from utilityflow.lakehouse import Commit, Lakehouse
@@ -143,7 +144,7 @@ def write(house: Lakehouse, publication: Publication) -> Commit:
     table.ensure()
     names = table.contract.column_names
     data = [tuple(row[name] for name in names) for row in rows_of(publication)]
-    frame = house.spark.createDataFrame(data, table.contract.struct()).coalesce(1)
+    frame = local_frame(house.spark, data, table.contract.struct())
     commits = {name: state.commit for name, state in publication.tables.items() if state.commit}
     commit = table.append(frame, batch=publication.number, note={"publication": publication.number, "commits": commits})
     if not commit.happened:

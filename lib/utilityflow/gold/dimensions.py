@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from utilityflow.control.run import Run, StepResult
 from utilityflow.lakehouse import Table
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, apply
+from utilityflow.session import local_frame
 
 FIRST_DAY, LAST_DAY = "1900-01-01", "2100-12-31"
 
@@ -90,7 +91,7 @@ def _events(table: Table, version: int) -> DataFrame:
 def _no_events(spark: SparkSession, dimension: Dimension) -> DataFrame:
     columns = {**{k: "string" for k in dimension.key}, "effective_at": "timestamp", "sequence": "bigint", "operation": "string",
                "_file_sha256": "string", "_row_number": "bigint"}  # fmt: skip
-    return spark.createDataFrame([], ", ".join(f"{n} {t}" for n, t in columns.items()))
+    return local_frame(spark, [], ", ".join(f"{n} {t}" for n, t in columns.items()))
 
 
 def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, facts: Mapping[str, str],
@@ -108,7 +109,7 @@ def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, f
             gone = changes.where("_change_type = 'delete'")
             frames += [f.select(F.col(column).alias(key)) for f in (fresh, gone)]
     if not frames:
-        return run.house.spark.createDataFrame([], f"{key} string")
+        return local_frame(run.house.spark, [], f"{key} string")
     keys = frames[0]
     for frame in frames[1:]:
         keys = keys.unionByName(frame)

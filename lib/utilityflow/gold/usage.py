@@ -13,6 +13,7 @@ from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
 from utilityflow.lakehouse import Table
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned, surrogate_key, version_of
+from utilityflow.session import local_frame
 
 NAME, READS, CUSTOMERS, METERS = "gold.fact_usage", "silver.meter_reads", "gold.dim_customer", "gold.dim_meter"
 EARLY, GAP, MIXED, INCOMPLETE = "before_first_version", "delete_gap", "mixed", "incomplete_day"
@@ -236,7 +237,7 @@ def _merge(
     """One MERGE of the complete rows that are new, differ from the table's or must go; returns their number."""
     columns = list(fact.contract.column_names)
     rows = _staged(
-        run, run.house.spark.createDataFrame([], fact.contract.struct()) if fresh is None else fresh, "fresh"
+        run, local_frame(run.house.spark, [], fact.contract.struct()) if fresh is None else fresh, "fresh"
     )
     if moved is not None:
         others = moved.join(rows.select("usage_key"), "usage_key", "left_anti")

@@ -130,7 +130,7 @@ def shaped(events: DataFrame, dimension: Dimension, zone: str) -> DataFrame:
     """Events with canonical types, ``_start`` (their day or instant), ``_deleted`` and ``_hash``; all else leaves."""
     d = dimension
     kinds = d.types
-    have = set(events.columns)
+    have = {name.lower() for name in events.columns}
     for name in (*d.key, *d.attributes, "effective_at"):
         if name not in have:
             raise UtilityFlowError("UF-1012", f"{d.name}: the events have no column '{name}'", hint=nearest(name, have))

@@ -20,16 +20,16 @@ def names(utility: Utility) -> list[Layer]:
 
     First and last names follow their frequencies in the pools; ``renamed`` swaps the last name (marriage).
     """
-    first = text_array(slots(utility.pools.first_names, 4096))
-    last = text_array(slots(utility.pools.last_names, 4096))
+    first = text_array(slots(utility.pools.first_names, 2048))
+    last = text_array(slots(utility.pools.last_names, 2048))
     trades = text_array(utility.pools.trades)
     trade = at(trades, f"{bits('person_hash', 40, 6)} % {len(utility.pools.trades)}")
     towns = at(text_array(utility.pools.towns), f"{bits('person_hash', 46, 8)} % {len(utility.pools.towns)}")
     return [
         {
-            "first_name": at(first, bits("person_hash", 0, 12)),
-            "last_name": at(last, bits("person_hash", 12, 12)),
-            "other_name": at(last, bits("person_hash", 24, 12)),
+            "first_name": at(first, bits("person_hash", 0, 11)),
+            "last_name": at(last, bits("person_hash", 12, 11)),
+            "other_name": at(last, bits("person_hash", 24, 11)),
             "initial": f"substring('ABCDEFGHJKLMNPRSTW', cast(1 + {bits('person_hash', 36, 8)} % 18 as int), 1)",
             "style": bits("person_hash", 54, 4),
         },

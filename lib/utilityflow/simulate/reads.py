@@ -59,10 +59,12 @@ def _layers(utility: Utility, planter: Planter, first_file_day: int) -> list[Lay
     return [
         {"f": f"file_no + {first_file_day}L", **utility.network(), **utility.tenancy_of_premise()},
         *utility.meter(),
+        # drawn first, and for all that the file holds of a meter: so the ledger looks at the affected meters only
+        {"defect": planter.drawn("p", "f")},
         utility.pairing(),
         *utility.cycle(),
         *_delivery(utility),
-        *_read_day(utility, planter),
+        *_read_day(utility),
         *_tenant(utility),
         *_registers(),
         *_energy(utility),
@@ -114,7 +116,7 @@ def _month_of(day: str, utility: Utility) -> str:
     return at(int_array(utility.almanac.month_of_day), f"{day} - {utility.almanac.first_day}L")
 
 
-def _read_day(utility: Utility, planter: Planter) -> list[Layer | str]:
+def _read_day(utility: Utility) -> list[Layer | str]:
     """The day ``d`` that a row speaks of, and the row's own draws."""
     return [
         {
@@ -126,7 +128,7 @@ def _read_day(utility: Utility, planter: Planter) -> list[Layer | str]:
             "connected_day": utility.connected_day(),
         },
         "head OR (d >= connected_day AND d >= first_day)",
-        {"day": "cast(d - first_day as int)", "defect": planter.drawn("p", "d", f"code & {OLD_METER}")},
+        {"day": "cast(d - first_day as int)"},
         {
             "m": at(int_array(utility.almanac.month_of_day), "day"),
             "hd": draw(utility.seed, "read", "p", "d"),

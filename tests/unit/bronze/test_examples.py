@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real]
 
 
-def mapped(spark: SparkSession, repository: Path, landing: Path, name: str, stage: Path, types: dict[str, str]) -> DataFrame:
+def mapped(
+    spark: SparkSession, repository: Path, landing: Path, name: str, stage: Path, types: dict[str, str]
+) -> DataFrame:
     folder = repository / "conf" / "feeds" / "examples" / landing.name
     feed = next(f for f in load_feeds(folder).values() if f.feed == name)
     files = [inspect_file(feed, p, landing) for p in find_files(feed, landing)]
@@ -51,11 +53,16 @@ def test_steg_reads(spark: SparkSession, repository: Path, real_data: Path, tmp_
     }  # fmt: skip
     frame = mapped(spark, repository, real_data / "steg", "steg_reads", tmp_path, types).cache()
     good = frame.where("c__meter_id is not null")
-    assert one(frame, rows=F.count("*"), none=F.count_if(F.col("c__meter_id").isNull())) == {"rows": 215_399, "none": 1_942}
+    assert one(frame, rows=F.count("*"), none=F.count_if(F.col("c__meter_id").isNull())) == {
+        "rows": 215_399,
+        "none": 1_942,
+    }
     found = {
         r[0]: tuple(r)[1:]
-        for r in good.groupBy("c__commodity", "c__unit").agg(F.count("*"), F.sum("c__quantity")).select(
-            "c__commodity", "c__unit", "count(1)", "sum(c__quantity)").collect()  # fmt: skip
+        for r in good.groupBy("c__commodity", "c__unit")
+        .agg(F.count("*"), F.sum("c__quantity"))
+        .select("c__commodity", "c__unit", "count(1)", "sum(c__quantity)")
+        .collect()  # fmt: skip
     }
     assert found == {"electric": ("kWh", 148_349, Decimal(114_243_467)), "gas": ("m3", 65_108, Decimal(14_090_062))}
     canonical = [n for n in frame.columns if n.startswith("c__")]
@@ -93,7 +100,8 @@ def test_green_button_quantities(spark: SparkSession, repository: Path, real_dat
     keys = ["c__customer_id", "c__commodity", "c__unit", "c__read_quality"]
     assert {tuple(r) for r in frame.groupBy(*keys).agg(F.count("*"), F.sum("c__quantity")).collect()} == wanted
     gas = mapped(spark, repository, real_data / "greenbutton", "greenbutton_gas", tmp_path / "b", types)
-    rows = gas.orderBy("_row_number").selectExpr("c__quantity", "c__unit", "string(c__period_start)", "string(c__period_end)").collect()
+    shown = ["c__quantity", "c__unit", "string(c__period_start)", "string(c__period_end)"]
+    rows = gas.orderBy("_row_number").selectExpr(*shown).collect()
     assert [(int(r[0]), r[1]) for r in rows] == [(q, "therm") for q in (37, 14, 21, 27, 41)]
     assert tuple(rows[0])[2:] == ("2021-05-26", "2021-06-30")
     assert gas.where("c__interval_start is not null").count() == 0

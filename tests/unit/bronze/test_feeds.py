@@ -128,7 +128,9 @@ def test_fixed_width_needs_a_layout():
 
 def test_the_definition_hash_is_of_the_content():
     feed = parse_feed(MINIMAL, "a.yaml")
-    assert feed.definition_hash() == parse_feed("# a comment\n" + MINIMAL + "mode: events\n", "b.yaml").definition_hash()
+    assert (
+        feed.definition_hash() == parse_feed("# a comment\n" + MINIMAL + "mode: events\n", "b.yaml").definition_hash()
+    )
     assert feed.definition_hash() != parse_feed(MINIMAL.replace("client_id", "id"), "a.yaml").definition_hash()
 
 

@@ -70,7 +70,9 @@ def test_v7_the_other_files(example, real_data: Path):
     assert sum(Decimal(r["cost"] or 0) for r in nine) / 100_000 == Decimal("22.05567")
     gas = read(example, folder / "gas_direct.xml")
     assert [r["amount"] for r in gas] == ["37", "14", "21", "27", "41"]
-    assert [Decimal(r["cost"] or 0) / 100_000 for r in gas] == [Decimal(c) for c in ("51", "24.93", "32.81", "42.07", "55.43")]
+    assert [Decimal(r["cost"] or 0) / 100_000 for r in gas] == [
+        Decimal(c) for c in ("51", "24.93", "32.81", "42.07", "55.43")
+    ]
     assert {(r["service_kind"], r["uom"], r["retail_customer"], r["usage_point"]) for r in gas} == {
         ("1", "169", "1234567890", "NET_USAGE")
     }
@@ -109,9 +111,9 @@ def test_oddities_of_real_files(example, tmp_path: Path):
     rows = [dict(zip(COLUMNS, values, strict=True)) for _, values, _ in found if values]
     assert [c is None for _, _, c in found] == [True, True, True, True, False]
     assert "<ns0:IntervalReading" in (found[-1][2] or "")
-    assert {(r["retail_customer"], r["usage_point"], r["meter_reading"], r["service_kind"], r["uom"]) for r in rows} == {
-        ("9", "A", "m1", "2", "42")
-    }
+    assert {
+        (r["retail_customer"], r["usage_point"], r["meter_reading"], r["service_kind"], r["uom"]) for r in rows
+    } == {("9", "A", "m1", "2", "42")}
     assert [r["amount"] for r in rows] == ["5000", "-7000", "1500", "2000"]
     assert [(r["interval_start_epoch"], r["interval_end_epoch"]) for r in rows] == [
         ("100", "82900"), ("82900.5", "172900.5"), ("9", "3609"), (None, None),

@@ -39,7 +39,7 @@ def reason(found: Inspection, code: str, *words: str) -> str:
 
 
 def test_a_sound_file(tmp_path: Path):
-    found = look(tmp_path, b"id,b\r\n1,\"x, \"\"y\"\"\"\r\n2,\xc3\xa4\r\n\r\n")
+    found = look(tmp_path, b'id,b\r\n1,"x, ""y"""\r\n2,\xc3\xa4\r\n\r\n')
     assert (found.reason, found.stable, found.kind, found.records, found.crlf) == (None, True, "lines", 2, True)
     assert (found.names, len(found.sha256), found.size) == (("id", "b"), 64, 28)
     assert unchanged(found)
@@ -89,12 +89,14 @@ def test_wrong_encoding(tmp_path: Path):
     reason(look(tmp_path, "id,b\n1,2\n".encode("utf-16")), "UF-2004")
     reason(look(tmp_path, "id,b\n1,2\n".encode("utf-16-le")), "UF-2004", "NUL byte")
     for encoding in ("iso-8859-1", "utf-16", "utf-8-sig"):
-        found = look(tmp_path, "id,b\n1,x\n2,Größe\n".encode(encoding), f"format: csv\noptions: {{encoding: {encoding}}}")
+        found = look(
+            tmp_path, "id,b\n1,x\n2,Größe\n".encode(encoding), f"format: csv\noptions: {{encoding: {encoding}}}"
+        )
         assert (found.reason, found.records) == (None, 2)
 
 
 def test_unclosed_quote_names_the_row_where_it_was_opened(tmp_path: Path):
-    lines = b"id,b\n1,x\n2,\"open\n" + b"3,x\n" * 1000
+    lines = b'id,b\n1,x\n2,"open\n' + b"3,x\n" * 1000
     reason(look(tmp_path, lines), "UF-2005", "record 2 (line 3)")
     reason(look(tmp_path, b'id,b\n1,"a\nb"\n2,"open\n3,"x"\n'), "UF-2005", "record 2 (line 4)")
     reason(look(tmp_path, b'id,"b\n1,2\n'), "UF-2005", "header")
@@ -116,7 +118,9 @@ def test_control_totals(tmp_path: Path):
     reason(look(tmp_path, b"001 12.50\nTRL 2 14.00\n", control), "UF-2006", "has 1")
 
 
-@pytest.mark.parametrize("name", ["a.csv.tmp", "a.csv.part", "a.partial", "a.CRDOWNLOAD", "a.filepart", "a.csv~", ".a", "_a"])
+@pytest.mark.parametrize(
+    "name", ["a.csv.tmp", "a.csv.part", "a.partial", "a.CRDOWNLOAD", "a.filepart", "a.csv~", ".a", "_a"]
+)
 def test_temporary_names_are_never_stable(tmp_path: Path, name: str):
     found = look(tmp_path, b"id\n1\n", name=name)
     assert (found.stable, found.reason) == (False, None)
@@ -242,8 +246,16 @@ def test_only_safe_files_are_read_line_by_line(tmp_path: Path, content: bytes, r
 
 
 def test_odd_names_are_not_given_to_the_engine(tmp_path: Path):
-    kinds = {n: look(tmp_path, b"id\n1\n", name=n).kind for n in ("a b.csv", "a#b.csv", "a[1].csv", "a%20b.csv", "ä.csv")}
-    assert kinds == {"a b.csv": "lines", "a#b.csv": "staged", "a[1].csv": "staged", "a%20b.csv": "staged", "ä.csv": "staged"}
+    kinds = {
+        n: look(tmp_path, b"id\n1\n", name=n).kind for n in ("a b.csv", "a#b.csv", "a[1].csv", "a%20b.csv", "ä.csv")
+    }
+    assert kinds == {
+        "a b.csv": "lines",
+        "a#b.csv": "staged",
+        "a[1].csv": "staged",
+        "a%20b.csv": "staged",
+        "ä.csv": "staged",
+    }
 
 
 def test_drift_is_noted(tmp_path: Path):

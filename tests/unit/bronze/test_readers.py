@@ -92,7 +92,12 @@ def test_the_two_ways_of_reading_agree(spark: SparkSession, tmp_path: Path):
     corrupt = [r for r in fast if r["_file_name"].startswith("too few")]
     assert [r.get("_corrupt_record") for r in corrupt] == ["1", "2,a,b", None, ",,,"]
     assert [r["id"] for r in corrupt] == [None, None, "3", None]
-    assert [(r["id"], r["b"]) for r in fast if r["_file_name"].startswith("empty")] == [("1", ""), ("2", ""), ("", "x"), ("", "")]
+    assert [(r["id"], r["b"]) for r in fast if r["_file_name"].startswith("empty")] == [
+        ("1", ""),
+        ("2", ""),
+        ("", "x"),
+        ("", ""),
+    ]
 
 
 @pytest.mark.engine
@@ -112,7 +117,9 @@ def test_fixed_width_the_two_ways_agree(spark: SparkSession, tmp_path: Path):
 
 
 @pytest.mark.engine
-def test_numbers_are_exact_over_many_blocks_and_files(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_numbers_are_exact_over_many_blocks_and_files(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     landing = tmp_path / "land ing"
     landing.mkdir()
     small = 4096
@@ -122,7 +129,9 @@ def test_numbers_are_exact_over_many_blocks_and_files(spark: SparkSession, tmp_p
     for number in range(3):
         body = "".join(f"{i},{'x' * (i * 7919 % 97)}\r\n" for i in range(1, 2000))
         (landing / f"{number}.csv").write_text("id,b\r\n" + body, newline="")
-    (landing / "long.csv").write_text("id,b\n" + "".join(f"{i},{'y' * (9000 if i % 5 == 0 else 1)}\n" for i in range(1, 50)))
+    (landing / "long.csv").write_text(
+        "id,b\n" + "".join(f"{i},{'y' * (9000 if i % 5 == 0 else 1)}\n" for i in range(1, 50))
+    )
     (landing / "z.csv.gz").write_bytes(gzip.compress(b"id,b\n" + b"".join(b"%d,z\n" % i for i in range(1, 5000))))
     files = inspected(landing, feed())
     assert len(files[0].blocks) > 10

@@ -146,7 +146,11 @@ def test_the_command_ends_with_5_and_one_json_object(
     result = json.loads(capsys.readouterr().out)
     assert result["status"] == "failed"
     states = {c["check"]: c["status"] for c in result["checks"]}
-    assert (states["facts.count"], states["facts.members"], states["accounting.duplicates"]) == ("failed", "ok", "skipped")
+    assert (states["facts.count"], states["facts.members"], states["accounting.duplicates"]) == (
+        "failed",
+        "ok",
+        "skipped",
+    )
 
 
 def test_one_dimension_is_compared_with_its_rebuild(
@@ -190,7 +194,9 @@ def test_a_tag_that_is_missing_somewhere_is_found() -> None:
 
     fact = catalog["gold.fact_usage"]
     untagged = tuple(replace(c, classification="internal") if c.name == "customer_id" else c for c in fact.columns)
-    broken = Catalog({n: c for n, c in catalog.items()} | {fact.name: replace(fact, columns=untagged)}, catalog.families)
+    broken = Catalog(
+        {n: c for n, c in catalog.items()} | {fact.name: replace(fact, columns=untagged)}, catalog.families
+    )
     told = list(disagreements(broken))
     assert len(told) == 2
     assert all("customer_id" in line and "gold.fact_usage" in line for line in told)

@@ -72,12 +72,12 @@ def warehouse_agrees(evidence: Evidence) -> Found:
 def totals_differ(db: duckdb.DuckDBPyConnection, contract: Contract, publication: Publication) -> Iterator[str]:
     """Rows and sums of one table of the file against the record."""
     state = publication.tables[contract.name]
-    measured = {c: m for c in contract.columns if (m := _measure(c))}
-    statement = f'SELECT count(*), {", ".join(measured.values()) or "0"} FROM held.{target.SCHEMA}."{contract.table}"'
+    measured = [(c, m) for c in contract.columns if (m := _measure(c))]
+    statement = f'SELECT count(*), {", ".join(m for _, m in measured) or "0"} FROM held.{target.SCHEMA}."{contract.table}"'
     rows, *totals = db.execute(statement).fetchone() or (0,)
     if rows != state.rows:
         yield f"{contract.name}: {rows} rows in the warehouse, {state.rows} were published"
-    for column, total in zip(measured, totals, strict=False):
+    for (column, _), total in zip(measured, totals, strict=False):
         sums = [p.sums[column.name] for p in state.partitions.values() if column.name in p.sums]
         if sums and not _same(total, sum(sums, Decimal(0)), column):
             told = f"{total or 0} in the warehouse, {sum(sums)} was published"

@@ -1,0 +1,114 @@
+"""``plan`` says what a run would do, and touches nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from utilityflow.errors import UtilityFlowError
+from utilityflow.operate.plan import plan, text
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from .conftest import Place
+
+Tree = Callable[[Path], dict[str, tuple[int, int]]]
+DAY = dt.date(2025, 2, 1)
+
+
+def files(result: dict[str, Any]) -> dict[str, str]:
+    return {f["file"]: f["status"] for f in result["files"]}
+
+
+def running(result: dict[str, Any]) -> list[str]:
+    return [s["step"] for s in result["steps"] if s["will_run"]]
+
+
+def test_without_a_lakehouse_it_needs_no_java_and_makes_nothing(empty: Place, tree: Tree) -> None:
+    before = tree(empty.folder)
+    environment = {"PATH": "/nowhere", "HOME": os.environ.get("HOME", "/")}
+    done = subprocess.run(
+        [sys.executable, "-m", "utilityflow.cli", "plan", "--json", *empty.words],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert files(result) == {"cis/a.csv": "new", "reads/r1.csv": "new", "reads/r2.csv": "new"}
+    assert result["rows"] == 6 + 5 + 1
+    assert not result["estimated"]
+    assert "create gold.dim_customer" in result["tables"]
+    assert all(s["will_run"] for s in result["steps"])
+    assert tree(empty.folder) == before
+
+
+def test_nothing_new(place: Place, tree: Tree) -> None:
+    before = tree(place.folder)
+    result = plan(place.settings, DAY)
+    assert tree(place.folder) == before
+    assert set(files(result).values()) == {"known"}
+    assert (running(result), result["tables"], result["rows"]) == ([], [], 0)
+    assert running(plan(place.settings, dt.date(2025, 2, 2))) == [
+        "gold.dim_customer",
+        "gold.dim_meter",
+        "gold.fact_usage",
+        "publish.duckdb",
+    ]
+
+
+def test_each_kind_of_file(copy: Place, tree: Tree) -> None:
+    r1 = (copy.folder / "landing" / "reads" / "r1.csv").read_text()
+    copy.land({
+        "reads/r3.csv": "cust,meter,kwh,day,q\nC0001,M-0001,9.0,2025-01-10,actual\n",
+        "reads/again.csv": r1,
+        "reads/bad.csv": "cust,meter,day,q\nC0001,M-0001,2025-01-10,actual\n",
+        "cis/wide.csv": "id,name,city,class,changed_at,seq,op,colour\nC0001,Ada,X,residential,2025-03-01 00:00:00,9,U,red\n",
+    })  # fmt: skip
+    (copy.folder / "landing" / "reads" / "half.csv").write_text("cust,meter\n")
+    feed = copy.folder / "feeds" / "reads.yaml"
+    before = tree(copy.folder)
+    result = plan(copy.settings, DAY)
+    assert tree(copy.folder) == before
+    told = {f["file"]: f for f in result["files"]}
+    assert told["reads/r3.csv"]["status"] == "superseding"
+    assert told["reads/again.csv"]["status"] == "duplicate"
+    assert told["reads/bad.csv"]["status"] == "rejected"
+    assert "UF-2002" in told["reads/bad.csv"]["reason"]
+    assert told["cis/wide.csv"]["status"] == "new"
+    assert any("colour" in note for note in told["cis/wide.csv"]["notes"])
+    assert running(result) == [
+        "bronze.cis", "bronze.reads", "silver.customers", "silver.meter_reads", "gold.dim_customer", "gold.dim_meter",
+        "gold.fact_usage", "publish.duckdb",
+    ]  # fmt: skip
+    assert "colour" in text(result)
+    feed.write_text(feed.read_text() + "settle_seconds: 3600\n")
+    copy.land({"reads/late.csv": "cust,meter,kwh,day,q\n"})
+    assert files(plan(copy.settings, DAY))["reads/late.csv"] == "unstable"
+
+
+def test_only_selected_steps(copy: Place) -> None:
+    copy.land({"reads/r9.csv": "cust,meter,kwh,day,q\nC0001,M-0001,9.0,2025-01-30,actual\n"})
+    result = plan(copy.settings, DAY, ["bronze"])
+    assert running(result) == ["bronze.reads"]
+    with pytest.raises(UtilityFlowError, match="silver.customers"):
+        plan(copy.settings, DAY, ["silver.custmers"])
+    with pytest.raises(UtilityFlowError) as caught:
+        plan(copy.settings, dt.date(2025, 1, 1))
+    assert caught.value.code == "UF-1005"
+
+
+def test_a_contract_that_gained_a_column(spark: SparkSession, copy: Place) -> None:
+    """The table lacks a column of its contract, as after an update of the suite."""
+    table = copy.table("gold.dim_customer")
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name', "
+              "'delta.minReaderVersion' = '2', 'delta.minWriterVersion' = '5')")  # fmt: skip
+    spark.sql(f"ALTER TABLE {table} DROP COLUMN region")
+    assert plan(copy.settings, DAY)["tables"] == ["add column gold.dim_customer.region"]
