@@ -24,6 +24,7 @@ from utilityflow.errors import UtilityFlowError
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+FEW_ROWS = 5_000_000
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _TXN_APP = "spark.databricks.delta.write.txnAppId"
 _TXN_VERSION = "spark.databricks.delta.write.txnVersion"
@@ -253,14 +254,18 @@ class Table:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def append(self, rows: DataFrame, *, batch: int | None = None, note: Mapping[str, Any] | None = None,
-               widen: bool = False) -> Commit:  # fmt: skip
+               widen: bool = False, rows_expected: int | None = None) -> Commit:  # fmt: skip
         """Append rows; with ``batch`` the write is idempotent: a batch number that was seen is skipped.
 
         :param widen: let new columns widen the table (bronze only).
+        :param rows_expected: roughly how many; few rows are shuffled by partition first, so that a small load over many
+            months does not leave a file per task and month (a large one would pay more for the shuffle than it gains).
         """
         writer = rows.write.format("delta").mode("append").option("userMetadata", self._note(note))
         if widen:
             writer = writer.option("mergeSchema", "true")
+        if self.contract.partition_by and rows_expected is not None and rows_expected <= FEW_ROWS:
+            writer = writer.option("optimizeWrite", "true")
         app, number = self._transaction(batch)
         writer = writer.option("txnAppId", app).option("txnVersion", number)
         return self._commit("append", lambda: writer.save(self.path))

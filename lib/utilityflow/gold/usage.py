@@ -114,12 +114,13 @@ class Scope:
     """The reads from which facts are made anew.
 
     ``touched``: the identities concerned; None when ``reads`` are whole days of which no read was there before.
-    ``days``: smallest and largest date_key; None for all.
+    ``days``: smallest and largest date_key; None for all. ``rows``: how many reads.
     """
 
     reads: DataFrame
     touched: DataFrame | None
     days: tuple[int, int] | None
+    rows: int
 
 
 def run_fact_usage(run: Run) -> StepResult:
@@ -134,7 +135,7 @@ def run_fact_usage(run: Run) -> StepResult:
     fresh = None if scope is None else _fresh(run, scope, now)
     if scope is not None and scope.touched is None and not _holds(fact, scope.days, any_day=history_moved):
         run.say(f"{NAME}: adding the facts of new days", step=NAME)
-        fact.append(fresh, note={"consumed": now})  # type: ignore[arg-type]
+        fact.append(fresh, note={"consumed": now}, rows_expected=scope.rows)  # type: ignore[arg-type]
         return StepResult(NAME, "ok", _added(fact), version=fact.version(), consumed=now)
     moved = _rekeyed(run, was, now) if history_moved and CUSTOMERS in was else None
     written = _merge(run, fact, fresh, _gone(run, scope, now), moved, {"consumed": now})
@@ -146,7 +147,7 @@ def _scope(run: Run, was: dict[str, Any], now: dict[str, int]) -> Scope | None:
     reads = run.house.table(READS).read(now[READS])
     if READS not in was:
         everything = reads.select("_identity").distinct() if run.house.table(NAME).version() > 0 else None
-        return Scope(reads, everything, None)
+        return Scope(reads, everything, None, reads.count())
     if was[READS] == now[READS]:
         return None
     changes = run.house.table(READS).changes(was[READS], now[READS])
@@ -163,7 +164,7 @@ def _scope(run: Run, was: dict[str, Any], now: dict[str, int]) -> Scope | None:
         F.col("usage_date").between(seen["low"], seen["high"]) & F.col("billing_period").between(*months)
     )
     if not seen["gone"] and scope.count() == seen["new"]:
-        return Scope(scope, None, days)
+        return Scope(scope, None, days, seen["new"])
     touched = _staged(run, changes.select("_identity").distinct(), "touched")
     return Scope(scope.join(F.broadcast(touched), "_identity", "left_semi"), touched, days)
 

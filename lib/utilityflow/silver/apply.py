@@ -258,7 +258,8 @@ def _append(run: Run, feed: Feed, entries: list[Entry], table: Table, fence: Tab
         else watched.where(~F.col("_bad"))
     )
     run.say(f"{table.name}: judging {len(entries)} file(s) of {feed.feed}", step=table.name, feed=feed.feed)
-    commit = table.append(good.select(*table.contract.column_names), batch=top, note=note)
+    expected = sum(e.rows_read for e in entries)
+    commit = table.append(good.select(*table.contract.column_names), batch=top, note=note, rows_expected=expected)
     if not commit.happened and len(fresh) == len(entries):
         raise UtilityFlowError("UF-3007", f"{table.name}: the append of ledger number {top} was skipped as a duplicate")
     figures = seen.get

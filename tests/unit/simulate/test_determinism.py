@@ -12,6 +12,7 @@ from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.customers import customers_extract
 from utilityflow.simulate.defects import load_profile
 from utilityflow.simulate.extract import Extract
+from utilityflow.simulate.landing import ENGINE
 from utilityflow.simulate.model import Utility
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.reads import reads_extract
