@@ -104,9 +104,10 @@ def _failed(error: UtilityFlowError, words: Sequence[str], as_json: bool, out: A
 @contextlib.contextmanager
 def _progress(args: argparse.Namespace) -> Any:
     """Show the suite's log lines on standard error while the block runs."""
+    from utilityflow.operate.progress import Console
+
     log = logging.getLogger("utilityflow")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    args.console = handler = Console(sys.stderr)
     before = log.level
     log.setLevel(logging.DEBUG if args.debug else logging.INFO)
     log.addHandler(handler)
@@ -193,7 +194,7 @@ def _feed_words(one: argparse.ArgumentParser) -> None:
     verbs = one.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     check = verbs.add_parser("check", help="show raw beside canonical values and the first failures; writes nothing")
     check.add_argument("file", metavar="FILE.yaml")
-    check.add_argument("--sample", type=_number, default=5, metavar="N", help="records to show (default 5)")
+    check.add_argument("--sample", type=_number, default=1000, metavar="N", help="records to try (default 1000)")
     _common(check, _feed_check)
     _common(verbs.add_parser("list", help="the feeds in use"), _feed_list)
 
@@ -204,7 +205,7 @@ def _simulate_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("--start", type=_month, default=dt.date(2025, 1, 1), metavar="YYYY-MM")
     one.add_argument("--seed", type=int, default=1, metavar="N")
     one.add_argument("--only-month", type=_number, metavar="N", help="write just the files of the N-th month")
-    one.add_argument("--reads-format", choices=("csv", "parquet"))
+    one.add_argument("--reads-format", choices=("csv", "parquet"), default="csv")
     one.add_argument(
         "--defects", metavar="DIR", help="where the list of planted defects goes (default: defects in the home)"
     )
@@ -236,8 +237,10 @@ def _settings(args: argparse.Namespace) -> Settings:
 def _run(args: argparse.Namespace) -> Answer:
     from utilityflow import pipeline
     from utilityflow.operate import summary
+    from utilityflow.operate.progress import expectation
 
     settings = _settings(args)
+    args.console.expected = expectation(settings.home_path / "logs")
     result = pipeline.run(settings, as_of=args.as_of, wanted=args.select)
     error = result["error"]
     if error:
@@ -303,19 +306,30 @@ def _feed_list(args: argparse.Namespace) -> Answer:
 
 
 def _simulate(args: argparse.Namespace) -> Answer:
+    import dataclasses
+
     from utilityflow.operate.scene import open_session
     from utilityflow.simulate import simulate
+    from utilityflow.strict import load
 
     settings = _settings(args)
-    defects = Path(args.defects) if args.defects else settings.home_path / "defects"
-    more = {"reads_format": args.reads_format} if args.reads_format else {}
+    profile = load(Path(args.profile).read_text("utf-8"), args.profile).plain() if args.profile else None
     made = simulate(
-        open_session(settings), landing=settings.landing_path, defects=defects, customers=args.customers,
-        months=args.months, start=args.start, seed=args.seed, only_month=args.only_month, profile=args.profile,
-        time_zone=settings.time_zone or "UTC", progress=_tell, **more,
-    )  # fmt: skip
-    result = made if isinstance(made, dict) else {"landing": str(settings.landing_path)}
-    return Answer(result, f"source files are under {settings.landing_path}")
+        open_session(settings),
+        landing=settings.landing_path,
+        defects=Path(args.defects) if args.defects else settings.home_path / "defects",
+        customers=args.customers,
+        months=args.months,
+        start=args.start,
+        seed=args.seed,
+        only_month=args.only_month,
+        reads_format=args.reads_format,
+        profile=profile,
+        time_zone=settings.time_zone or "America/New_York",
+        progress=_tell,
+    )
+    rows = ", ".join(f"{n:,} records of {feed}" for feed, n in made.rows.items())
+    return Answer(dataclasses.asdict(made), f"{len(made.files)} files under {settings.landing_path}: {rows}")
 
 
 def _docs(args: argparse.Namespace) -> Answer:

@@ -24,7 +24,7 @@ from utilityflow.errors import UtilityFlowError
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-FEW_ROWS = 5_000_000
+FEW_ROWS = 500_000
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _TXN_APP = "spark.databricks.delta.write.txnAppId"
 _TXN_VERSION = "spark.databricks.delta.write.txnVersion"

@@ -116,8 +116,9 @@ def _build(
     conf["spark.sql.warehouse.dir"] = str(scratch / "warehouse")
     conf["spark.local.dir"] = str(scratch)
     conf["spark.driver.memory"] = settings.spark.driver_memory
+    # thirty rules make generated methods longer than the 8,000 bytes that the JIT takes by default: they would be interpreted
     conf["spark.driver.extraJavaOptions"] = (
-        f"-Dderby.system.home={scratch} -XX:+UseParallelGC -Djava.io.tmpdir={scratch}"
+        f"-Dderby.system.home={scratch} -XX:+UseParallelGC -XX:-DontCompileHugeMethods -Djava.io.tmpdir={scratch}"
     )
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # under spark-submit the jars and the master are the submitter's
         conf["spark.jars"] = ",".join(str(jar) for jar in delta_jars())

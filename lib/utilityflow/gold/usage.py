@@ -18,6 +18,7 @@ from utilityflow.session import local_frame
 NAME, READS, CUSTOMERS, METERS = "gold.fact_usage", "silver.meter_reads", "gold.dim_customer", "gold.dim_meter"
 EARLY, GAP, MIXED, INCOMPLETE = "before_first_version", "delete_gap", "mixed", "incomplete_day"
 _LOOKED_UP = (EARLY, GAP)
+MANY_ROWS = 200_000  # from here on new facts are appended before the MERGE
 
 
 # -- pure functions --------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def run_fact_usage(run: Run) -> StepResult:
         fact.append(fresh, note={"consumed": now}, rows_expected=scope.rows)  # type: ignore[arg-type]
         return StepResult(NAME, "ok", _added(fact), version=fact.version(), consumed=now)
     moved = _rekeyed(run, was, now) if history_moved and CUSTOMERS in was else None
-    written = _merge(run, fact, fresh, _gone(run, scope, now), moved, {"consumed": now})
+    written = _merge(run, fact, scope, fresh, _gone(run, scope, now), moved, {"consumed": now})
     return StepResult(NAME, "ok" if written else "skipped", written, version=fact.version(), consumed=now)
 
 
@@ -166,7 +167,7 @@ def _scope(run: Run, was: dict[str, Any], now: dict[str, int]) -> Scope | None:
     if not seen["gone"] and scope.count() == seen["new"]:
         return Scope(scope, None, days, seen["new"])
     touched = _staged(run, changes.select("_identity").distinct(), "touched")
-    return Scope(scope.join(F.broadcast(touched), "_identity", "left_semi"), touched, days)
+    return Scope(scope.join(F.broadcast(touched), "_identity", "left_semi"), touched, days, seen["new"])
 
 
 def _holds(fact: Table, days: tuple[int, int] | None, *, any_day: bool) -> bool:
@@ -228,44 +229,59 @@ def _rekeyed(run: Run, was: dict[str, Any], now: dict[str, int]) -> DataFrame:
 
 
 def _merge(
-    run: Run,
-    fact: Table,
-    fresh: DataFrame | None,
-    gone: DataFrame | None,
-    moved: DataFrame | None,
+    run: Run, fact: Table, scope: Scope | None, fresh: DataFrame | None, gone: DataFrame | None, moved: DataFrame | None,
     note: dict[str, Any],
-) -> int:
-    """One MERGE of the complete rows that are new, differ from the table's or must go; returns their number."""
+) -> int:  # fmt: skip
+    """Write the rows that are new, differ from the table's or must go; returns their number.
+
+    Many new rows are appended first, as MERGE would shuffle them twice; that commit says nothing of what was consumed, so
+    that a run that dies after it does the step again, and finds them equal.
+    """
     columns = list(fact.contract.column_names)
-    rows = _staged(
-        run, local_frame(run.house.spark, [], fact.contract.struct()) if fresh is None else fresh, "fresh"
-    )
+    empty = local_frame(run.house.spark, [], fact.contract.struct())
+    rows = _staged(run, empty if fresh is None else fresh, "fresh")
+    present = fact.read()
+    if scope is not None and scope.days is not None:
+        present = present.where(F.col("date_key").between(*scope.days))
+    appended = 0
+    if scope is not None and scope.rows > MANY_ROWS:
+        new = rows.join(present.select("usage_key"), "usage_key", "left_anti").select(*columns)
+        rows = _staged(run, rows.join(present.select("usage_key"), "usage_key", "left_semi").select(*columns), "known")
+        fact.append(new, note={})
+        appended = _added(fact)
     if moved is not None:
         others = moved.join(rows.select("usage_key"), "usage_key", "left_anti")
         if gone is not None:
             others = others.join(gone, "usage_key", "left_anti")
         rows = _staged(run, rows.unionByName(others.select(*columns)), "wanted")
-    old = fact.read().select("usage_key", *[F.col(n).alias(f"_old_{n}") for n in columns if n != "usage_key"])
-    same = [F.col(n).eqNullSafe(F.col(f"_old_{n}")) for n in columns if n != "usage_key"]
-    compared = rows.join(old, "usage_key", "left")
-    differs = ~same[0]
-    for test in same[1:]:
-        differs = differs | ~test
-    changed = compared.where(differs).select(*columns, F.lit("U").alias("_action"))
-    if gone is not None:
-        dead = (
-            fact.read().join(F.broadcast(gone), "usage_key", "left_semi").select(*columns, F.lit("D").alias("_action"))
-        )
-        changed = changed.unionByName(dead)
-    staged = _staged(run, changed, "changed")
+    staged = _staged(run, _differing(fact, rows, gone, columns), "changed")
     months = {r[0]: r[1] for r in staged.groupBy("billing_period").count().collect()}
     if not months:
-        return 0
+        return appended
     listed = ", ".join(f"'{m}'" for m in sorted(months))
-    fact.merge(staged, on=f"target.usage_key = source.usage_key AND target.billing_period IN ({listed})",
-               clauses="WHEN MATCHED AND source._action = 'D' THEN DELETE WHEN MATCHED THEN UPDATE SET * "
-                       "WHEN NOT MATCHED AND source._action = 'U' THEN INSERT *", note=note)  # fmt: skip
-    return sum(months.values())
+    fact.merge(
+        staged,
+        on=f"target.usage_key = source.usage_key AND target.billing_period IN ({listed})",
+        clauses="WHEN MATCHED AND source._action = 'D' THEN DELETE WHEN MATCHED THEN UPDATE SET * "
+        "WHEN NOT MATCHED AND source._action = 'U' THEN INSERT *",
+        note=note,
+    )
+    return appended + sum(months.values())
+
+
+def _differing(fact: Table, rows: DataFrame, gone: DataFrame | None, columns: Sequence[str]) -> DataFrame:
+    """Complete rows that the table lacks or holds otherwise (``_action`` U) and those that must go (D)."""
+    others = [n for n in columns if n != "usage_key"]
+    old = fact.read().select("usage_key", *[F.col(n).alias(f"_old_{n}") for n in others])
+    differs = F.lit(False)
+    for name in others:
+        differs = differs | ~F.col(name).eqNullSafe(F.col(f"_old_{name}"))
+    compared = rows.join(old, "usage_key", "left")
+    changed = compared.where(differs).select(*columns, F.lit("U").alias("_action"))
+    if gone is None:
+        return changed
+    dead = fact.read().join(F.broadcast(gone), "usage_key", "left_semi").select(*columns, F.lit("D").alias("_action"))
+    return changed.unionByName(dead)
 
 
 def _added(fact: Table) -> int:

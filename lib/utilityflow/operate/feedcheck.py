@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from utilityflow.bronze.feeds import Feed, load_feed, load_feeds
 from utilityflow.bronze.inspect import Inspection, Limits, find_files, inspect_file
@@ -20,97 +20,86 @@ from utilityflow.operate.scene import Narrowed, open_house
 from utilityflow.quality.rules import broken_any
 from utilityflow.settings import Settings
 from utilityflow.silver import snapshots
-from utilityflow.silver.apply import ENTITIES, check_feeds, judged
+from utilityflow.silver.apply import check_feeds, judged
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-
-FAILURES = 10
+SHOWN, FAILURES = 3, 10
 
 
-def check(settings: Settings, file: Path, sample: int = 5) -> dict[str, Any]:
-    """Check one feed file and, where files have landed for it, read and judge the first that can be read.
+def check(settings: Settings, file: Path, sample: int = 1000) -> dict[str, Any]:
+    """Check one feed file and, where files have landed for it, judge their first records.
 
-    :param sample: how many records to show, raw beside canonical.
-    :returns: ``ok`` (no file was refused and no record broke an error rule), ``feed``, ``files``, ``sample``,
-        ``records``, ``failed``, ``failures``. Nothing is written.
-    :raises UtilityFlowError: UF-1001 to UF-1003, UF-1011 and UF-1012 for a feed file that does not fit.
+    :param sample: how many records to try, spread over the files from the first record on.
+    :returns: ``ok`` (no file is refused and no record breaks an error rule), ``feed``, ``files`` (file, sha256, size,
+        records, reason), ``records`` and ``failed`` (tried, breaking an error rule), ``sample`` (some records, raw
+        beside canonical), ``failures`` (file, row, rules, reasons, raw). Nothing is written.
+    :raises UtilityFlowError: UF-1001 to UF-1003, UF-1011, UF-1012 and UF-1014 for a feed file that does not fit.
     """
     feed = load_feed(str(file))
     check_feeds({feed.feed: feed}, load_contracts())
     landing = settings.landing_path
     limits = Limits(max_decompressed_bytes=settings.thresholds.max_decompressed_bytes)
-    seen = [inspect_file(feed, path, landing, limits) for path in find_files(feed, landing)] if landing.is_dir() else []
-    files = [_told(one) for one in seen]
+    found = [inspect_file(feed, path, landing, limits) for path in find_files(feed, landing)] if landing.is_dir() else []
+    files = [_told(one) for one in found]
     result: dict[str, Any] = {
-        "ok": not any(f["reason"] for f in files), "feed": feed.feed, "file": str(file), "entity": feed.entity,
-        "landing": str(landing), "files": files, "read": None, "records": 0, "failed": 0, "sample": [], "failures": [],
+        "ok": not any(f["reason"] for f in files), "feed": feed.feed, "entity": feed.entity, "landing": str(landing),
+        "files": files, "records": 0, "failed": 0, "sample": [], "failures": [],
     }  # fmt: skip
-    readable = [one for one in seen if one.stable and not one.reason]
+    readable = [one for one in found if one.stable and not one.reason]
     if readable:
         home = open_home(settings, create=False)
         with tempfile.TemporaryDirectory(prefix="utilityflow-") as scratch:
-            result |= _judge(settings, home, feed, readable[0], sample, Path(scratch))
-        result["read"] = readable[0].file_name
+            result |= _judge(settings, home, feed, readable, sample, Path(scratch))
         result["ok"] = result["ok"] and not result["failed"]
     return result
 
 
 def _told(one: Inspection) -> dict[str, Any]:
-    return {
-        "file": one.file_name,
-        "sha256": one.sha256,
-        "size": one.size,
-        "records": one.records,
-        "reason": None if one.reason is None else str(one.reason),
-    }
+    reason = None if one.reason is None else str(one.reason)
+    return {"file": one.file_name, "sha256": one.sha256, "size": one.size, "records": one.records, "reason": reason}
 
 
-def _judge(settings: Settings, home: Home, feed: Feed, one: Inspection, sample: int, scratch: Path) -> dict[str, Any]:
+def _judge(
+    settings: Settings, home: Home, feed: Feed, files: Sequence[Inspection], sample: int, scratch: Path
+) -> dict[str, Any]:
     from pyspark.sql import functions as F
 
     from utilityflow.bronze.readers import read_files
 
     house = open_house(settings, home)
-    raw = read_files(house.spark, feed, [one], scratch / "read").withColumn("_batch_id", F.lit(1).cast("bigint"))
-    entry = Entry(feed.feed, one.sha256, one.path.name, one.size, feed.definition_hash(), number=1)
-    run = Run(
-        settings,
-        home,
-        Narrowed(house, f"bronze.{feed.feed}", raw),
-        Ledger([entry]),
-        {feed.feed: feed},
-        home.today(),
-        "",
-        {},
-    )
-    if feed.mode == "snapshot":
-        snapshots.times(run, feed, [entry])
-    frame, rules = judged(run, feed, [entry])
-    frame = frame.withColumn("_bad", broken_any(rules))
-    total = frame.agg(F.count(F.lit(1)), F.count_if("_bad")).collect()[0]
-    bad = frame.where("_bad").select("_row_number", "_rules", "_reasons", "_record", "_corrupt_record").limit(FAILURES)
-    return {"records": total[0], "failed": total[1], "sample": _beside(frame, feed, sample),
-            "failures": [_failure(row) for row in bad.collect()]}  # fmt: skip
-
-
-def _beside(frame: DataFrame, feed: Feed, sample: int) -> list[dict[str, Any]]:
-    """The first records: raw columns, canonical columns, rules broken, flags."""
-    filled = [n for n in ENTITIES[feed.entity].filled if n in frame.columns]
-    derived = [
-        n for n in ("unit", "period_start", "period_end", "usage_date") if n in frame.columns and n not in filled
+    entries = [
+        Entry(feed.feed, f.sha256, f.file_name, f.size, feed.definition_hash(), number=i)
+        for i, f in enumerate({f.sha256: f for f in files}.values(), start=1)
     ]
-    rows = frame.orderBy("_row_number").limit(sample).collect()
-    return [
-        {"row": r["_row_number"], "raw": _plain(r["_record"]), "canonical": {n: _text(r[n]) for n in filled + derived},
-         "rules": list(r["_rules"]), "flags": list(r["quality_flags"])}
-        for r in rows
-    ]  # fmt: skip
+    raw = read_files(house.spark, feed, list(files), scratch / "read").withColumn("_batch_id", F.lit(1).cast("bigint"))
+    raw = raw.where(F.col("_row_number") <= max(1, -(-sample // len(files))))
+    narrowed = Narrowed(house, f"bronze.{feed.feed}", raw)
+    run = Run(settings, home, narrowed, Ledger(entries), {feed.feed: feed}, home.today(), "", {})
+    if feed.mode == "snapshot":
+        snapshots.times(run, feed, entries)
+    frame, rules = judged(run, feed, [e for e in entries if e.stands])
+    canonical = [n for n in house.contracts[f"silver.{feed.entity}"].column_names if not n.startswith("_")]
+    kept = frame.withColumn("_bad", broken_any(rules)).select("_file_name", "_row_number", "_bad", "_rules", "_reasons",
+                                                               "_record", "_corrupt_record", *canonical)  # fmt: skip
+    rows = kept.orderBy("_file_name", "_row_number").limit(sample).collect()
+    bad = [r for r in rows if r["_bad"]]
+    refused = [{"file": e.file_name, "reason": e.reason} for e in entries if not e.stands]
+    return {
+        "records": len(rows), "failed": len(bad) + len(refused), "sample": [_beside(r, canonical) for r in rows[:SHOWN]],
+        "failures": [{**one, "row": None, "rules": [], "reasons": [one["reason"]], "raw": {}} for one in refused]
+                    + [_failure(r) for r in bad[:FAILURES]],
+    }  # fmt: skip
+
+
+def _beside(row: Any, canonical: Sequence[str]) -> dict[str, Any]:
+    values = {n: _text(row[n]) for n in canonical if n != "quality_flags"}
+    return {"file": row["_file_name"], "row": row["_row_number"], "raw": _plain(row["_record"]), "canonical": values,
+            "rules": list(row["_rules"]), "flags": list(row["quality_flags"])}  # fmt: skip
 
 
 def _failure(row: Any) -> dict[str, Any]:
-    return {"row": row["_row_number"], "rules": list(row["_rules"]), "reasons": list(row["_reasons"]),
-            "raw": row["_corrupt_record"] or _plain(row["_record"])}  # fmt: skip
+    raw = {"_corrupt_record": row["_corrupt_record"]} if row["_corrupt_record"] else _plain(row["_record"])
+    return {"file": row["_file_name"], "row": row["_row_number"], "rules": list(row["_rules"]),
+            "reasons": list(row["_reasons"]), "raw": raw}  # fmt: skip
 
 
 def _plain(record: Any) -> dict[str, Any]:
@@ -129,17 +118,19 @@ def text(result: dict[str, Any]) -> str:
     for one in result["files"]:
         count = "" if one["records"] is None else f", {one['records']:,} records"
         lines.append(f"  {one['file']}: {one['reason'] or f'can be read{count}'}")
-    if result["read"]:
-        lines.append(f"{result['read']}: {result['records']:,} records, {result['failed']:,} break an error rule")
+    if result["records"]:
+        lines.append(f"{result['records']:,} records were tried, {result['failed']:,} break an error rule")
     for shown in result["sample"]:
-        lines += [f"record {shown['row']}" + (f" breaks {', '.join(shown['rules'])}" if shown["rules"] else "")]
+        broken = f" breaks {', '.join(shown['rules'])}" if shown["rules"] else ""
+        lines.append(f"{shown['file']}, record {shown['row']}{broken}")
         lines += _columns(shown["raw"], shown["canonical"])
         if shown["flags"]:
             lines.append(f"  flags: {', '.join(shown['flags'])}")
     if result["failures"]:
         lines.append("first failures:")
     for one in result["failures"]:
-        lines.append(f"  record {one['row']}: {'; '.join(one['reasons'])} ({', '.join(one['rules'])})")
+        lines.append(f"  {one['file']}, record {one['row']}: {'; '.join(one['reasons'])} ({', '.join(one['rules'])})")
+        lines.append("    " + ", ".join(f"{n} = {_quoted(v)}" for n, v in one["raw"].items()))
     return "\n".join(lines)
 
 

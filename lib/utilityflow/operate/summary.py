@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from utilityflow.control.home import open_home
 from utilityflow.settings import Settings
 
 
@@ -13,6 +14,7 @@ def text(settings: Settings, result: dict[str, Any]) -> str:
     seen = [f for f in result["files"] if f["status"] != "skipped"]
     for one in seen:
         lines.append("  " + _file(one))
+    lines += _reasons(settings, result)
     skipped = len(result["files"]) - len(seen)
     if skipped:
         lines.append(f"  {skipped:,} file(s) were known already")
@@ -26,6 +28,18 @@ def text(settings: Settings, result: dict[str, Any]) -> str:
     where = settings.home_path / "warehouse" / "utilityflow.duckdb"
     lines.append("nothing is published yet" if number is None else f"publication {number}; the warehouse is {where}")
     return "\n".join(lines)
+
+
+def _reasons(settings: Settings, result: dict[str, Any]) -> list[str]:
+    """Why records were quarantined: rules of this run and how many records broke them."""
+    if not any(f["rows_quarantined"] for f in result["files"]):
+        return []
+    from utilityflow.operate.scene import open_house
+    from utilityflow.operate.status import quality_of
+
+    house = open_house(settings, open_home(settings, create=False))
+    broken = [q for q in quality_of(house, result["run_id"]) if q["severity"] == "error"]
+    return [f"  quarantined by {q['rule']}: {q['failed']:,} of {q['table_name']}" for q in broken]
 
 
 def _file(one: dict[str, Any]) -> str:

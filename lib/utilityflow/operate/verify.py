@@ -41,7 +41,8 @@ def verify(
     :param only: names of checks, or their first words (``history``); all when empty.
     :returns: ``status`` ok or failed, ``publication``, ``as_of``, ``checks`` (check, invariant, what, status ok, failed
         or skipped, count, up to ten offenders in words, seconds), ``hint``, ``error`` (UF-3006 when one failed).
-    :raises UtilityFlowError: UF-1004 for a check that there is not; UF-1008 when there is no lakehouse; UF-4004 while a run holds the home.
+    :raises UtilityFlowError: UF-1004 for a check that there is not, UF-1008 when there is no lakehouse, UF-4004 while a
+        run holds the home.
     """
     scene = open_scene(settings)
     with hold(scene.home):

@@ -94,7 +94,7 @@ def write_extract(
 ) -> Written:
     """Write one extract's files and their ledgers; files of the same names are replaced, each at once."""
     staging = landing / STAGING / extract.feed
-    session = _session(spark, extract)
+    session = own_session(spark, extract)
     with _reporting(extract, form, staging, progress):
         rows = session.sql(extract.query)
         frame = extract.csv_lines(rows) if form == "csv" else extract.table(rows)
@@ -112,7 +112,7 @@ def write_extract(
     )
 
 
-def _session(spark: SparkSession, extract: Extract) -> SparkSession:
+def own_session(spark: SparkSession, extract: Extract) -> SparkSession:
     """A session of the same application with settings of its own, so that the caller's stay as they are."""
     session = spark.newSession()
     for key, value in ENGINE.items():

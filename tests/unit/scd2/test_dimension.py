@@ -21,7 +21,8 @@ class FakeContract:
     table = "dim_test"
     columns = tuple(
         Column(*c) for c in [("sk", "bigint"), ("id",), ("name", "varchar(100)"), ("phone",), ("effective_date", "date"),
-                             ("expiry_date", "date"), ("is_current", "boolean"), ("is_inferred", "boolean"), ("_row_number", "bigint")]
+                             ("expiry_date", "date"), ("is_current", "boolean"), ("is_inferred", "boolean"),
+                             ("_row_number", "bigint")]
     )  # fmt: skip
 
     def __init__(self, **scd2: Any) -> None:

@@ -84,7 +84,8 @@ def test_case_34_keys_are_compared_byte_by_byte(spark: SparkSession) -> None:
 def test_case_35_unicode(spark: SparkSession) -> None:
     composed, apart = (unicodedata.normalize(form, "Zoë Ångström") for form in ("NFC", "NFD"))
     texts = [composed, apart, "⚡🏠", "⚡🏠", "x" * 10_000, "x" * 10_000]
-    events = spark.createDataFrame([("k", t, f"2026-01-0{n + 1}") for n, t in enumerate(texts)], "id string, name string, day string")
+    rows = [("k", name, f"2026-01-0{n + 1}") for n, name in enumerate(texts)]
+    events = spark.createDataFrame(rows, "id string, name string, day string")
     events = events.withColumn("effective_at", F.to_timestamp("day"))
     found = built(events)
     assert [r["name"] for r in found] == [composed, apart, "⚡🏠", "x" * 10_000]
@@ -148,8 +149,9 @@ def test_the_unknown_member(spark: SparkSession) -> None:
 
 
 def test_a_missing_column_is_named_with_the_nearest(spark: SparkSession) -> None:
+    events = spark.sql("SELECT 'a' id, 'b' nmae, current_timestamp() effective_at")
     with pytest.raises(UtilityFlowError, match=r"UF-1012.*no column 'name'.*did you mean 'nmae'"):
-        scd2.versions(spark.sql("SELECT 'a' id, 'b' nmae, current_timestamp() effective_at"), PLAIN, zone="UTC", as_of=date(2026, 1, 1))
+        scd2.versions(events, PLAIN, zone="UTC", as_of=date(2026, 1, 1))
 
 
 # -- facts -----------------------------------------------------------------------------------------------------------
@@ -178,7 +180,8 @@ def test_period_reads_fall_back_to_the_first_day_of_the_period(spark: SparkSessi
     )
     found = scd2.version_of(facts, dim, PLAIN, day="day", first_day="first_day", key=["owner"]).orderBy("n").collect()
     assert [(names.get(r["sk"]), r["before_first_version"]) for r in found] == [
-        ("B", False), ("A", False), ("?", False), ("A", True), ("?", False), ("?", False), ("?", False), ("C", False), ("?", False),
+        ("B", False), ("A", False), ("?", False), ("A", True), ("?", False), ("?", False), ("?", False), ("C", False),
+        ("?", False),
     ]  # fmt: skip
 
 

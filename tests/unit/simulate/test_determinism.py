@@ -12,7 +12,7 @@ from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.customers import customers_extract
 from utilityflow.simulate.defects import load_profile
 from utilityflow.simulate.extract import Extract
-from utilityflow.simulate.landing import ENGINE
+from utilityflow.simulate.landing import own_session
 from utilityflow.simulate.model import Utility
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.reads import reads_extract
@@ -68,10 +68,9 @@ def test_partitions_and_ansi_mode_do_not_change_the_content(
     extract = make(utility, range(1, 2), specs)
     cut = f", 1, {len(extract.files)})"
     assert extract.query.count(cut) == 1
-    assert (
-        spark.conf.get("spark.sql.ansi.enabled") == "true"
-    )  # the simulator itself runs without: no check may fire here
-    lines = extract.csv_lines(spark.sql(extract.query.replace(cut, ", 1, 5)"))).collect()
+    session = own_session(spark, extract)
+    session.conf.set("spark.sql.ansi.enabled", "true")  # the simulator itself runs without: no check may fire here
+    lines = extract.csv_lines(session.sql(extract.query.replace(cut, ", 1, 5)"))).collect()
     written = [f for f in months.files(extract.feed) if MARCH in f.name]
     assert sorted(row.value for row in lines) == sorted(
         line for f in written for line in f.read_text("utf-8").splitlines()

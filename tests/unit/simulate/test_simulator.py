@@ -15,7 +15,7 @@ from utilityflow.simulate import customers, reads, simulate
 from utilityflow.simulate.almanac import PROFILES, Almanac, is_rest_day
 from utilityflow.simulate.defects import load_profile
 from utilityflow.simulate.draws import bits, slots, text_array
-from utilityflow.simulate.landing import ENGINE
+from utilityflow.simulate.landing import own_session
 from utilityflow.simulate.model import Utility
 from utilityflow.simulate.pools import load_pools
 
@@ -86,9 +86,7 @@ def test_generated_code_stays_small_enough_to_be_compiled(
     """HotSpot interprets methods above 8,000 bytes, and 60 million reads take several times as long."""
     utility = Utility(SEED, 2_000_000, Almanac(SEED, START, 1, "America/New_York"), load_pools())
     extract = reads.reads_extract(utility, range(1), load_profile().usage_monitoring)
-    session = spark.newSession()
-    for key, value in ENGINE.items():
-        session.conf.set(key, value)
+    session = own_session(spark, extract)
     extract.csv_lines(session.sql(extract.query)).explain(mode="codegen")
     sizes = [int(n) for n in re.findall(r"maxMethodCodeSize:(\d+)", capsys.readouterr().out)]
     assert sizes and max(sizes) < 8000

@@ -73,7 +73,9 @@ def totals_differ(db: duckdb.DuckDBPyConnection, contract: Contract, publication
     """Rows and sums of one table of the file against the record."""
     state = publication.tables[contract.name]
     measured = [(c, m) for c in contract.columns if (m := _measure(c))]
-    statement = f'SELECT count(*), {", ".join(m for _, m in measured) or "0"} FROM held.{target.SCHEMA}."{contract.table}"'
+    statement = (
+        f'SELECT count(*), {", ".join(m for _, m in measured) or "0"} FROM held.{target.SCHEMA}."{contract.table}"'
+    )
     rows, *totals = db.execute(statement).fetchone() or (0,)
     if rows != state.rows:
         yield f"{contract.name}: {rows} rows in the warehouse, {state.rows} were published"
