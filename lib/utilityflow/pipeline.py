@@ -274,11 +274,11 @@ def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: Utilit
     number = outcome.publication.number if outcome else _published_number(state)
     message = str(error) if error else None
     rows: dict[str, list[tuple[Any, ...]]] = {
-        "ops.run": [(state.run_id, "run", status, state.as_of, state.zone, started, finished, __version__, spark.version, number, message)],
-        "ops.step": [(state.run_id, s.step, s.status, s.rows_written, s.seconds, s.version, json.dumps(dict(s.consumed), sort_keys=True), finished)
+        "ops.run": [(state.run_id, "run", status, state.as_of, state.zone, started, finished, __version__, spark.version, number, message)],  # noqa: E501
+        "ops.step": [(state.run_id, s.step, s.status, s.rows_written, s.seconds, s.version, json.dumps(dict(s.consumed), sort_keys=True), finished)  # noqa: E501
                      for s in state.steps],
         "ops.metric": [(state.run_id, s, n, v) for s, n, v in state.metrics],
-        "ops.quality_result": [(state.run_id, t.table, t.rule, t.dimension, t.severity, t.evaluated, t.failed) for t in state.tallies],
+        "ops.quality_result": [(state.run_id, t.table, t.rule, t.dimension, t.severity, t.evaluated, t.failed) for t in state.tallies],  # noqa: E501
     }  # fmt: skip
     jobs: list[Callable[[], Any]] = [lambda: write_ledger(house, state.ledger, state.run_id)]
     for name, values in rows.items():
@@ -348,4 +348,4 @@ def _answer(
 def _file(feed: str, name: str, sha: str, status: str, entry: Entry | None, reason: str | None) -> dict[str, Any]:
     read, loaded, quarantined, superseded, duplicate = entry.counts if entry else (0, 0, 0, 0, 0)
     return {"feed": feed, "file": name, "sha256": sha, "status": status, "rows_read": read, "rows_loaded": loaded,
-            "rows_quarantined": quarantined, "rows_superseded": superseded, "rows_duplicate": duplicate, "reason": reason}  # fmt: skip
+            "rows_quarantined": quarantined, "rows_superseded": superseded, "rows_duplicate": duplicate, "reason": reason}  # fmt: skip  # noqa: E501

@@ -40,4 +40,4 @@ def nothing_new(settings: Settings, *, rounds: int = 3) -> dict[str, Any]:
             "whole_first_run_seconds": round(start + seconds[0], 2),
             "new_versions": {n: after[n] - before[n] for n in names if after[n] != before[n]},
             "conditions": {"cores": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version(),
-                           "spark": house.spark.version, "at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")}}  # fmt: skip
+                           "spark": house.spark.version, "at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")}}  # fmt: skip  # noqa: E501

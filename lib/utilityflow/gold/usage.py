@@ -68,7 +68,7 @@ def local_days(intervals: DataFrame, zone: str) -> DataFrame:
         F.array().cast("array<string>")
     )
     return grouped.select(
-        *same, F.expr("try_cast(_sum AS decimal(18,6))").alias("quantity"), F.expr("try_cast(_peak AS decimal(8,2))").alias("peak_demand"),
+        *same, F.expr("try_cast(_sum AS decimal(18,6))").alias("quantity"), F.expr("try_cast(_peak AS decimal(8,2))").alias("peak_demand"),  # noqa: E501
         F.when(F.col("_low") == F.col("_high"), F.col("_low")).otherwise(MIXED).alias("read_quality"),
         F.array_union("_flags", short).alias("quality_flags"),
         *[F.col(f"_first.{n}").alias(n) for n in ("_file_sha256", "_row_number", "rate_schedule")],
@@ -190,10 +190,8 @@ def _gone(run: Run, scope: Scope | None, now: dict[str, int]) -> DataFrame | Non
     if scope is None or scope.touched is None:
         return None
     standing = run.house.table(READS).read(now[READS]).select("_identity")
-    if scope.days is None:
-        known = run.house.table(NAME).read().select(F.col("usage_key").alias("_identity"))
-    else:
-        known = scope.touched
+    everything = run.house.table(NAME).read().select(F.col("usage_key").alias("_identity"))
+    known = everything if scope.days is None else scope.touched
     return known.join(standing, "_identity", "left_anti").select(F.col("_identity").alias("usage_key"))
 
 
@@ -255,7 +253,7 @@ def _merge(
             others = others.join(gone, "usage_key", "left_anti")
         rows = _staged(run, rows.unionByName(others.select(*columns)), "wanted")
     staged = _staged(run, _differing(fact, rows, gone, columns), "changed")
-    months = {r[0]: r[1] for r in staged.groupBy("billing_period").count().collect()}
+    months: dict[str, int] = {r[0]: r[1] for r in staged.groupBy("billing_period").count().collect()}
     if not months:
         return appended
     listed = ", ".join(f"'{m}'" for m in sorted(months))
@@ -285,4 +283,6 @@ def _differing(fact: Table, rows: DataFrame, gone: DataFrame | None, columns: Se
 
 
 def _added(fact: Table) -> int:
-    return int(fact.history(1)[0]["metrics"].get("numOutputRows", 0))
+    metrics = dict(fact.history(1)[0]["metrics"])
+    rows: int = int(str(metrics.get("numOutputRows", 0)))
+    return rows

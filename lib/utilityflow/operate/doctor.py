@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import stat
@@ -11,13 +10,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
 
 from utilityflow.contracts import load_contracts
 from utilityflow.control.home import Home, open_home
 from utilityflow.errors import CATALOGUE, EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK, UtilityFlowError
+from utilityflow.operate.deltalog import damage
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
 from utilityflow.settings import Settings
 
@@ -183,42 +181,6 @@ def _files(home: Home) -> Iterator[Line]:
                 "restore the table's folder from a backup, or move it away and run again",
                 integrity=True,
             )
-
-
-def damage(log: Path) -> Iterator[str]:
-    """What is wrong with a table: gaps in its log, entries that do not parse, files missing or of another size."""
-    versions = sorted(int(p.stem) for p in log.glob("*.json") if p.stem.isdigit() and len(p.stem) == 20)
-    if not versions:
-        yield f"{log} holds no commit"
-        return
-    start = 0 if versions[0] == 0 else versions[0]
-    missing = sorted(set(range(start, versions[-1] + 1)) - set(versions))
-    if missing:
-        yield f"commit {missing[0]} of {versions[-1]} is missing from the log"
-    if start and not list(log.glob("*.checkpoint*.parquet")):
-        yield f"the log begins with version {start} and there is no checkpoint"
-    live: dict[str, int] = {}
-    for version in versions:
-        for number, line in enumerate((log / f"{version:020d}.json").read_text("utf-8", "replace").splitlines(), 1):
-            try:
-                action = json.loads(line)
-            except ValueError:
-                yield f"commit {version}, line {number}, is not JSON"
-                continue
-            if "add" in action:
-                live[action["add"]["path"]] = int(action["add"]["size"])
-            elif "remove" in action:
-                live.pop(action["remove"]["path"], None)
-    yield from _missing(log.parent, live)
-
-
-def _missing(folder: Path, live: dict[str, int]) -> Iterator[str]:
-    for path, size in sorted(live.items()):
-        file = folder / unquote(path)
-        if not file.is_file():
-            yield f"the file {path} is missing"
-        elif file.stat().st_size != size:
-            yield f"the file {path} has {file.stat().st_size} bytes, its log says {size}"
 
 
 # -- with the engine -------------------------------------------------------------------------------------------------

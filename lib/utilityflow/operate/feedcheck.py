@@ -38,7 +38,9 @@ def check(settings: Settings, file: Path, sample: int = 1000) -> dict[str, Any]:
     check_feeds({feed.feed: feed}, load_contracts())
     landing = settings.landing_path
     limits = Limits(max_decompressed_bytes=settings.thresholds.max_decompressed_bytes)
-    found = [inspect_file(feed, path, landing, limits) for path in find_files(feed, landing)] if landing.is_dir() else []
+    found = (
+        [inspect_file(feed, path, landing, limits) for path in find_files(feed, landing)] if landing.is_dir() else []
+    )
     files = [_told(one) for one in found]
     result: dict[str, Any] = {
         "ok": not any(f["reason"] for f in files), "feed": feed.feed, "entity": feed.entity, "landing": str(landing),

@@ -53,9 +53,14 @@ def _short_file(place: Place) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
 
+def _missing_vector(place: Place) -> None:
+    next((log(place, "ops.file_ledger").parent).glob("deletion_vector_*.bin")).unlink()
+
+
 @pytest.mark.parametrize(
     ("damage", "table", "told"),
     [
+        (_missing_vector, "ops.file_ledger", "deletion_vector_"),
         (_missing_commit, "silver.meter_reads", "commit 1 of"),
         (_torn_commit, "silver.meter_reads", "is not JSON"),
         (_missing_file, "gold.dim_customer", "is missing"),
