@@ -32,7 +32,8 @@ def compared(existing: DataFrame, wanted: DataFrame, dimension: Dimension) -> Da
     extra = [name for name in wanted.columns if name not in d.names]
     flip = F.col(FLIP) if FLIP in existing.columns else F.lit(False)
     old = existing.select(*(F.col(name).alias(OLD + name) for name in d.names), flip.alias(FLIP))
-    pair: Column = F.col(OLD + d.surrogate_key) == F.col(d.surrogate_key)
+    # not an equality that Spark could hash by: so the wanted side stays partitioned by natural key, as it was made
+    pair: Column = F.col(OLD + d.surrogate_key).bitwiseXOR(F.col(d.surrogate_key)) == F.lit(0)
     for name in d.key:
         pair = pair & (F.col(OLD + name) == F.col(name))
     rows = old.join(wanted, pair, "full_outer")

@@ -152,7 +152,8 @@ def apply(
         before = staged.rows if commit is None or before is None else before
         if not staged.changes:
             return _outcome(work, total, staged, commit, before, attempt)
-        _check_surrogate_keys(work, version, staged)
+        if staged.counts[INSERT]:
+            _check_surrogate_keys(work, version, staged)
         if table.version() != version:
             continue
         written = _write(work, staged, batch if commit is None else None, note)
@@ -253,7 +254,7 @@ def _moved(work: _Work, rows: DataFrame) -> DataFrame:
 
 
 def _check_surrogate_keys(work: _Work, version: int, staged: _Staged) -> None:
-    """No surrogate key may stand for two identities, among the changes or between an insert and the table.
+    """No new surrogate key may stand for two identities, among the inserts or between them and the table.
 
     :raises UtilityFlowError: UF-3004 with both identities.
     """
@@ -262,12 +263,13 @@ def _check_surrogate_keys(work: _Work, version: int, staged: _Staged) -> None:
     names = (d.valid_from, *(d.provenance or d.key))
     said = [F.concat(F.lit(f" {name} "), F.coalesce(F.col(name).cast("string"), F.lit("-"))) for name in names]
     identity = F.concat(F.lit("the version with"), *said).alias("identity")
-    changed = staged.changed.select(d.surrogate_key, identity)
+    fresh = staged.changed.where(F.col(ACTION) == INSERT)
+    rows = fresh.select(d.surrogate_key, identity)
     if not staged.into_empty:
-        fresh = staged.changed.where(F.col(ACTION) == INSERT).select(F.col(d.surrogate_key))
         taken = work.table.read(version).select(d.surrogate_key, *d.key, d.valid_from, *d.provenance)
-        changed = changed.unionAll(taken.join(fresh, d.surrogate_key, "left_semi").select(d.surrogate_key, identity))
-    twice = changed.groupBy(d.surrogate_key).agg(
+        known = taken.join(fresh.select(d.surrogate_key), d.surrogate_key, "left_semi")
+        rows = rows.unionAll(known.select(d.surrogate_key, identity))
+    twice = rows.groupBy(d.surrogate_key).agg(
         F.count("*").alias("n"), F.min("identity").alias("one"), F.max("identity").alias("other")
     )
     for row in twice.where("n > 1").orderBy(d.surrogate_key).limit(1).collect():

@@ -101,7 +101,8 @@ def refusals(events: DataFrame, dimension: Dimension, *, zone: str) -> DataFrame
     Reasons: ``null_key``, ``null_time``, ``unknown_operation``, ``time_out_of_range`` (a local day outside 1900-01-02
     to 9999-12-30). ``apply`` leaves refused events out; silver quarantines them before, with file and line.
     """
-    day = local_day(F.col("effective_at"), zone)
+    # instants, not local days: the filter meets every event of the table, and a zone's arithmetic is slow
+    low, high = _midnight(date.fromisoformat(BEGIN) + timedelta(days=1), zone), _midnight(date.fromisoformat(END), zone)
     null_key = F.lit(False)
     for name in dimension.key:
         null_key = null_key | F.col(name).isNull()
@@ -110,7 +111,7 @@ def refusals(events: DataFrame, dimension: Dimension, *, zone: str) -> DataFrame
         F.when(null_key, "null_key")
         .when(F.col("effective_at").isNull(), "null_time")
         .when(operation.isNull() | ~operation.isin(*OPERATIONS), "unknown_operation")
-        .when((day <= F.lit(BEGIN).cast("date")) | (day >= F.lit(END).cast("date")), "time_out_of_range")
+        .when((F.col("effective_at") < low) | (F.col("effective_at") >= high), "time_out_of_range")
     )
     return events.withColumn("_refused", reason)
 
@@ -120,10 +121,15 @@ def valid_on(dimension: Dimension, start: Column, end: Column, zone: str, as_of:
     if dimension.grain == "day":
         day = F.lit(as_of)
         return (start <= day) & (day < end)
-    midnight = datetime.combine(as_of + timedelta(days=1), datetime.min.time(), ZoneInfo(zone))
-    seconds = (midnight.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(seconds=1)
-    instant = F.timestamp_seconds(F.lit(seconds))
+    instant = _midnight(as_of + timedelta(days=1), zone)
     return (start < instant) & (instant <= end)
+
+
+def _midnight(day: date, zone: str) -> Column:
+    """The instant at which a local day begins."""
+    local = datetime.combine(day, datetime.min.time(), ZoneInfo(zone))
+    seconds = (local.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(seconds=1)
+    return F.timestamp_seconds(F.lit(seconds))
 
 
 def shaped(events: DataFrame, dimension: Dimension, zone: str) -> DataFrame:

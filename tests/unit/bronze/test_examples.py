@@ -43,7 +43,7 @@ def test_steg_clients(spark: SparkSession, repository: Path, real_data: Path, tm
         frame, rows=F.count("*"), ids=F.countDistinct("c__customer_id"), none=F.count_if(F.col("c__effective_at").isNull()),
         first=F.min("c__effective_at").cast("string"), last=F.max("_row_number"),
     )  # fmt: skip
-    assert found == {"rows": 58_069, "ids": 58_069, "none": 0, "first": "1977-02-04 23:00:00", "last": 58_069}
+    assert found == {"rows": 58_069, "ids": 58_069, "none": 0, "first": "1977-02-05 00:00:00", "last": 58_069}
 
 
 def test_steg_reads(spark: SparkSession, repository: Path, real_data: Path, tmp_path: Path):

@@ -167,7 +167,7 @@ def test_status_of_a_home(place: Place, empty: Place, capsys: pytest.CaptureFixt
     result, _ = one_object(capsys)
     assert [r["status"] for r in result["runs"]] == ["succeeded", "succeeded"]
     assert (result["publication"]["number"], result["publication"]["as_of"]) == (2, "2025-02-01")
-    assert {t["table"]: t["rows"] for t in result["publication"]["tables"]}["gold.fact_usage"] == 7
+    assert {t["table"]: t["rows"] for t in result["publication"]["tables"]}["gold.fact_usage"] == 6
     assert result["files"] == {"cis": {"loaded": 1}, "reads": {"loaded": 3, "superseded": 1}}
     assert result["quarantine"]["silver.customers__quarantine"]["conversion:effective_at"] == 1
     assert {s["step"] for s in result["steps"]} >= {"bronze.reads", "gold.fact_usage"}

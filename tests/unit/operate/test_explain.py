@@ -31,7 +31,7 @@ def line(place: Place, file: str, row: int) -> dict[str, str]:
 @pytest.mark.engine
 def test_every_fact_leads_to_its_line(place: Place) -> None:
     facts = query(place, "SELECT usage_key, quantity, _file_sha256, _row_number FROM gold.fact_usage ORDER BY 1")
-    assert len(facts) == 7
+    assert len(facts) == 6
     for key, quantity, sha, row in facts[:3]:
         result = explain(place.settings, "gold.fact_usage", str(key))
         [final] = [r for r in result["records"] if r["final"]]
