@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from utilityflow.lakehouse import Lakehouse
 
 _Files: TypeAlias = Sequence[Mapping[str, Any]]
+_IF, _MOVES = "if", "the as-of date moves"
 BYTES_PER_RECORD = 60  # a guess for files whose records are not counted by looking at them
 
 
@@ -175,7 +176,8 @@ def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapp
     if layer == "silver":
         return _why_silver(run, step, told)
     if told:
-        return f"changes of {', '.join(told)}"
+        sure = any(not changed[i].startswith((_IF, _MOVES)) for i in told)
+        return f"changes of {', '.join(told)}" if sure else f"{_IF} {', '.join(told)} changes"
     table = run.house.table(step.output)
     if scene is None or table.version() <= 0:
         return "the table has no rows yet"
@@ -184,7 +186,7 @@ def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapp
     if behind:
         return f"newer versions of {', '.join(behind)}"
     if "as_of" in was and was["as_of"] != run.as_of.isoformat():
-        return f"the as-of date moves from {was['as_of']} to {run.as_of}"
+        return f"{_MOVES} from {was['as_of']} to {run.as_of}"
     return None
 
 
@@ -204,7 +206,7 @@ def _why_publish(run: Run, scene: Scene | None, changed: Mapping[str, str], migr
         return "nothing is published yet"
     moved = [n for n, t in scene.publication.tables.items() if scene.house.table(n).version() != t.version]
     if gold or moved:
-        return f"if their content changes: {', '.join(dict.fromkeys([*gold, *moved]))}"
+        return f"{_IF} their content changes: {', '.join(dict.fromkeys([*gold, *moved]))}"
     if migrates:
         return "contracts have gained columns"
     return None if warehouse(run.home.path).is_file() else "the warehouse file is missing"

@@ -8,17 +8,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from utilityflow.contracts import Catalog, load_contracts
 from utilityflow.errors import UtilityFlowError
+from utilityflow.operate import scene
 from utilityflow.operate.plan import plan, text
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from .conftest import Place
 
 Tree = Callable[[Path], dict[str, tuple[int, int]]]
@@ -105,10 +106,13 @@ def test_only_selected_steps(copy: Place) -> None:
     assert caught.value.code == "UF-1005"
 
 
-def test_a_contract_that_gained_a_column(spark: SparkSession, copy: Place) -> None:
-    """The table lacks a column of its contract, as after an update of the suite."""
-    table = copy.table("gold.dim_customer")
-    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name', "
-              "'delta.minReaderVersion' = '2', 'delta.minWriterVersion' = '5')")  # fmt: skip
-    spark.sql(f"ALTER TABLE {table} DROP COLUMN region")
-    assert plan(copy.settings, DAY)["tables"] == ["add column gold.dim_customer.region"]
+def test_a_contract_that_gained_a_column(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = load_contracts()
+    dim = catalog["gold.dim_customer"]
+    column = replace(dim.column("region"), name="quarter")
+    wider = replace(dim, columns=(*dim.columns, column))
+    changed = Catalog({n: c for n, c in catalog.items()} | {dim.name: wider}, catalog.families)
+    monkeypatch.setattr(scene, "load_contracts", lambda: changed)
+    result = plan(place.settings, DAY)
+    assert result["tables"] == ["add column gold.dim_customer.quarter"]
+    assert running(result) == ["publish.duckdb"]

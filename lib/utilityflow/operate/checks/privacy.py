@@ -16,7 +16,7 @@ from utilityflow.operate.scene import Scene
 from utilityflow.silver.apply import ENTITIES
 
 SAMPLE = 300  # rows of each table whose values are looked for
-SHORTEST = 5  # shorter values (a house number) stand in every text by chance
+SHORTEST, SHORTEST_NUMBER = 5, 7  # shorter values (a house number, a count) stand in texts by chance
 
 
 def tags_agree(evidence: Evidence) -> Found:
@@ -90,7 +90,7 @@ def _record(text: str) -> dict[str, Any]:
 
 
 def _telling(value: Any) -> bool:
-    return isinstance(value, str) and len(value.strip()) >= SHORTEST
+    return isinstance(value, str) and len(value.strip()) >= (SHORTEST_NUMBER if value.strip().isdigit() else SHORTEST)
 
 
 def places(scene: Scene) -> dict[str, list[str]]:
