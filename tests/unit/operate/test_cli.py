@@ -180,11 +180,13 @@ def test_status_of_a_home(place: Place, empty: Place, capsys: pytest.CaptureFixt
 
 def test_feed_check_shows_raw_beside_canonical(empty: Place, capsys: pytest.CaptureFixture[str]) -> None:
     feed = str(empty.folder / "feeds" / "cis.yaml")
-    assert main(["feed", "check", feed, "--sample", "2", "--json", *empty.words]) == 1
+    assert main(["feed", "check", feed, "--json", *empty.words]) == 1
     result, _ = one_object(capsys)
-    assert (result["records"], result["failed"], len(result["sample"])) == (6, 1, 2)
+    assert (result["records"], result["failed"], len(result["sample"])) == (6, 1, 3)
     assert result["sample"][0]["raw"]["name"] == result["sample"][0]["canonical"]["customer_name"] == "Ada Byron"
-    assert [f["row"] for f in result["failures"]] == [6]
+    assert [(f["file"], f["row"]) for f in result["failures"]] == [("cis/a.csv", 6)]
+    assert main(["feed", "check", feed, "--sample", "2", *empty.words]) == 0
+    assert "2 records were tried, 0 break" in capsys.readouterr().out
     assert not (empty.folder / "home").exists()
     assert main(["feed", "list", "--json", *empty.words]) == 0
     assert [f["feed"] for f in one_object(capsys)[0]["feeds"]] == ["cis", "reads"]

@@ -16,6 +16,9 @@ from utilityflow.errors import UtilityFlowError
 
 pytestmark = pytest.mark.engine
 
+SK_FIRST, SK_SECOND, SK_OTHER = -7913690181479330361, -2734106605556945589, 1160994033557563915
+SK_MICROS = -1939920946776866155
+
 PLAIN = scd2.Dimension(
     name="dim_test",
     columns=(("sk", "bigint"), ("id", "string"), ("name", "string"), ("effective_date", "date"), ("expiry_date", "date"),
@@ -205,5 +208,3 @@ def test_the_difference_of_equal_rows_is_empty(spark: SparkSession, dim: DataFra
     gone = scd2.difference(dim, dim.where("name = 'A'"), PLAIN).collect()
     assert sorted((r["_action"], r["name"]) for r in gone if r["sk"] != -1) == [("D", "B"), ("D", "C")]
 
-
-SK_FIRST, SK_SECOND, SK_OTHER, SK_MICROS = 0, 0, 0, 0
