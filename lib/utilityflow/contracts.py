@@ -9,35 +9,47 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.resources import resource
+from utilityflow.sqltypes import PHYSICAL, duckdb_type, spark_type, sql_text, struct_type
 from utilityflow.strict import Node, build, load
 
 if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
+__all__ = ["Catalog", "Column", "Contract", "Quality", "duckdb_type", "load_contracts", "parse_contract", "sql_text"]
+
 LAYERS = ("bronze", "silver", "gold", "ops")
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
-# custom properties of a table that the suite knows, with what they mean (see docs/contracts.md)
-TABLE_PROPERTIES = {
-    "scd2": "how the history engine keeps the dimension: key, surrogate key, grain, type-1 and type-2 columns",
-    "partitionBy": "partition columns; the content hash and the publication follow them",
-    "statistics": "columns that get file statistics (the few that are filtered or merged on)",
-    "deletionVectors": "on for tables that take MERGE",
-    "changeFeed": "on where the next step reads changes",
-    "publish": "whether the warehouse gets the table",
-    "idPrefixed": "columns that carry a feed's id_prefix",
-    "identity": "columns that say which records speak of the same thing (their values may differ)",
-    "history": "the entity's rows are change events: effective_at, sequence, operation",
-    "template": "the file describes a family of tables; {entity} stands for each member",
-    "foreignKeys": "column -> referenced table.column",
-}
-_Action = Literal["quarantine", "flag", "repair"]
+# custom properties that the suite knows, by what carries them
+_TableProperty = Literal[
+    "scd2",  # how the history engine keeps the dimension: key, surrogate key, grain, type-1 and type-2 columns
+    "partitionBy",  # partition columns; the content hash and the publication follow them
+    "statistics",  # columns that get file statistics (the few that are filtered or merged on)
+    "deletionVectors",  # on for tables that take MERGE
+    "changeFeed",  # on where the next step reads changes
+    "publish",  # whether the warehouse gets the table
+    "idPrefixed",  # columns that carry a feed's id_prefix
+    "identity",  # columns that say which records speak of the same thing (their values may differ)
+    "history",  # the entity's rows are change events: effective_at, sequence, operation
+    "template",  # the file describes a family of tables; {entity} stands for each member
+    "foreignKeys",  # column -> referenced table.column
+]
+_ColumnProperty = Literal[
+    "allowedValues",  # the only values that the column may hold
+    "addedIn",  # version of the contract that brought the column to a table that may have rows already
+]
+_RuleProperty = Literal[
+    "action",  # what happens to a row that breaks the rule
+    "flag",  # code that a flagged row carries
+]
+# table properties that list columns, or name some as their keys
+_COLUMN_LISTS = ("partitionBy", "statistics", "idPrefixed", "identity", "foreignKeys")
 
 
 def _camel(name: str, **more: Any) -> Any:
@@ -46,11 +58,21 @@ def _camel(name: str, **more: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Custom:
-    """One ``customProperties`` entry."""
-
-    property: str
+class _TableCustom:
+    property: _TableProperty
     value: Any
+
+
+@dataclass(frozen=True)
+class _ColumnCustom:
+    property: _ColumnProperty
+    value: Any
+
+
+@dataclass(frozen=True)
+class _RuleCustom:
+    property: _RuleProperty
+    value: str
 
 
 @dataclass(frozen=True)
@@ -64,12 +86,12 @@ class Quality:
     dimension: Literal["accuracy", "completeness", "conformity", "consistency", "coverage", "timeliness", "uniqueness"]
     severity: Literal["error", "warn"]
     description: str
-    custom: tuple[Custom, ...] = _camel("customProperties", default=())
+    custom: tuple[_RuleCustom, ...] = _camel("customProperties", default=())
 
     @property
-    def action(self) -> _Action:
+    def action(self) -> str:
         """What happens to a row that breaks the rule."""
-        default: _Action = "quarantine" if self.severity == "error" else "flag"
+        default = "quarantine" if self.severity == "error" else "flag"
         return next((c.value for c in self.custom if c.property == "action"), default)
 
     @property
@@ -95,7 +117,7 @@ class Column:
     items: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = _camel("transformSourceObjects", default=())
     logic: str = _camel("transformLogic", default="")
-    custom: tuple[Custom, ...] = _camel("customProperties", default=())
+    custom: tuple[_ColumnCustom, ...] = _camel("customProperties", default=())
 
     @property
     def type(self) -> str:
@@ -115,6 +137,11 @@ class Column:
         return tuple(str(v) for v in value)
 
     @property
+    def added(self) -> bool:
+        """Whether the column came to the contract later, so that rows written before lack it."""
+        return any(c.property == "addedIn" for c in self.custom)
+
+    @property
     def private(self) -> bool:
         """Whether the column holds personal data."""
         return self.classification == "personal"
@@ -130,7 +157,7 @@ class _Table:
     physical_type: str = _camel("physicalType", default="table")
     grain: str = _camel("dataGranularityDescription", default="")
     quality: tuple[Quality, ...] = ()
-    custom: tuple[Custom, ...] = _camel("customProperties", default=())
+    custom: tuple[_TableCustom, ...] = _camel("customProperties", default=())
 
 
 @dataclass(frozen=True)
@@ -214,7 +241,7 @@ class Contract:
 
         result = StructType()
         for column in self.columns:
-            result.add(column.name, _struct_type(column.type), not column.required, {"comment": column.description})
+            result.add(column.name, struct_type(column.type), not column.required, {"comment": column.description})
         return result
 
     def delta_properties(self) -> dict[str, str]:
@@ -239,53 +266,11 @@ class Contract:
         return f"CREATE TABLE IF NOT EXISTS delta.`{path}` (\n  {columns}\n) USING delta\n{partition}TBLPROPERTIES ({pairs})"
 
     def duckdb_ddl(self, schema: str) -> str:
-        """``CREATE TABLE`` for DuckDB, without constraints (they are checked at publication)."""
-        columns = ", ".join(f'"{c.name}" {duckdb_type(c.physical_type)}' for c in self.columns)
+        """``CREATE TABLE`` for DuckDB; keys and references are no constraints there, publication checks them."""
+        columns = ", ".join(
+            f'"{c.name}" {duckdb_type(c.physical_type)}{" NOT NULL" if c.required else ""}' for c in self.columns
+        )
         return f'CREATE TABLE "{schema}"."{self.table}" ({columns})'
-
-
-def _struct_type(name: str) -> Any:
-    from pyspark.sql import types as t
-
-    if name.startswith("decimal("):
-        precision, scale = name[8:-1].split(",")
-        return t.DecimalType(int(precision), int(scale))
-    return {
-        "bigint": t.LongType(), "int": t.IntegerType(), "double": t.DoubleType(), "date": t.DateType(),
-        "timestamp": t.TimestampType(), "boolean": t.BooleanType(), "string": t.StringType(), "smallint": t.ShortType(),
-        "array<string>": t.ArrayType(t.StringType()),
-    }[name]  # fmt: skip
-
-
-_SPARK = {
-    "BIGINT": "bigint", "INT": "int", "SMALLINT": "smallint", "DOUBLE": "double", "DATE": "date",
-    "TIMESTAMP": "timestamp", "BIT": "boolean", "BOOLEAN": "boolean", "STRING": "string", "ARRAY<VARCHAR>": "array<string>",
-}  # fmt: skip
-
-
-def spark_type(physical: str) -> str:
-    """Spark SQL type of a contract's physical type.
-
-    :raises KeyError: for a type that the suite does not use.
-    """
-    if physical.startswith("VARCHAR("):
-        return "string"
-    if physical.startswith("DECIMAL("):
-        return physical.lower().replace(" ", "")
-    return _SPARK[physical]
-
-
-def duckdb_type(physical: str) -> str:
-    """DuckDB type of a contract's physical type; instants keep their zone (UTC)."""
-    if physical.startswith(("VARCHAR(", "STRING")):
-        return "VARCHAR"
-    return {"BIT": "BOOLEAN", "ARRAY<VARCHAR>": "VARCHAR[]", "TIMESTAMP": "TIMESTAMPTZ"}.get(physical, physical)
-
-
-def sql_text(text: str) -> str:
-    """A Spark SQL string literal."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", " ")
-    return f"'{escaped}'"
 
 
 class Catalog(Mapping[str, Contract]):
@@ -353,44 +338,52 @@ def parse_contract(text: str, source: str, layer: str) -> Contract:
     node = load(text, source)
     file = build(_File, node)
     if len(file.schema) != 1:
-        raise UtilityFlowError("UF-3001", f"{source}: a contract file describes one table, not {len(file.schema)}")
+        place = node.value["schema"].where
+        raise UtilityFlowError("UF-3001", f"{place}: 'schema' describes one table, not {len(file.schema)}")
     table = file.schema[0]
-    properties = {c.property: c.value for c in table.custom}
-    for name in properties:
-        if name not in TABLE_PROPERTIES:
-            raise UtilityFlowError(
-                "UF-1001", f"{source}: unknown custom property '{name}'", hint=nearest(name, TABLE_PROPERTIES)
-            )
     contract = Contract(layer, table.name, file.version, table.description, table.grain, table.properties, table.quality,
-                        properties, file.description.purpose, file.description.usage)  # fmt: skip
-    _check(contract, node, source)
+                        {c.property: c.value for c in table.custom}, file.description.purpose,
+                        file.description.usage)  # fmt: skip
+    _check(contract, node.value["schema"].value[0])
     return contract
 
 
-def _check(contract: Contract, node: Node, source: str) -> None:
-    columns = node.value["schema"].value[0].value["properties"].value
+def _check(contract: Contract, table: Node) -> None:
+    """What types alone do not say.
+
+    :param table: the node of the table in its file.
+    :raises UtilityFlowError: UF-3001 naming file, line and key.
+    """
     seen: set[str] = set()
-    for column, place in zip(contract.columns, columns, strict=True):
-        where = f"{source}:{place.line}: column '{column.name}'"
-        if not IDENTIFIER.match(column.name) or column.name in seen:
-            raise UtilityFlowError("UF-3001", f"{where}: the name is not a plain lower-case name or stands twice")
+    for column, place in zip(contract.columns, table.value["properties"].value, strict=True):
+        _check_column(column, place, seen)
         seen.add(column.name)
-        try:
-            column.type  # noqa: B018 - the type must resolve
-        except KeyError:
-            raise UtilityFlowError("UF-3001", f"{where}: unknown physicalType {column.physical_type}",
-                                   hint=nearest(column.physical_type, _SPARK)) from None  # fmt: skip
-        if not column.description:
-            raise UtilityFlowError("UF-3001", f"{where}: the description is missing")
-    named = [
-        *contract.partition_by,
-        *contract.properties.get("statistics", ()),
-        *contract.properties.get("identity", ()),
-    ]
-    for name in named:
-        if name not in seen:
-            raise UtilityFlowError(
-                "UF-3001", f"{source}: a custom property names '{name}', which is no column", hint=nearest(name, seen)
-            )
+    for place in table.value["customProperties"].value if "customProperties" in table.value else ():
+        name, value = place.value["property"].value, place.value["value"]
+        listed = value.value if name in _COLUMN_LISTS else ()
+        if not isinstance(listed, list | dict | tuple):
+            raise UtilityFlowError("UF-3001", f"{value.where}: '{name}' must list columns")
+        for one in [n.value if isinstance(n, Node) else n for n in listed]:
+            if one not in seen:
+                problem = f"{value.where}: '{name}' names '{one}', which is no column"
+                raise UtilityFlowError("UF-3001", problem, hint=nearest(str(one), seen))
     if contract.layer in ("gold", "silver") and not contract.grain:
-        raise UtilityFlowError("UF-3001", f"{source}: dataGranularityDescription is missing")
+        raise UtilityFlowError("UF-3001", f"{table.where}: key 'dataGranularityDescription' is missing")
+
+
+def _check_column(column: Column, place: Node, before: Collection[str]) -> None:
+    def wrong(key: str, problem: str, hint: str | None = None) -> UtilityFlowError:
+        at = place.value.get(key, place).where
+        return UtilityFlowError("UF-3001", f"{at}: column '{column.name}': '{key}' {problem}", hint=hint)
+
+    if not IDENTIFIER.match(column.name) or column.name in before:
+        raise wrong("name", "is not a plain lower-case name or stands twice")
+    try:
+        column.type  # noqa: B018 - the type must resolve
+    except KeyError:
+        problem = f"is {column.physical_type}, which is no type of the suite"
+        raise wrong("physicalType", problem, nearest(column.physical_type, PHYSICAL)) from None
+    if not column.description.strip():
+        raise wrong("description", "is empty")
+    if column.added and column.required:
+        raise wrong("required", "does not go with addedIn: rows that were there before have no value")

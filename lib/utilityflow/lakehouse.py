@@ -218,38 +218,77 @@ class Table:
 
     # -- shape -----------------------------------------------------------------------------------------------------
 
-    def missing_columns(self) -> list[str]:
-        """Columns of the contract that the live table has not yet.
+    def migration(self) -> list[tuple[str, str]]:
+        """What brings the live table to its contract, as (words, statement); empty when nothing differs.
 
-        :raises UtilityFlowError: UF-3002 when a column of the table has another type or is not in the contract.
+        Added are columns that may be null; a column may become nullable; descriptions follow.
+
+        :raises UtilityFlowError: UF-3002 naming table and column for what would change or lose data: a column that the
+            contract dropped or retyped, one that may no longer be null, a new one that is required.
         """
-        live = {f.name: f.dataType.simpleString() for f in self.read().schema}
-        wanted = {c.name: c.type for c in self.contract.columns}
-        for name, kind in live.items():
-            if name not in wanted and self.contract.layer != "bronze":
-                raise UtilityFlowError("UF-3002", f"{self.name}: column {name} is in the table but not in its contract")
-            if name in wanted and wanted[name] != kind:
-                raise UtilityFlowError(
-                    "UF-3002", f"{self.name}.{name}: the table has {kind}, its contract {wanted[name]}"
-                )
-        return [name for name in wanted if name not in live]
+        live = {f.name: f for f in self.read().schema}
+        self._check_shape({n: (f.dataType.simpleString(), f.nullable) for n, f in live.items()})
+        steps, place = [], "FIRST"
+        for column in self.contract.columns:
+            name, told = column.name, sql_text(column.description)
+            if name not in live:
+                what = f"ADD COLUMNS ({name} {column.type} COMMENT {told} {place})"
+                steps.append((f"add column {self.name}.{name}", what))
+            elif not column.required and not live[name].nullable:
+                steps.append((f"allow null in {self.name}.{name}", f"ALTER COLUMN {name} DROP NOT NULL"))
+            if name in live and sql_text(live[name].metadata.get("comment", "")) != told:
+                steps.append((f"describe {self.name}.{name} anew", f"ALTER COLUMN {name} COMMENT {told}"))
+            place = f"AFTER {name}"
+        if steps:
+            pairs = ", ".join(f"'{k}' = '{v}'" for k, v in self.contract.delta_properties().items() if v)
+            steps.append((f"set the properties of {self.name}", f"SET TBLPROPERTIES ({pairs})"))
+        return [(words, f"ALTER TABLE delta.`{self.path}` {what}") for words, what in steps]
+
+    def _check_shape(self, live: Mapping[str, tuple[str, bool]]) -> None:
+        """Refuse what cannot be migrated; ``live``: column -> (type, whether it may be null)."""
+        wanted = {c.name: c for c in self.contract.columns}
+        for name, (kind, nullable) in live.items():
+            if name not in wanted:
+                if self.contract.layer != "bronze":  # there the raw columns follow those of the contract
+                    message = f"{self.name}: column {name} is in the table but not in its contract"
+                    raise UtilityFlowError("UF-3002", message, hint="a column is never dropped; put it back")
+            elif wanted[name].type != kind:
+                message = f"{self.name}: column {name} is {kind} in the table and {wanted[name].type} in its contract"
+                raise UtilityFlowError("UF-3002", message, hint="give the new type to a new column")
+            elif wanted[name].required and nullable:
+                raise UtilityFlowError("UF-3002", f"{self.name}: column {name} may be null in the table, not in its contract")
+        hashed = "_record_hash" in live
+        for name, column in wanted.items():
+            if name in live:
+                continue
+            if column.required:
+                message = f"{self.name}: the new column {name} is required, but the rows that stand have no value for it"
+                raise UtilityFlowError("UF-3002", message, hint="a new column may be null")
+            if hashed and not name.startswith("_") and not column.added:
+                message = f"{self.name}: the new column {name} has no custom property addedIn"
+                raise UtilityFlowError("UF-3002", message, hint="it keeps the hashes of the records that stand")
 
     def ensure(self) -> list[str]:
-        """Create the table, or add the columns that its contract has gained; returns what was done, in words."""
+        """Create the table, or bring it to what its contract has become; returns what was done, in words.
+
+        :raises UtilityFlowError: UF-3002 as ``migration``.
+        """
         if not self.exists():
             with crash_point(f"create {self.name}"):
                 self.house.spark.sql(self.contract.delta_ddl(self.path))
             return [f"create {self.name}"]
-        stamp = self.house.lock
-        with stamp:
-            added = self.missing_columns()
-        for name in added:
-            column = self.contract.column(name)
-            with crash_point(f"add column {self.name}.{name}"):
-                self.house.spark.sql(
-                    f"ALTER TABLE delta.`{self.path}` ADD COLUMNS ({name} {column.type} COMMENT {sql_text(column.description)})"
-                )
-        return [f"add column {self.name}.{name}" for name in added]
+        steps = self.migration()
+        conf = self.house.spark.conf
+        with self.house.lock if steps else contextlib.nullcontext():
+            for words, statement in steps:
+                # what the last write noted goes on holding
+                conf.set(_USER_METADATA, self._note({**self.note(), "run_id": self.house.run_id}))
+                try:
+                    with crash_point(words):
+                        self.house.spark.sql(statement)
+                finally:
+                    conf.unset(_USER_METADATA)
+        return [words for words, _ in steps]
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

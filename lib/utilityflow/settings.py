@@ -113,6 +113,8 @@ def load_settings(overrides: Mapping[str, Any] | None = None, environ: Mapping[s
         hint = nearest(str(given["platform"]), get_args(Platform))
         raise UtilityFlowError("UF-1002", f"there is no platform '{given['platform']}'", hint=hint)
     settings = replace(settings, **given)
+    if not settings.home.strip():
+        raise UtilityFlowError("UF-1002", "'home' is empty")
     if settings.time_zone:
         check_zone(settings.time_zone, "time_zone")
     return settings

@@ -21,12 +21,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Node:
-    """A parsed YAML value that remembers where it stood: ``value`` is a scalar, a list of Nodes or a dict of Nodes."""
+    """A parsed YAML value that remembers where it stood: ``value`` is a scalar, a list of Nodes or a dict of Nodes.
+
+    ``text``: a scalar as it was written, so that 007 given for a text stays 007.
+    """
 
     value: Any
     source: str
     line: int
     key: str = ""
+    text: str = ""
 
     @property
     def where(self) -> str:
@@ -61,35 +65,47 @@ def load(text: str, source: str) -> Node:
     :param source: the name that errors carry, usually the file's path.
     :raises UtilityFlowError: UF-1003 when it is not YAML, UF-1001 when a key stands twice.
     """
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         tree = loader.get_single_node()
         if tree is None:
             raise UtilityFlowError("UF-1003", f"{source}: the file is empty")
         return _convert(loader, tree, source, "")
+    except RecursionError:
+        raise UtilityFlowError("UF-1003", f"{source}: nested too deeply") from None
+    except yaml.reader.ReaderError as error:
+        line = f":{text.count(chr(10), 0, error.position) + 1}"
+        raise UtilityFlowError("UF-1003", f"{source}{line}: holds a character that no YAML file may hold") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UtilityFlowError("UF-1003", f"{source}{line}: not valid YAML: {problem}") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
-def _convert(loader: _Loader, tree: yaml.Node, source: str, key: str) -> Node:
-    line = tree.start_mark.line + 1
+def _convert(loader: _Loader, tree: yaml.Node, source: str, key: str, line: int = 0) -> Node:
+    line = line or tree.start_mark.line + 1  # a value stands where its key does
     if isinstance(tree, yaml.MappingNode):
         result: dict[str, Node] = {}
         for key_node, value_node in tree.value:
             name = str(loader.construct_object(key_node, deep=True))
+            at = key_node.start_mark.line + 1
             if name in result:
-                raise UtilityFlowError("UF-1001", f"{source}:{key_node.start_mark.line + 1}: key '{name}' stands twice")
-            result[name] = _convert(loader, value_node, source, f"{key}.{name}" if key else name)
+                raise UtilityFlowError("UF-1001", f"{source}:{at}: key '{name}' stands twice")
+            result[name] = _convert(loader, value_node, source, f"{key}.{name}" if key else name, at)
         return Node(result, source, line, key)
     if isinstance(tree, yaml.SequenceNode):
         items = [_convert(loader, item, source, f"{key}[{i}]") for i, item in enumerate(tree.value)]
         return Node(items, source, line, key)
-    return Node(loader.construct_object(tree, deep=True), source, line, key)
+    try:
+        value = loader.construct_object(tree, deep=True)
+    except ValueError:
+        raise UtilityFlowError("UF-1003", f"{source}:{line}: '{key}' is not what its tag says") from None
+    return Node(value, source, line, key, tree.value if isinstance(tree, yaml.ScalarNode) else "")
 
 
 def build(cls: type[T], node: Node, **given: Any) -> T:
@@ -165,7 +181,7 @@ def _scalar(hint: Any, node: Node) -> Any:
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
+        return node.text or str(value)
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     raise _wrong(node, names.get(hint, getattr(get_origin(hint) or hint, "__name__", str(hint))))
 

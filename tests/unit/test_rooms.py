@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-# The total order. errors, resources and strict are the ground floor under settings (docs/decisions).
+# The total order. errors, resources, strict and sqltypes are the ground floor under settings (docs/decisions).
 ROOMS = (
     "errors",
     "resources",
     "strict",
+    "sqltypes",
     "settings",
     "contracts",
     "keys",
@@ -32,7 +33,7 @@ ROOMS = (
     "cli",
 )
 # Rooms that may use fewer than all rooms before them.
-ONLY = {"simulate": {"errors", "resources", "strict", "settings", "contracts", "session"}}
+ONLY = {"simulate": {"errors", "resources", "strict", "sqltypes", "settings", "contracts", "session"}}
 # Folders whose code may import anything of utilityflow, but never under the name `lib`.
 OUTSIDE = ("jobs", "tests", "notebooks", "requirements")
 

@@ -289,7 +289,10 @@ def _part(reads: DataFrame, standing: Mapping[tuple[dt.date, str], int]) -> Part
 def _made(run: Run, part: Part, now: Mapping[str, int]) -> DataFrame:
     customers, meters = _dimensions(run)
     rows = facts(part.reads, run.house.contracts[READS], run.zone, meters, part.kinds)
-    columns = run.house.contracts[NAME].column_names
+    contract = run.house.contracts[NAME]
+    columns = contract.column_names
+    later = [c for c in contract.columns if c.added and c.name not in rows.columns]  # nothing fills them yet
+    rows = rows.withColumns({c.name: F.lit(None).cast(c.type) for c in later}) if later else rows
     return with_customer(rows, run.house.table(CUSTOMERS).read(now[CUSTOMERS]), customers, columns)
 
 

@@ -142,7 +142,7 @@ def _table(house: Lakehouse, name: str) -> Iterator[str]:
     if not table.exists():
         yield f"create {name}"
         return
-    yield from (f"add column {name}.{column}" for column in table.missing_columns())
+    yield from (words for words, _ in table.migration())
 
 
 # -- steps -----------------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Contents:
 
 def _reported(column: Column) -> str:
     kind = duckdb_type(column.physical_type).replace(" ", "")
-    return _REPORTED.get(kind, kind)
+    return _REPORTED.get(kind, kind) + (" NOT NULL" if column.required else "")
 
 
 def warehouse(home: Path) -> Path:
@@ -123,7 +123,7 @@ def _contents(file: Path) -> Contents | None:
     with contextlib.closing(duckdb.connect(":memory:", config=_CONFIG)) as db:
         db.execute(f"ATTACH {_text(str(file))} AS held (READ_ONLY)")
         found = db.execute(
-            "SELECT table_name, column_name, data_type FROM duckdb_columns() "
+            "SELECT table_name, column_name, data_type || if(is_nullable, '', ' NOT NULL') FROM duckdb_columns() "
             "WHERE database_name = 'held' AND schema_name = ? ORDER BY table_name, column_index", [SCHEMA]
         ).fetchall()  # fmt: skip
         columns: dict[str, tuple[tuple[str, str], ...]] = {}

@@ -45,7 +45,13 @@ def check_feeds(run_feeds: Mapping[str, Feed], contracts: Mapping[str, Contract]
             raise UtilityFlowError(
                 "UF-1012", f"{feed.source}: there is no entity '{feed.entity}'", hint=f"known: {', '.join(ENTITIES)}"
             )
-        check_mapping(feed, contracts[f"silver.{feed.entity}"], ENTITIES[feed.entity].filled)
+        contract = contracts[f"silver.{feed.entity}"]
+        check_mapping(feed, contract, _filled(ENTITIES[feed.entity], contract))
+
+
+def _filled(entity: Entity, contract: Contract) -> list[str]:
+    """Columns that feeds fill: those of the entity, and those that its contract gained later."""
+    return [*entity.filled, *[c.name for c in contract.columns if c.added and c.name not in entity.filled]]
 
 
 def judged(run: Run, feed: Feed, entries: Sequence[Entry]) -> tuple[DataFrame, list[Rule]]:
@@ -61,7 +67,7 @@ def judged(run: Run, feed: Feed, entries: Sequence[Entry]) -> tuple[DataFrame, l
         F.col("_file_sha256").isin([e.sha256 for e in entries]) & (F.col("_batch_id") <= max(e.number for e in entries))
     )
     raw = raw.withColumn("_batch_id", _number_of(entries))
-    frame = typed(run.house.spark, raw, feed, contract, entity.filled, run.zone)
+    frame = typed(run.house.spark, raw, feed, contract, _filled(entity, contract), run.zone)
     mapped = set(feed.expressions())
     frame = entity.conform(frame, mapped, run.zone)
     if feed.mode == "snapshot":
@@ -78,7 +84,7 @@ def judged(run: Run, feed: Feed, entries: Sequence[Entry]) -> tuple[DataFrame, l
 
 def _rules(run: Run, contract: Contract, entity: Entity, mapped: Collection[str]) -> list[Rule]:
     derived = [n for n in ("period_kind",) if n in contract.column_names]
-    rules = conversion_rules(sorted(mapped)) + contract_rules(contract, run.zone, [*entity.filled, *derived])
+    rules = conversion_rules(sorted(mapped)) + contract_rules(contract, run.zone, [*_filled(entity, contract), *derived])
     if "sequence" in mapped:
         missing = "sequence IS NULL"
         rules.append(Rule("required:sequence", "completeness", "error", "", "sequence is missing", missing))
@@ -93,7 +99,12 @@ def canonical_columns(contract: Contract) -> list[str]:
 def record_hash(contract: Contract, *, of_snapshot: bool = False) -> Column:
     """BIGINT hash of a record's canonical columns; a snapshot's is compared only with its own records."""
     own = ["_file_sha256"] if of_snapshot else []
-    return hash64(contract, [*canonical_columns(contract), *own], domain="record")
+    later = [c.name for c in contract.columns if c.added]
+    result = hash64(contract, [*[n for n in canonical_columns(contract) if n not in later], *own], domain="record")
+    for name in later:  # null, as in all records of before, it leaves the hash as it was
+        said = F.when(F.col(name).isNull(), F.lit(0).cast("bigint")).otherwise(hash64(contract, [name], domain=name))
+        result = result.bitwiseXOR(said)
+    return result
 
 
 def identity_hash(contract: Contract) -> Column:
