@@ -91,6 +91,18 @@ class UtilityFlowError(Exception):
         return f"{self.code}: {self.message}{tail}"
 
 
+_REFUSALS = ("No space left on device", "Disk quota exceeded", "Read-only file system")
+
+
+def disk_refuses(error: BaseException) -> str:
+    """The system's words when a write failed because the disk is full or may not be written, else an empty text.
+
+    The engine tells of it in the text of its own exceptions.
+    """
+    text = str(error)
+    return next((words for words in _REFUSALS if words in text), "")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the nearest known word, or lists all when none is near."""
     names = sorted(known)

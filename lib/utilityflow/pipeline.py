@@ -6,12 +6,13 @@ output reflects, so steps may run in processes of their own.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from utilityflow.control.home import Home, hold, open_home
 from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
 from utilityflow.control.publication import last as last_publication
 from utilityflow.control.run import Run, StepResult, journal, new_run_id
-from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.errors import UtilityFlowError, disk_refuses, nearest
 from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_meter
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.lakehouse import Lakehouse
@@ -166,7 +167,8 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
             raise UtilityFlowError(
                 "UF-1005", f"the last publication is as of {previous.as_of}, the run was asked for {day}"
             )
-        ensure_tables(house, tables_of(feeds))
+        with _writable("the tables could not be made"):
+            ensure_tables(house, tables_of(feeds))
         state = Run(settings, home, house, read_ledger(house), feeds, day, run_id, last_consumed(house))
         try:
             return _run_steps(state, [s for s in steps if s.name in names], PUBLISH in names)
@@ -183,6 +185,16 @@ def _size(settings: Settings, home: Home, feeds: Mapping[str, Feed]) -> int:
         files = (path for feed in feeds.values() for path in find_files(feed, settings.landing_path))
         landed = sum(path.stat().st_size for path in files if path.exists())
     return landed + home.data_bytes(settings.spark.small_bytes)
+
+
+@contextlib.contextmanager
+def _writable(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as failure:
+        if isinstance(failure, UtilityFlowError) or not disk_refuses(failure):
+            raise
+        raise UtilityFlowError("UF-4007", f"{what}: {disk_refuses(failure)}") from failure
 
 
 def _run_steps(state: Run, steps: Sequence[Step], publish: bool) -> dict[str, Any]:
@@ -240,9 +252,9 @@ def _run_step(state: Run, step: Step) -> None:
 
 def _unforeseen(step: str, failure: Exception) -> UtilityFlowError:
     text = str(failure)
-    for sign in ("No space left on device", "Permission denied", "Read-only file system"):
-        if sign in text:
-            return UtilityFlowError("UF-4007", f"{step}: {sign}")
+    sign = disk_refuses(failure) or ("Permission denied" if "Permission denied" in text else "")
+    if sign:
+        return UtilityFlowError("UF-4007", f"{step}: {sign}")
     # the engine's messages may quote data: only their first words and the class are shown
     first = text.splitlines()[0][:160] if text else ""
     return UtilityFlowError(
@@ -338,7 +350,8 @@ def _answer(
             and before.get((feed, sha)) not in (None, (entry.status, *entry.counts))
         ):
             final = "loaded"
-        reason = (entry.reason if entry is not None and entry.status == "rejected" else None) or told.get("reason")
+        # two files of one bad content share an entry, so each is told its own reason
+        reason = told.get("reason") or (entry.reason if entry is not None and entry.status == "rejected" else None)
         files.append(_file(feed, name, sha, final, None if final in ("skipped", "rejected") else entry, reason))
         listed.add((feed, sha))
     for key, entry in state.ledger.entries.items():

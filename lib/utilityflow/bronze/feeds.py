@@ -227,8 +227,14 @@ def _options(kind: str, node: Node) -> Options:
         value = getattr(options, name)
         if name in given and len(value) != 1 and not (name == "quote" and value == "") and value != "\\t":
             raise _wrong(given[name], "one character")
+        if value in ("\r", "\n", "\0"):
+            raise _wrong(given[name], "a character that ends no line")
+    if kind == "csv" and options.delimiter in (options.quote, options.escape):
+        raise _wrong(given.get("delimiter", node), "another character than quote and escape")
     try:
-        encoding = codecs.lookup(options.encoding).name.removesuffix("-sig")
+        codec = codecs.lookup(options.encoding)
+        encoding = codec.name.removesuffix("-sig")
+        "".encode(encoding)  # codecs that are no text encodings, such as hex, are refused here
     except LookupError:
         raise _wrong(given["encoding"], "the name of an encoding", "for example utf-8 or iso-8859-1") from None
     if kind == "csv" and options.names and options.header and "header" in given:
@@ -260,6 +266,8 @@ def _check(feed: Feed, keys: dict[str, Node], node: Node) -> None:
     parts = feed.path.split("/")
     if not feed.path.isprintable() or "\\" in feed.path or feed.path.startswith("/") or {"..", "", "."} & set(parts):
         raise _wrong(keys["path"], "a path below the landing root, with / between its parts and without '..'")
+    if any("**" in part and part != "**" for part in parts):
+        raise _wrong(keys["path"], "a path in which ** stands alone between its slashes")
     if feed.time_zone is not None:
         check_zone(feed.time_zone, f"{keys['time_zone'].where}: 'time_zone'")
     if feed.settle_seconds < 0:

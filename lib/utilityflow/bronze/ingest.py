@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
@@ -18,8 +18,11 @@ from utilityflow.bronze.inspect import Inspection, Limits, find_files, inspect_f
 from utilityflow.bronze.readers import block_reading, read_files
 from utilityflow.control.ledger import Decision, Entry
 from utilityflow.control.run import Run, StepResult
-from utilityflow.errors import UtilityFlowError
+from utilityflow.errors import UtilityFlowError, disk_refuses
 from utilityflow.lakehouse import Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def scan(run: Run, feed: Feed) -> list[Found]:
     for path in find_files(feed, landing):
         name = path.relative_to(landing).as_posix()
         known = _known(run, feed, path, name)
-        if known is not None:
+        if known is not None and (known.status != "rejected" or f" {name}:" in (known.reason or "")):
             found.append(
                 Found(name, "rejected" if known.status == "rejected" else "skipped", known, None, known.reason)
             )
@@ -93,7 +96,8 @@ def _note_drift(run: Run, table: Table, fresh: Sequence[Found]) -> None:
     known = [n for n in table.read().columns if n not in table.contract.column_names] if table.version() > 0 else []
     for item in fresh:
         if item.inspection and item.entry:
-            notes = [*item.inspection.notes, *(item.inspection.drift(known) if known else ())]
+            known = known or list(item.inspection.names)
+            notes = [*item.inspection.notes, *item.inspection.drift(known)]
             item.entry.reason = "; ".join(notes) or None
             for note in notes:
                 run.say(note, file=item.name)
@@ -111,25 +115,29 @@ def _rows_in(table: Table, entry: Entry) -> int:
 
 
 def _append(run: Run, feed: Feed, table: Table, fresh: Sequence[Found]) -> int:
-    """One commit for all new files of the feed. A file that changes while it is read is left out and told."""
+    """One commit for all new files of the feed; a file that cannot be read after all is left out and told."""
     items = sorted(fresh, key=lambda f: f.entry.number if f.entry else 0)
     while items:
-        seen = [f.inspection for f in items if f.inspection]
         run.say(f"{table.name}: reading {len(items)} file(s)", step=table.name, files=len(items))
         entries = [f.entry for f in items if f.entry]
         top = max(e.number for e in entries)
         numbers = [x for e in entries for x in (F.lit(e.sha256), F.lit(e.number).cast("bigint"))]
         try:
             with block_reading(run.house.spark):
-                rows = read_files(run.house.spark, feed, seen, run.stage / f"read_{feed.feed}")
+                rows = _named(_read(run, feed, items), items)
                 rows = rows.withColumn("_batch_id", F.element_at(F.create_map(*numbers), F.col("_file_sha256")))
                 commit = table.append(
                     rows, batch=top, note={"batch": top, "files": [_told(e) for e in entries]}, widen=True
                 )
-        except UtilityFlowError:
-            raise
-        except Exception:
-            items = _without_changed(run, feed, items, must=True)
+        except Exception as error:
+            if (isinstance(error, UtilityFlowError) and not error.code.startswith("UF-2")) or disk_refuses(error):
+                raise
+            sound = _without_changed(run, feed, items)
+            if len(sound) == len(items):
+                sound = _without_broken(run, feed, items)
+            if len(sound) == len(items):
+                raise
+            items = sound
             continue
         if not commit.happened:
             raise UtilityFlowError(
@@ -139,12 +147,28 @@ def _append(run: Run, feed: Feed, table: Table, fresh: Sequence[Found]) -> int:
     return 0
 
 
+def _read(run: Run, feed: Feed, items: Sequence[Found]) -> DataFrame:
+    seen = [f.inspection for f in items if f.inspection]
+    return read_files(run.house.spark, feed, seen, run.stage / f"read_{feed.feed}")
+
+
+def _named(rows: DataFrame, items: Sequence[Found]) -> DataFrame:
+    """The same with each raw column's original name as its comment: the one of the first file that has it."""
+    original: dict[str, str] = {}
+    for item in items:
+        if item.inspection and len(item.inspection.raw_names) == len(item.inspection.names):
+            for name, raw in zip(item.inspection.names, item.inspection.raw_names, strict=True):
+                original.setdefault(name, raw)
+    columns = [F.col(n).alias(n, metadata={"comment": original[n]}) if n in original else F.col(n) for n in rows.columns]
+    return rows.select(*columns)
+
+
 def _counted(run: Run, feed: Feed, table: Table, items: Sequence[Found]) -> int:
     """Rows per file as they stand in bronze; a file that changed under the reader's hands leaves again."""
     numbers = [f.entry.number for f in items if f.entry]
     rows = table.read().where(F.col("_batch_id").isin(numbers)).groupBy("_batch_id").count().collect()
     counts = {r[0]: r[1] for r in rows}
-    kept = _without_changed(run, feed, items, must=False)
+    kept = _without_changed(run, feed, items)
     gone = [f for f in items if f not in kept]
     for item in kept:
         if item.entry and item.inspection:
@@ -160,29 +184,41 @@ def _counted(run: Run, feed: Feed, table: Table, items: Sequence[Found]) -> int:
     return sum(f.entry.rows_read for f in kept if f.entry)
 
 
-def _without_changed(run: Run, feed: Feed, items: Sequence[Found], *, must: bool) -> list[Found]:
-    """The files that are still what they were when they were inspected; the others are rejected for this run.
-
-    :param must: reading failed, so that at least one file must have changed.
-    :raises Exception: the reader's own error when all files are unchanged.
-    """
+def _without_changed(run: Run, feed: Feed, items: Sequence[Found]) -> list[Found]:
+    """The files that are still what they were when they were inspected; the others are rejected for this run."""
     kept = []
     for item in items:
         if item.inspection and unchanged(item.inspection):
             kept.append(item)
-            continue
-        reason = f"UF-2007: {item.name} vanished or changed while it was read; it is looked at again in the next run"
-        if item.entry:
-            item.entry.status, item.entry.reason = "rejected", reason
-            item.entry.stamps.pop(item.name, None)
-        run.files[feed.feed, item.name, item.entry.sha256 if item.entry else ""] = {
-            "status": "rejected",
-            "reason": reason,
-        }
-        run.say(reason, feed=feed.feed, file=item.name)
-    if must and len(kept) == len(items):
-        raise  # noqa: PLE0704 - called inside the handler of the reader's error
+        else:
+            what = "vanished or changed while it was read"
+            _refuse(run, feed, item, f"UF-2007: {item.name}: {what}; it is looked at again in the next run")
     return kept
+
+
+def _without_broken(run: Run, feed: Feed, items: Sequence[Found]) -> list[Found]:
+    """Reading failed although no file changed: each is read alone, those that fail are rejected, the others load."""
+    kept = []
+    for item in items:
+        try:
+            with block_reading(run.house.spark):
+                _read(run, feed, [item]).write.format("noop").mode("overwrite").save()
+            kept.append(item)
+        except Exception as error:  # the engine's own words may quote data
+            if disk_refuses(error):
+                raise
+            what = f"the engine cannot read it ({type(error).__name__})"
+            _refuse(run, feed, item, f"UF-2009: {item.name}: {what}; it is looked at again in the next run")
+    return kept
+
+
+def _refuse(run: Run, feed: Feed, item: Found, reason: str) -> None:
+    if item.entry is None:
+        return
+    run.refuse(item.entry, reason)
+    item.entry.stamps.pop(item.name, None)
+    run.files[feed.feed, item.name, item.entry.sha256] = {"status": "rejected", "reason": reason}
+    run.say(f"rejected {item.name}: {reason}", feed=feed.feed, file=item.name)
 
 
 # -- recovery --------------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def inspect_file(
         if path.name.lower().endswith(TEMPORARY) or path.name.startswith((".", "_")):
             return dataclasses.replace(found, stable=False)
         age = (time.time() if now is None else now) - found.mtime_ns / 1e9
-        if age < feed.settle_seconds:
+        if feed.settle_seconds and age < feed.settle_seconds:  # without a bound the sender's clock does not matter
             return dataclasses.replace(found, stable=False)
         found = _read(feed, found, shown, limits or Limits(), stage)
     except UtilityFlowError as error:
@@ -198,6 +198,8 @@ def _read(feed: Feed, found: Inspection, shown: str, limits: Limits, stage: Path
     if feed.format == "csv":
         found = dataclasses.replace(found, raw_names=_header(feed, scan, shown, found.path))
         _check_columns(feed, found, shown)
+    if feed.format == "fixed_width":
+        found = dataclasses.replace(found, raw_names=tuple(feed.options.fields))
     if stage is not None:
         count, names, parts = stage_records(feed, found.path, shown, found.sha256, stage, limits)
         found = dataclasses.replace(found, parts=parts)
@@ -214,6 +216,8 @@ def _scanner(feed: Feed, shown: str, limits: Limits) -> LineScan:
     if feed.format == "csv" and utf8:
         if not (options.delimiter + options.quote).isascii():
             scan.odd = "a delimiter or quote outside ASCII"
+        elif options.delimiter == "\\":
+            scan.odd = "a delimiter that the engine does not take"
         elif options.quote:
             scan.quoted, scan.quote = quoted_fields(options.delimiter, options.quote), options.quote.encode()
             scan.forbidden = b"" if options.escape == options.quote else options.escape.encode()

@@ -12,6 +12,7 @@ import gzip
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -252,6 +253,10 @@ def _nested(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
 class _Keys:
     """Raw keys in the order of their first appearance, with their cleaned names."""
 
@@ -270,6 +275,11 @@ class _Keys:
         return values
 
 
+def _is_text(value: Any, raw: str) -> bool:
+    """Whether all texts of a JSON value can be written: an escape may stand for half a character."""
+    return _HALF.search(raw) is None or not _HALVES.search(_nested(value))
+
+
 def jsonl_records(feed: Feed, stream: Iterable[str], name: str, limits: Limits) -> Iterator[Record]:
     """Records of JSON lines: one object per line; anything else is a corrupt record."""
     keys = _Keys()
@@ -281,7 +291,7 @@ def jsonl_records(feed: Feed, stream: Iterable[str], name: str, limits: Limits) 
             value = _DECODER.decode(raw)
         except (ValueError, RecursionError):
             value = None
-        if isinstance(value, dict):
+        if isinstance(value, dict) and _is_text(value, raw):
             values = keys.row(value)
             yield keys.names, values, None
         else:
@@ -296,7 +306,7 @@ def json_records(feed: Feed, stream: TextIO, name: str, limits: Limits) -> Itera
     keys, number = _Keys(), 0
     for value, raw in _elements(stream, name, limits):
         number += 1
-        if isinstance(value, dict):
+        if isinstance(value, dict) and _is_text(value, raw):
             values = keys.row(value)
             yield keys.names, values, None
         else:

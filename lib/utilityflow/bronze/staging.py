@@ -48,7 +48,7 @@ def parse_records(feed: Feed, path: Path, name: str, limits: Limits) -> Iterator
     if feed.format == "greenbutton":
         yield from greenbutton_records(feed, path, name, limits)
     elif feed.format == "parquet":
-        yield from _parquet_records(path)
+        yield from _parquet_records(path, name)
     else:
         with open_text(path, feed.options.encoding) as stream:
             try:
@@ -179,15 +179,22 @@ def _spark_reads(kind: Any) -> bool:
     return not any(test(kind) for test in refused)
 
 
-def _parquet_records(path: Path) -> Iterator[Record]:
+def _parquet_records(path: Path, name: str) -> Iterator[Record]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        names = tuple(clean_names(file.schema_arrow.names))
-        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
-            columns = [_texts(column) for column in batch.columns]
-            for values in zip(*columns, strict=True):
-                yield names, list(values), None
+    number = 0
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            names = tuple(clean_names(file.schema_arrow.names))
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+                columns = [_texts(column) for column in batch.columns]
+                for values in zip(*columns, strict=True):
+                    number += 1
+                    yield names, list(values), None
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        problem = f"{name}: after record {number}: no readable Parquet file: {type(error).__name__}"
+        raise UtilityFlowError("UF-2009", problem) from None
 
 
 def _texts(column: Any) -> list[str | None]:

@@ -8,6 +8,7 @@ delivered again is applied again. This module decides; it reads and writes nothi
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
@@ -68,6 +69,7 @@ class Ledger:
         self.entries: dict[tuple[str, str], Entry] = {(e.feed, e.sha256): e for e in entries}
         self.number = max((e.number for e in self.entries.values()), default=0)
         self.changed: dict[tuple[str, str], Entry] = {}
+        self._before: dict[tuple[str, str], list[Entry]] = {}
 
     def of_feed(self, feed: str) -> list[Entry]:
         """Entries of a feed in ledger order."""
@@ -132,8 +134,22 @@ class Ledger:
         entry.status, entry.names = "landed", {name}
         entry.rows_superseded = 0
         self.mark(entry)
+        before = [copy.deepcopy(e) for e in self.entries.values() if e.feed == feed and name in e.names and e is not entry]
         replaced = [] if append else self._release(feed, name, sha256)
+        self._before[feed, sha256] = [] if append else before
         return ("superseding" if replaced else "loaded"), entry, replaced
+
+    def refuse(self, entry: Entry, reason: str) -> list[Entry]:
+        """Reject content that had been taken in: what stood before goes on standing.
+
+        :returns: the entries that stand again.
+        """
+        entry.status, entry.reason = "rejected", reason
+        self.mark(entry)
+        restored = self._before.pop((entry.feed, entry.sha256), [])
+        for old in restored:
+            self.mark(old)
+        return [e for e in restored if e.stands]
 
     def _release(self, feed: str, name: str, sha256: str) -> list[Entry]:
         """Take ``name`` from every other content that holds it; returns those that no name holds any more."""

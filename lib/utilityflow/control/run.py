@@ -8,13 +8,13 @@ import logging
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from utilityflow.control.home import Home
-from utilityflow.control.ledger import Ledger
+from utilityflow.control.ledger import Entry, Ledger
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.settings import Settings
 
@@ -85,6 +85,13 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def refuse(self, entry: Entry, reason: str) -> list[Entry]:
+        """Reject content that had been taken in; returns the entries that it had superseded and that stand again."""
+        restored = self.ledger.refuse(entry, reason)
+        for old in restored:
+            self.files.pop((old.feed, old.file_name, old.sha256), None)
+        return restored
+
     def say(self, message: str, **fields: Any) -> None:
         """One progress line for people and one JSON line for machines (no personal data)."""
         log.info(message, extra={"fields": {"run_id": self.run_id, **fields}})
@@ -100,11 +107,23 @@ class JsonLines(logging.Formatter):
         return json.dumps({"at": at, "level": record.levelname, "message": record.getMessage(), **fields}, default=str)
 
 
+class _Journal(logging.FileHandler):
+    """A log that is lost in silence when the disk is full: what the run ends with is told by the run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is the library's
+        """No traceback in front of a user."""
+
+    def close(self) -> None:
+        """Close, whatever could not be written."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def journal(home: Home, run_id: str) -> Iterator[Path]:
     """Write the run's JSON log to ``logs/<run_id>.jsonl`` while the block runs. Recovery never needs it."""
     path = home.logs / f"{run_id}.jsonl"
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _Journal(path, encoding="utf-8")
     handler.setFormatter(JsonLines())
     log.addHandler(handler)
     try:

@@ -12,7 +12,7 @@ from utilityflow.bronze.feeds import Feed
 from utilityflow.contracts import Contract
 from utilityflow.control.ledger import Entry
 from utilityflow.control.run import Run
-from utilityflow.errors import UtilityFlowError
+from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.keys import hash64
 from utilityflow.lakehouse import Table
 from utilityflow.quality.rules import Rule, broken_rules, contract_rules, conversion_rules, judge, reasons
@@ -43,7 +43,7 @@ def check_feeds(run_feeds: Mapping[str, Feed], contracts: Mapping[str, Contract]
     for feed in run_feeds.values():
         if feed.entity not in ENTITIES:
             raise UtilityFlowError(
-                "UF-1012", f"{feed.source}: there is no entity '{feed.entity}'", hint=f"known: {', '.join(ENTITIES)}"
+                "UF-1012", f"{feed.source}: there is no entity '{feed.entity}'", hint=nearest(feed.entity, ENTITIES)
             )
         contract = contracts[f"silver.{feed.entity}"]
         check_mapping(feed, contract, _filled(ENTITIES[feed.entity], contract))

@@ -45,8 +45,7 @@ def times(run: Run, feed: Feed, entries: Sequence[Entry]) -> None:
         low, high = spans.get(entry.sha256, (None, None))
         if low is None or low != high:
             what = "gives no time" if low is None else "gives more than one time"
-            entry.status, entry.reason = "rejected", f"UF-2009: {entry.file_name}: snapshot_time {what}"
-            run.ledger.mark(entry)
+            run.refuse(entry, f"UF-2009: {entry.file_name}: snapshot_time {what}")
             continue
         entry.snapshot_time = dt.datetime.fromtimestamp(low, dt.timezone.utc)
         run.ledger.mark(entry)
@@ -61,11 +60,9 @@ def accept(run: Run, feed: Feed) -> list[Entry]:
         bound = older.rows_read * run.settings.thresholds.snapshot_min_share if older else 0
         if entry.status == "landed" and (entry.rows_read == 0 or entry.rows_read < bound):
             before = f", the snapshot before it {older.rows_read}" if older else ""
-            entry.status = "rejected"
-            entry.reason = (
-                f"UF-2010: {entry.file_name}: the snapshot has {entry.rows_read} records{before}; nothing was closed"
-            )
-            run.ledger.mark(entry)
+            told = f"the snapshot has {entry.rows_read} records{before}; nothing was closed"
+            if run.refuse(entry, f"UF-2010: {entry.file_name}: {told}"):
+                return accept(run, feed)  # what it had superseded stands again
             continue
         accepted.append(entry)
     return accepted
