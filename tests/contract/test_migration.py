@@ -186,7 +186,8 @@ def test_a_new_column_migrates_lakehouse_and_warehouse(house: House, capsys: pyt
     assert house.state() == before, "plan touches nothing"
 
     # the first file's records come again in other content: they are what they were, though the contract has grown
-    house.write("landing/cis/2.csv", f"{HEAD},seg\n{ANN},\nC2,Bob,Shelbyville,2025-02-03 00:00:00,farm\nC3,Cid,Ogdenville,2025-02-01 00:00:00,shop\n")
+    later = ["C2,Bob,Shelbyville,2025-02-03 00:00:00,farm", "C3,Cid,Ogdenville,2025-02-01 00:00:00,shop"]
+    house.write("landing/cis/2.csv", "\n".join([f"{HEAD},seg", f"{ANN},", *later, ""]))
     house.write("landing/reads/2.csv", "cust,meter,kwh,day\nC3,M3,3.5,2025-02-10\n")
     answer = house.run("2025-02-28")
     counts = {f["file"]: (f["rows_read"], f["rows_loaded"], f["rows_duplicate"]) for f in answer["files"]}

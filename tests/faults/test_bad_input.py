@@ -60,7 +60,7 @@ columns: {meter_id: meter, quantity: "cast(kwh as decimal(18,6))", usage_date: c
 entity: meter_reads
 format: fixed_width
 path: paper/*.txt
-options: {fields: {meter: [1, 4], kwh: [5, 6], day: [11, 10]}}
+options: {fields: {meter: [1, 4], kwh: [5, 6], Day: [11, 10]}}
 id_prefix: P-
 control: {trailer_prefix: TRL, rows: _c1, sums: {kwh: _c2}}
 columns: {meter_id: meter, quantity: "cast(kwh as decimal(18,6))", usage_date: cast(day as date)}
@@ -101,8 +101,8 @@ LANDED: dict[str, bytes] = {
     "crm/new\nline.csv": f"{HEAD}\nC9,x,1,2025-01-01 00:00:00\n".encode(),
     "crm/half.csv.part": f"{HEAD}\nC9,x,1".encode(),
     "legacy/old.csv": "1;Jörg Größe;2025-07-01 00:00:00\n".encode("latin-1"),
-    "ami/a.jsonl.gz": compressed('{"meter": "M1", "kwh": 1.10, "day": "2025-01-01"}\n{"meter": "M2", "kwh":\n'
-                                 '{"meter": "M3", "kwh": "much", "day": "2025-01-01"}\n{"meter": "\\ud800", "kwh": 1}\n'),
+    "ami/a.jsonl.gz": compressed('{"meter": "M1", "kWh": 1.10, "day": "2025-01-01"}\n{"meter": "M2", "kWh":\n'
+                                 '{"meter": "M3", "kWh": "much", "day": "2025-01-01"}\n{"meter": "\\ud800", "kWh": 1}\n'),
     "paper/a.txt": b"M001  1.502025-01-01\nM002  2.502025-01-01\nTRL 2 4.00\n",
     "paper/short.txt": b"M003  1.502025-01-01\nTRL 2 4.00\n",
 }  # fmt: skip
@@ -245,7 +245,7 @@ def test_bad_records_are_quarantined_with_file_row_and_rule(place: Place, first:
     assert found[2][3] == "C5,too,many,fields,here"
     reads = place.rows("silver.meter_reads__quarantine", "_file_name", "_row_number", "rules[0]", "record")
     assert [(n, rule) for _, n, rule, _ in reads] == [(2, "corrupt_record"), (3, "conversion:quantity"), (4, "corrupt_record")]
-    assert reads[0][3] == '{"meter": "M2", "kwh":'
+    assert reads[0][3] == '{"meter": "M2", "kWh":'
 
 
 @pytest.mark.engine
@@ -278,6 +278,8 @@ def test_drift_is_noted_and_the_new_column_kept(place: Place, first: Any) -> Non
     assert ("C6", "red") in kept
     house = Lakehouse(place.spark, str(place.folder / "home" / "lakehouse"), load_contracts())
     comments = {f.name: f.metadata.get("comment") for f in house.table("bronze.crm").read().schema}
+    assert house.table("bronze.ami").read().schema["kwh"].metadata["comment"] == "kWh"
+    assert house.table("bronze.paper").read().schema["day"].metadata["comment"] == "Day"
     assert {n: comments[n] for n in ("client_id", "changed_at", "favourite_colour")} == {
         "client_id": "Client ID", "changed_at": "Changed at", "favourite_colour": "Favourite colour",
     }  # fmt: skip

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from utilityflow.bronze.feeds import Feed
-from utilityflow.bronze.names import clean_names
+from utilityflow.bronze.names import Names, clean_names
 from utilityflow.bronze.records import bad_line, csv_reader, is_gzip
 from utilityflow.bronze.scan import Block, Limits, LineScan, chunks, line_blocks, quoted_fields
 from utilityflow.bronze.staging import Part, count_records, parquet_columns, stage_records
@@ -205,6 +205,8 @@ def _read(feed: Feed, found: Inspection, shown: str, limits: Limits, stage: Path
         found = dataclasses.replace(found, parts=parts)
     else:
         count, names = count_records(feed, found.path, shown, limits)
+    if isinstance(names, Names):
+        found = dataclasses.replace(found, raw_names=names.raw)
     note = (f"{shown}: read by the slow parser: {scan.odd}",) if scan.odd and feed.format == "csv" else ()
     return _judged(feed, dataclasses.replace(found, names=names, records=count, notes=note), shown)
 

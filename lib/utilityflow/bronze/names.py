@@ -9,6 +9,20 @@ from collections.abc import Sequence
 PROVENANCE = ("_feed", "_file_sha256", "_file_name", "_row_number", "_corrupt_record")
 RESERVED = frozenset({*PROVENANCE, "_batch_id", "_metadata", "_failed"})
 
+
+class Names(tuple[str, ...]):
+    """Cleaned names that remember the raw ones which they were made of."""
+
+    raw: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, raw: Sequence[str]) -> Names:
+        """``clean_names`` of them."""
+        made = cls(clean_names(raw))
+        made.raw = tuple(raw)
+        return made
+
+
 _OTHER = re.compile(r"[^a-z0-9]+")
 
 

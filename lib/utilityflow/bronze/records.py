@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from utilityflow.bronze.feeds import Feed
-from utilityflow.bronze.names import clean_names
+from utilityflow.bronze.names import Names, clean_names
 from utilityflow.bronze.scan import Limits
 from utilityflow.errors import UtilityFlowError
 
@@ -262,13 +262,13 @@ class _Keys:
 
     def __init__(self) -> None:
         self.places: dict[str, int] = {}
-        self.names: tuple[str, ...] = ()
+        self.names = Names()
 
     def row(self, record: dict[str, Any]) -> list[str | None]:
         if not record.keys() <= self.places.keys():
             for key in record:
                 self.places.setdefault(key, len(self.places))
-            self.names = tuple(clean_names(list(self.places)))
+            self.names = Names.of(list(self.places))
         values: list[str | None] = [None] * len(self.names)
         for key, value in record.items():
             values[self.places[key]] = json_text(value)

@@ -57,7 +57,8 @@ def check(settings: Settings, file: Path, sample: int = 1000) -> dict[str, Any]:
 
 def _told(one: Inspection) -> dict[str, Any]:
     reason = None if one.reason is None else str(one.reason)
-    return {"file": one.file_name, "sha256": one.sha256, "size": one.size, "records": one.records, "reason": reason}
+    return {"file": one.file_name, "sha256": one.sha256, "size": one.size, "records": one.records, "reason": reason,
+            "stable": one.stable}  # fmt: skip
 
 
 def _judge(
@@ -119,7 +120,8 @@ def text(result: dict[str, Any]) -> str:
         lines.append(f"no file has landed for it under {result['landing']}")
     for one in result["files"]:
         count = "" if one["records"] is None else f", {one['records']:,} records"
-        lines.append(f"  {one['file']}: {one['reason'] or f'can be read{count}'}")
+        good = f"can be read{count}" if one["stable"] else "is not taken yet, it may still be being written"
+        lines.append(f"  {one['file']}: {one['reason'] or good}")
     if result["records"]:
         lines.append(f"{result['records']:,} records were tried, {result['failed']:,} break an error rule")
     for shown in result["sample"]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyspark.sql import functions as F
 
-from utilityflow.bronze.check import check_feed, render
 from utilityflow.bronze.expressions import select_in_zone
 from utilityflow.bronze.feeds import load_feeds
 from utilityflow.bronze.inspect import find_files, inspect_file
 from utilityflow.bronze.readers import read_files
+from utilityflow.operate.feedcheck import check, text
+from utilityflow.settings import load_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -107,11 +108,14 @@ def test_green_button_quantities(spark: SparkSession, repository: Path, real_dat
     assert gas.where("c__interval_start is not null").count() == 0
 
 
-def test_check_shows_the_failures(spark: SparkSession, repository: Path, real_data: Path):
-    feed = load_feeds(repository / "conf" / "feeds" / "examples" / "steg")["steg_reads"]
-    report = check_feed(spark, feed, real_data / "steg", sample=3000)
-    assert (report.read, report.corrupt) == (3000, 0)
-    assert {(f.column, tuple(f.raw.items())) for f in report.failures} == {("meter_id", (("counter_number", "0"),))}
-    text = render(report)
-    assert "inv0.parquet: ready, 215399 records" in text
-    assert "meter_id gives null although there is a text: counter_number='0'" in text
+def test_check_shows_the_failures(spark: SparkSession, repository: Path, real_data: Path, tmp_path: Path):
+    feed = repository / "conf" / "feeds" / "examples" / "steg" / "reads.yaml"
+    places = {"home": str(tmp_path / "home"), "landing": str(real_data / "steg")}
+    report = check(load_settings(places, environ={}), feed, 3000)
+    assert report["records"] == 3000
+    assert report["failures"]
+    assert {f["raw"]["counter_number"] for f in report["failures"]} == {"0"}
+    assert {r for f in report["failures"] for r in f["rules"]} == {"conversion:meter_id", "required:meter_id"}
+    told = text(report)
+    assert "inv0.parquet: can be read, 215,399 records" in told
+    assert "counter_number = '0'" in told

@@ -87,6 +87,10 @@ def test_unknown_feed_key_names_file_line_and_the_nearest():
         ("control: {trailer_prefix: T}", "UF-1002", "at least one of rows and sums"),
         ("control: {trailer_prefix: T, rows: c1}", "UF-1002", "_c0, _c1"),
         ("event: {effective_at: now()}", "UF-1011", "'now' may not be used"),
+        ("null_values: [NA, NULL]", "UF-1002", "'null_values[1]' must be a text"),
+        ("options: {delimiter: '\"'}", "UF-1002", "another character than quote and escape"),
+        ('options: {quote: "\\r"}', "UF-1002", "ends no line"),
+        ("options: {encoding: hex}", "UF-1002", "name of an encoding"),
         ("event: {effectiv_at: x}", "UF-1001", "did you mean 'effective_at'"),
     ],
 )
@@ -97,7 +101,14 @@ def test_wrong_values(change: str, code: str, words: str):
     assert words in str(error)
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../x.csv", "a/../../x.csv", "a\\b.csv", "a//b.csv", "./a.csv"])
+def test_texts_that_mean_null_stay_as_they_are_written():
+    feed = parse_feed(MINIMAL + "null_values: [00, 0.0, 1_000, 9999-12-31, no, '']\n", "f.yaml")
+    assert feed.null_values == ("00", "0.0", "1_000", "9999-12-31", "no", "")
+
+
+@pytest.mark.parametrize(
+    "path", ["a**b", "a/**.csv", "/etc/passwd", "../x.csv", "a/../../x.csv", "a\\b.csv", "a//b.csv", "./a.csv"]
+)
 def test_a_path_stays_under_the_landing_root(path: str):
     assert refused(MINIMAL.replace("cis_customers/*.csv", path)).code == "UF-1002"
 

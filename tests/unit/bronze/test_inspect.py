@@ -6,6 +6,8 @@ import gzip
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from utilityflow.bronze import inspect as module
@@ -135,6 +137,14 @@ def test_a_young_file_is_not_stable(tmp_path: Path):
     assert inspect_file(young, path, tmp_path, now=1060.0).stable
 
 
+def test_without_a_bound_the_senders_clock_does_not_matter(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id\n1\n")
+    os.utime(path, (2e9, 2e9))
+    assert inspect_file(feed(), path, tmp_path, now=1e9).stable
+    assert not inspect_file(feed("format: csv\nsettle_seconds: 1"), path, tmp_path, now=1e9).stable
+
+
 def test_a_file_that_vanishes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "a.csv"
     found = inspect_file(feed(), path, tmp_path)
@@ -213,6 +223,10 @@ def test_an_endless_line(tmp_path: Path):
 
 def test_what_is_not_its_format(tmp_path: Path):
     reason(look(tmp_path, b"PAR1 no", "format: parquet", "a.parquet"), "UF-2009", "no readable Parquet")
+    binary = pa.table({"id": pa.array([b"a", b"\xff"], pa.binary()), "n": pa.array([1, 2], pa.time32("s"))})
+    pq.write_table(binary, tmp_path / "binary.parquet")
+    found = inspect_file(feed("format: parquet"), tmp_path / "binary.parquet", tmp_path)
+    reason(found, "UF-2009", "binary.parquet", "no readable Parquet file")
     reason(look(tmp_path, b"<feed>", "format: greenbutton", "a.xml"), "UF-2009", "line 1")
     reason(look(tmp_path, b"<feed/>", "format: greenbutton", "a.xml"), "UF-2009", "no IntervalReading")
     bomb = b'<!DOCTYPE f [<!ENTITY a "aaaa">]><feed>&a;</feed>'

@@ -73,6 +73,7 @@ SAME = {
     "duplicate names": b"id,ID,id\n1,2,3\n",
     "one column": b'id\n1\n""\n3\n',
     "control characters": b"id,b\n1,\x01\x0b\x0c\x1f\x85x\n".replace(b"\x85", b"\xc2\x85"),
+    "marks of other delimiters": b"id,b\n1;x,y|z\n",
     "leading zeros and long numbers": b"id,b\n007,1e5\n2,12345678901234567890.123456789\n",
 }
 
@@ -133,6 +134,8 @@ def test_numbers_are_exact_over_many_blocks_and_files(
         "id,b\n" + "".join(f"{i},{'y' * (9000 if i % 5 == 0 else 1)}\n" for i in range(1, 50))
     )
     (landing / "z.csv.gz").write_bytes(gzip.compress(b"id,b\n" + b"".join(b"%d,z\n" % i for i in range(1, 5000))))
+    members = [gzip.compress(b"id,b\n1,z\n2,"), gzip.compress(b"z\n3,z\n"), bytes(1000)]  # several members, padding
+    (landing / "zz.csv.gz").write_bytes(b"".join(members))
     files = inspected(landing, feed())
     assert len(files[0].blocks) > 10
     frame = read_files(spark, feed(), files, tmp_path / "s")
@@ -206,6 +209,9 @@ def test_embedded_newlines_encodings_and_mixed_line_ends(spark: SparkSession, tm
     latin = feed("format: csv\noptions: {encoding: iso-8859-1, delimiter: ';', quote: \"'\", escape: '\\'}")
     (landing / "a.csv").write_bytes("id;b\n1;'Grö\\'ße; x'\n".encode("latin-1"))
     assert rows(spark, latin, inspected(landing, latin), tmp_path / "s")[0]["b"] == "Grö'ße; x"
+    odd = feed('format: csv\noptions: {quote: "", delimiter: "\\\\"}')
+    (landing / "a.csv").write_bytes(b"id\\b\n1\\x\n")
+    assert rows(spark, odd, inspected(landing, odd), tmp_path / "s")[0]["b"] == "x"
     plain = feed('format: csv\noptions: {quote: "", delimiter: "\\t", names: [id, b]}')
     (landing / "a.csv").write_bytes(b'1\t"x\n2\ty"\n')
     assert [r["b"] for r in rows(spark, plain, inspected(landing, plain), tmp_path / "s")] == ['"x', 'y"']
@@ -217,13 +223,18 @@ def test_json_lines_keep_numbers_and_nested_values(spark: SparkSession, tmp_path
     landing.mkdir()
     wanted = feed("format: jsonl")
     lines = [
+        r'{"id": "\ud83d\ude00"}', r'{"id": "\ud83d"}', r'{"id": {"\uDC00": 1}}',
         '{"id": 1.10, "n": 12345678901234567890.12345, "t": "a\\nb", "ok": true}', "not json", "[1]", "",
         '{"id": 1e5, "nested": {"x": [1.10, null, "é"]}, "New Key": null}', '{"id": NaN}',
     ]  # fmt: skip
     (landing / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
     found = rows(spark, wanted, inspected(landing, wanted), tmp_path / "s")
+    assert [r["_row_number"] for r in found] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert found[0]["id"] == "😀"
+    halves = [r.get("_corrupt_record") for r in found[1:3]]  # half a character is no text
+    assert halves == [r'{"id": "\ud83d"}', r'{"id": {"\uDC00": 1}}']
+    found = found[3:]
     assert [r.get("_corrupt_record") for r in found] == [None, "not json", "[1]", None, '{"id": NaN}']
-    assert [r["_row_number"] for r in found] == [1, 2, 3, 4, 5]
     first, last = found[0], found[3]
     assert (first["id"], first["n"], first["t"], first["ok"]) == ("1.10", "12345678901234567890.12345", "a\nb", "true")
     assert (last["id"], last["nested"], last["new_key"]) == ("1e5", '{"x":[1.10,null,"é"]}', None)

@@ -1,0 +1,91 @@
+"""``feed check``: raw beside canonical, the first failures, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from utilityflow.errors import UtilityFlowError
+from utilityflow.operate.feedcheck import check, text
+from utilityflow.settings import load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+FEED = """feed: cis
+system: customer_management
+entity: customers
+format: csv
+path: "*.csv"
+time_zone: America/New_York
+null_values: ["", "."]
+columns:
+  customer_id: id
+  customer_name: trim(name)
+  zip_code: zip
+event:
+  effective_at: to_timestamp(at, 'dd/MM/yyyy')
+"""
+
+
+def checked(folder: Path, feed: str = FEED, sample: int = 10) -> dict[str, Any]:
+    landing = folder / "landing"
+    landing.mkdir(exist_ok=True)
+    (folder / "cis.yaml").write_text(feed)
+    places = {"home": str(folder / "home"), "landing": str(landing)}
+    before = sorted(p for p in folder.rglob("*"))
+    try:
+        return check(load_settings(places, environ={}), folder / "cis.yaml", sample)
+    finally:
+        assert sorted(p for p in folder.rglob("*")) == before, "a check writes nothing"
+
+
+def test_a_report_for_people_and_machines(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing" / "a.csv").write_text("id,name,zip,at\n1, Ann ,.,01/02/2020\n2,Bob,12345678901,31/02/2020\n3\n")
+    (tmp_path / "landing" / "b.csv").write_text("id,name,zip\n1,Ann,1\n")
+    report = checked(tmp_path)
+    assert (report["ok"], report["records"], report["failed"]) == (False, 3, 2)
+    assert [(f["file"], f["row"], f["rules"][0]) for f in report["failures"]] == [
+        ("a.csv", 2, "conversion:effective_at"), ("a.csv", 3, "corrupt_record"),
+    ]  # fmt: skip
+    assert "length:zip_code" in report["failures"][0]["rules"]
+    assert report["failures"][0]["raw"]["at"] == "31/02/2020"
+    shown = report["sample"][0]
+    assert shown["raw"] == {"id": "1", "name": " Ann ", "zip": ".", "at": "01/02/2020"}
+    assert {n: shown["canonical"][n] for n in ("customer_id", "customer_name", "zip_code")} == {
+        "customer_id": "1", "customer_name": "Ann", "zip_code": None,
+    }  # fmt: skip
+    assert {f["file"]: f["reason"] and f["reason"][:7] for f in report["files"]} == {"a.csv": None, "b.csv": "UF-2002"}
+    told = text(report)
+    assert "UF-2002: b.csv: no column 'at', which 'effective_at' reads" in told
+    assert "a.csv, record 2: " in told
+    assert "zip_code is longer than 10 characters" in told
+    assert "at = '31/02/2020'" in told
+
+
+def test_nothing_has_landed(tmp_path: Path) -> None:
+    report = checked(tmp_path)
+    assert (report["ok"], report["files"]) == (True, [])
+    assert "no file has landed" in text(report)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("entity: customers", "entity: custmers"), "did you mean 'customers'"),
+        (("customer_name:", "customer_nam:"), "did you mean 'customer_name'"),
+    ],
+)
+def test_a_feed_that_does_not_fit_its_entity(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    with pytest.raises(UtilityFlowError, match=words):
+        checked(tmp_path, FEED.replace(*change))
+
+
+def test_an_expression_that_does_not_fit_names_the_feed(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing" / "a.csv").write_text("id,name,zip,at\n1,a,b,c\n")
+    with pytest.raises(UtilityFlowError, match=r"UF-1011: .*cis.yaml: an expression does not fit"):
+        checked(tmp_path, FEED.replace("trim(name)", "array(name)[0][1]"))
