@@ -193,6 +193,9 @@ def load_feeds(folder: str | Path | None = None) -> dict[str, Feed]:
     place = resource("conf", "feeds") if folder is None else Path(folder)
     if not place.is_dir():
         raise UtilityFlowError("UF-1003", f"{place}: no such folder of feed files")
+    for file in place.iterdir():
+        if file.name.endswith((".yml", ".YAML", ".YML")):
+            raise UtilityFlowError("UF-1003", f"{file}: would not be read", hint="names of feed files end in .yaml")
     files = sorted((f for f in place.iterdir() if f.name.endswith(".yaml") and f.is_file()), key=lambda f: f.name)
     if not files and folder is not None:
         raise UtilityFlowError("UF-1003", f"{place}: no feed files (*.yaml) there")

@@ -183,7 +183,7 @@ def _read(feed: Feed, found: Inspection, shown: str, limits: Limits, stage: Path
         before = os.fstat(stream.fileno())
         if (before.st_size, before.st_mtime_ns) != (found.size, found.mtime_ns):
             raise _changed(shown)
-        for piece in chunks(stream, digest, gzipped=is_gzip(found.path), name=shown, limits=limits):
+        for piece in chunks(stream, digest, gzipped=is_gzip(found.path), name=shown, limits=limits, scan=scan):
             scan.feed(piece)
         scan.finish()
     if scan.size == 0:

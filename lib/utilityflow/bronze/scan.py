@@ -34,9 +34,12 @@ class Block:
     lines: int
 
 
-def chunks(stream: BinaryIO, digest: hashlib._Hash, *, gzipped: bool, name: str, limits: Limits) -> Iterator[bytes]:
+def chunks(
+    stream: BinaryIO, digest: hashlib._Hash, *, gzipped: bool, name: str, limits: Limits, scan: LineScan | None = None
+) -> Iterator[bytes]:
     """The content of a file, decompressed, in pieces of at most CHUNK; ``digest`` gets the bytes as they lie there.
 
+    :param scan: is told when a gzip file goes on after its first member: the engine stops or fails there.
     :raises UtilityFlowError: UF-2003 for a gzip file that is cut, damaged, followed by other bytes or too large.
     """
     if not gzipped:
@@ -48,6 +51,8 @@ def chunks(stream: BinaryIO, digest: hashlib._Hash, *, gzipped: bool, name: str,
     while raw := stream.read(CHUNK):
         digest.update(raw)
         while raw:
+            if unpacker is None and total and scan is not None:
+                scan.odd = "a gzip file of several members, or padded"
             if unpacker is None:  # between members: padding with zero bytes is allowed
                 raw = raw.lstrip(b"\0")
                 unpacker = zlib.decompressobj(wbits=31) if raw else None

@@ -154,6 +154,9 @@ def test_a_folder_of_feeds(tmp_path: Path):
     (tmp_path / "b.yaml").write_text(MINIMAL)
     with pytest.raises(UtilityFlowError, match="already defined in"):
         load_feeds(tmp_path)
+    (tmp_path / "b.yaml").rename(tmp_path / "b.yml")
+    with pytest.raises(UtilityFlowError, match=r"b.yml: would not be read .*end in .yaml"):
+        load_feeds(tmp_path)
     with pytest.raises(UtilityFlowError, match="UF-1003"):
         load_feeds(tmp_path / "sub" / "none")
     with pytest.raises(UtilityFlowError, match="UF-1003"):

@@ -102,6 +102,27 @@ def test_the_two_ways_of_reading_agree(spark: SparkSession, tmp_path: Path):
 
 
 @pytest.mark.engine
+@pytest.mark.parametrize("options", ["{}", "{delimiter: ';', quote: \"'\"}", "{quote: ''}", "{delimiter: '|', escape: '\\'}"])
+def test_the_two_ways_of_reading_agree_on_whatever_lines(spark: SparkSession, tmp_path: Path, options: str):
+    import random
+
+    wanted = feed(f"format: csv\noptions: {options}")
+    sign = wanted.options.delimiter
+    noise, landing = random.Random(11), tmp_path / "landing"
+    landing.mkdir()
+    path, lines = landing / "a.csv", [f"id{sign}b".encode()]
+    while len(lines) < 800:
+        line = "".join(noise.choice(f"aé1{sign}{sign}\"\"' \t\\;,|#\x0b\u2028\ufeff") for _ in range(noise.randint(1, 9))).encode()
+        path.write_bytes(lines[0] + b"\n" + line + b"\n")
+        if inspect_file(wanted, path, landing).kind == "lines":  # others are never given to the engine
+            lines.append(line)
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    files = inspected(landing, wanted)
+    assert (files[0].kind, files[0].records) == ("lines", 799)
+    assert rows(spark, wanted, files, tmp_path / "s") == rows(spark, wanted, slow(files), tmp_path / "s")
+
+
+@pytest.mark.engine
 def test_fixed_width_the_two_ways_agree(spark: SparkSession, tmp_path: Path):
     landing = tmp_path / "landing"
     landing.mkdir()

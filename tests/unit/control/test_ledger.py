@@ -1,0 +1,96 @@
+"""The ledger's decisions: what is new, what supersedes, what is skipped, and what stands after a refusal."""
+
+from __future__ import annotations
+
+from utilityflow.control.ledger import Decision, Entry, Ledger
+
+FEED = "crm"
+
+
+class Deliveries:
+    """A ledger and how files arrive at it; every file that is taken in is loaded with two rows at once."""
+
+    def __init__(self, *, append: bool = False) -> None:
+        self.ledger, self.append, self.clock = Ledger(), append, 0
+
+    def bring(self, name: str, content: str, *, reason: str | None = None, load: bool = True) -> Decision:
+        self.clock += 1
+        decision, entry, _ = self.ledger.arrive(
+            FEED, name, content, len(content), self.clock, "d", append=self.append, reason=reason
+        )
+        if entry.status == "landed" and load:
+            entry.status, entry.rows_read, entry.rows_loaded = "loaded", 2, 2
+        return decision
+
+    def entry(self, content: str) -> Entry:
+        return self.ledger.entries[FEED, content]
+
+    @property
+    def standing(self) -> list[str]:
+        return [e.sha256 for e in self.ledger.standing([FEED])]
+
+
+def test_new_content_is_loaded_and_the_same_content_under_another_name_is_skipped() -> None:
+    d = Deliveries()
+    assert [d.bring("a", "x"), d.bring("b", "x"), d.bring("c", "y")] == ["loaded", "skipped", "loaded"]
+    assert d.entry("x").names == {"a", "b"}
+    assert d.standing == ["x", "y"]
+
+
+def test_changed_content_under_a_known_name_supersedes_when_no_other_name_holds_the_old() -> None:
+    d = Deliveries()
+    d.bring("a", "x")
+    assert d.bring("a", "y") == "superseding"
+    assert (d.entry("x").status, d.entry("x").counts) == ("leaving", (2, 0, 0, 2, 0))
+    d.bring("b", "y")
+    assert d.bring("a", "z") == "loaded"  # b still holds y
+    assert d.standing == ["y", "z"]
+
+
+def test_superseded_content_delivered_again_supersedes_in_turn() -> None:
+    d = Deliveries()
+    assert [d.bring("a", "x"), d.bring("a", "y"), d.bring("a", "x")] == ["loaded", "superseding", "superseding"]
+    assert d.standing == ["x"]
+    assert d.entry("x").number > d.entry("y").number
+
+
+def test_with_append_the_old_goes_on_standing_beside_the_new() -> None:
+    d = Deliveries(append=True)
+    assert [d.bring("a", "x"), d.bring("a", "y"), d.bring("a", "x")] == ["loaded", "loaded", "skipped"]
+    assert d.standing == ["x", "y"]
+
+
+def test_bad_content_under_a_known_name_leaves_what_stood() -> None:
+    d = Deliveries()
+    d.bring("a", "x")
+    assert d.bring("a", "bad", reason="UF-2005: a: open") == "rejected"
+    assert d.standing == ["x"]
+    assert d.bring("a", "bad") == "superseding"  # after the feed file was corrected
+    assert d.standing == ["bad"]
+
+
+def test_a_refusal_gives_back_what_was_superseded() -> None:
+    d = Deliveries()
+    d.bring("a", "x")
+    d.bring("b", "x2")
+    assert d.bring("a", "y", load=False) == "superseding"
+    restored = d.ledger.refuse(d.entry("y"), "UF-2007: a: changed")
+    assert [e.sha256 for e in restored] == ["x"]
+    assert (d.entry("y").status, d.entry("y").reason) == ("rejected", "UF-2007: a: changed")
+    assert (d.entry("x").status, d.entry("x").counts, d.entry("x").names) == ("loaded", (2, 2, 0, 0, 0), {"a"})
+    assert d.standing == ["x", "x2"]
+    assert d.ledger.leaving([FEED]) == []
+    assert d.bring("a", "z") == "superseding"
+
+
+def test_a_file_is_known_by_name_size_and_time_alone() -> None:
+    d = Deliveries()
+    d.bring("a", "x")
+    d.bring("b", "bad", reason="UF-2001: b: empty")
+    known = d.ledger.known
+    assert known(FEED, "a", 1, 1, "other") is d.entry("x")
+    assert known(FEED, "a", 1, 9, "d") is None
+    assert known(FEED, "c", 1, 1, "d") is None
+    assert known("other", "a", 1, 1, "d") is None
+    assert known(FEED, "b", 3, 2, "d") is d.entry("bad")
+    assert known(FEED, "b", 3, 2, "another definition") is None  # a corrected feed file looks again
