@@ -178,6 +178,7 @@ def test_the_shipped_feeds_and_examples_load(repository: Path):
         (["x", "x", "x", "x_2"], ["x", "x_2", "x_3", "x_2_2"]),
         (["", "__null_dask_index__", "Größe"], ["column_1", "_null_dask_index_", "gr_e"]),
         (["_file_name", "_row_number"], ["_file_name_2", "_row_number_2"]),
+        (["_record", "__Record", "_metadata"], ["_record_2", "_record_3", "_metadata_2"]),
     ],
 )
 def test_names_are_cleaned(raw: list[str], cleaned: list[str]):

@@ -112,7 +112,7 @@ def test_the_two_ways_of_reading_agree_on_whatever_lines(spark: SparkSession, tm
     landing.mkdir()
     path, lines = landing / "a.csv", [f"id{sign}b".encode()]
     while len(lines) < 800:
-        line = "".join(noise.choice(f"aé1{sign}{sign}\"\"' \t\\;,|#\x0b\u2028\ufeff") for _ in range(noise.randint(1, 9))).encode()
+        line = "".join(noise.choices(f"aé1{sign}{sign}\"\"' \t\\;,|#\x0b\u2028\ufeff", k=noise.randint(1, 9))).encode()
         path.write_bytes(lines[0] + b"\n" + line + b"\n")
         if inspect_file(wanted, path, landing).kind == "lines":  # others are never given to the engine
             lines.append(line)
