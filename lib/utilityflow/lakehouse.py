@@ -221,7 +221,7 @@ class Table:
     def migration(self) -> list[tuple[str, str]]:
         """What brings the live table to its contract, as (words, statement); empty when nothing differs.
 
-        Added are columns that may be null; a column may become nullable; descriptions follow.
+        The words of what only accompanies the others are empty. Added are columns that may be null; a column may become nullable; descriptions follow.
 
         :raises UtilityFlowError: UF-3002 naming table and column for what would change or lose data: a column that the
             contract dropped or retyped, one that may no longer be null, a new one that is required.
@@ -241,7 +241,7 @@ class Table:
             place = f"AFTER {name}"
         if steps:
             pairs = ", ".join(f"'{k}' = '{v}'" for k, v in self.contract.delta_properties().items() if v)
-            steps.append((f"set the properties of {self.name}", f"SET TBLPROPERTIES ({pairs})"))
+            steps.append(("", f"SET TBLPROPERTIES ({pairs})"))
         return [(words, f"ALTER TABLE delta.`{self.path}` {what}") for words, what in steps]
 
     def _check_shape(self, live: Mapping[str, tuple[str, bool]]) -> None:
@@ -284,11 +284,11 @@ class Table:
                 # what the last write noted goes on holding
                 conf.set(_USER_METADATA, self._note({**self.note(), "run_id": self.house.run_id}))
                 try:
-                    with crash_point(words):
+                    with crash_point(words or f"set properties {self.name}"):
                         self.house.spark.sql(statement)
                 finally:
                     conf.unset(_USER_METADATA)
-        return [words for words, _ in steps]
+        return [words for words, _ in steps if words]
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

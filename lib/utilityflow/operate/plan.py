@@ -142,7 +142,7 @@ def _table(house: Lakehouse, name: str) -> Iterator[str]:
     if not table.exists():
         yield f"create {name}"
         return
-    yield from (words for words, _ in table.migration())
+    yield from (words for words, _ in table.migration() if words)
 
 
 # -- steps -----------------------------------------------------------------------------------------------------------
