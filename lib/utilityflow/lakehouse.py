@@ -221,7 +221,8 @@ class Table:
     def migration(self) -> list[tuple[str, str]]:
         """What brings the live table to its contract, as (words, statement); empty when nothing differs.
 
-        The words of what only accompanies the others are empty. Added are columns that may be null; a column may become nullable; descriptions follow.
+        Added are columns that may be null; a column may become nullable; descriptions follow. The words of what only
+        accompanies the others are empty.
 
         :raises UtilityFlowError: UF-3002 naming table and column for what would change or lose data: a column that the
             contract dropped or retyped, one that may no longer be null, a new one that is required.
