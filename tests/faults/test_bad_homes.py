@@ -100,7 +100,7 @@ def test_a_home_that_is_full(place: Path, spark: SparkSession, capsys: pytest.Ca
     home = place / "home"
     mount("-t", "tmpfs", "-o", "size=120k,mode=700", "tmpfs", str(home))
     code, answer, err = run(place, capsys, "--select", "bronze")  # full before the tables are made
-    assert (code, answer["status"], answer["error"]["code"]) == (1, "failed", "UF-4007"), answer
+    assert (code, answer["status"], answer["error"]["code"]) == (1, "failed", "UF-4007"), answer["error"]["message"]
     assert "No space left on device" in err
 
     mount("-o", "remount,size=64m", str(home))
@@ -116,7 +116,7 @@ def test_a_home_that_is_full(place: Path, spark: SparkSession, capsys: pytest.Ca
     rows = "".join(f"C{i},{noise.randbytes(20).hex()},2025-01-01 00:00:00\n" for i in range(40_000))
     (place / "landing" / "large.csv").write_text(f"id,name,at\n{rows}")
     code, answer, err = run(place, capsys, "--select", "bronze")  # full while records are written
-    assert (code, answer["status"], answer["error"]["code"]) == (1, "failed", "UF-4007"), answer
+    assert (code, answer["status"], answer["error"]["code"]) == (1, "failed", "UF-4007"), answer["error"]["message"]
     assert "bronze.crm" in answer["error"]["message"]
     assert table.version() == version, "nothing is half written"
 
