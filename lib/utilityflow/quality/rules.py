@@ -22,6 +22,9 @@ from utilityflow.contracts import Contract, sql_text
 CORRUPT = "corrupt_record"
 UNCONVERTED = "_unconverted_"  # + column: BOOLEAN, whether its expression failed
 _BITS = 60
+# Always 0, but not known to the optimizer as the same on each evaluation: so a filter on the masks stays above them. It would
+# be pushed down with a copy of all rules, and each row judged twice.
+_ONCE = "shiftright(cast(spark_partition_id() AS bigint), 63)"
 _NO_TEXTS = "cast(array() AS array<string>)"
 
 
@@ -74,7 +77,7 @@ def conversion_rules(columns: Sequence[str]) -> list[Rule]:
 def judge(frame: DataFrame, rules: Sequence[Rule]) -> DataFrame:
     """Add the masks of broken rules, and ``quality_flags``: sorted codes of broken warn rules, empty for a good row."""
     bits = [f"CASE WHEN {rule.broken} THEN {_bit(i)} ELSE 0L END" for i, rule in enumerate(rules)]
-    masks = {f"_broken_{n}": F.expr(_either(bits[n * _BITS : (n + 1) * _BITS])) for n in range(_chunks(rules))}
+    masks = {f"_broken_{n}": F.expr(f"{_either(bits[n * _BITS : (n + 1) * _BITS])} | {_ONCE}") for n in range(_chunks(rules))}
     warns = sorted((r for r in rules if r.severity != "error"), key=lambda r: r.flag)
     return frame.withColumns(masks).withColumn("quality_flags", _listed(rules, warns, [r.flag for r in warns]))
 
