@@ -187,11 +187,12 @@ def _row(e: Entry) -> tuple[Any, ...]:
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
+    at = row["snapshot_time"]  # the engine hands instants out without a zone, in the process's own
     return Entry(
         feed=row["feed"], sha256=row["file_sha256"], file_name=row["file_name"], size=row["size"],
         definition=row["definition"], number=row["batch_id"], status=row["status"], reason=row["reason"],
         names=set(row["names"]), stamps=json.loads(row["stamps"]), rows_read=row["rows_read"],
         rows_loaded=row["rows_loaded"], rows_quarantined=row["rows_quarantined"],
         rows_superseded=row["rows_superseded"], rows_duplicate=row["rows_duplicate"],
-        snapshot_time=row["snapshot_time"], run_id=row["run_id"],
+        snapshot_time=at and at.astimezone(dt.timezone.utc), run_id=row["run_id"],
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 Every contract gives, beside its written rules (ids such as MR-04), the rules that follow from its columns:
 ``required:<column>``, ``length:<column>``, ``allowed:<column>``; and every feed gives ``conversion:<column>`` and
-``corrupt_record``. A rule is broken where its expression is false; null means not applicable.
+``corrupt_record``. A rule is broken where its expression is false; null means not applicable, and of a record that could
+not be parsed nothing else is said: its columns are not missing, nobody knows them.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ class Rule:
 
 
 def contract_rules(contract: Contract, zone: str, judged: Sequence[str]) -> list[Rule]:
-    """Rules of a silver contract over its canonical columns.
+    """Rules of a silver contract over its canonical columns and ``_corrupt_record``.
 
     :param zone: the utility's zone, for rules that speak of days.
     :param judged: the columns that feeds fill; others (provenance, hashes) are ours and not judged.
     """
-    rules = []
+    rules, readable = [], F.col("_corrupt_record").isNull()
     for column in contract.columns:
         if column.name not in judged:
             continue
         value, name = F.col(column.name), column.name
         if column.required:
-            rules.append(_error(f"required:{name}", "completeness", f"{name} is missing", value.isNull()))
+            rules.append(required(name))
         if column.length:
             rules.append(_error(f"length:{name}", "conformity", f"{name} is longer than {column.length} characters",
                                 F.char_length(value) > column.length))  # fmt: skip
@@ -51,11 +52,17 @@ def contract_rules(contract: Contract, zone: str, judged: Sequence[str]) -> list
             rules.append(_error(f"allowed:{name}", "conformity", f"{name} is none of {', '.join(column.allowed)}",
                                 ~value.isin(*column.allowed)))  # fmt: skip
     for written in contract.rules:
-        broken = ~F.expr(written.implementation.replace("{zone}", zone))
+        broken = readable & ~F.expr(written.implementation.replace("{zone}", zone))
         rules.append(
             Rule(written.id, written.dimension, written.severity, written.flag, written.description, _sure(broken))
         )
     return rules
+
+
+def required(name: str) -> Rule:
+    """The rule that a canonical column has a value."""
+    broken = F.col("_corrupt_record").isNull() & F.col(name).isNull()
+    return _error(f"required:{name}", "completeness", f"{name} is missing", broken)
 
 
 def conversion_rules(columns: Sequence[str]) -> list[Rule]:

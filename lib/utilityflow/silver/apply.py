@@ -22,7 +22,7 @@ from utilityflow.control.run import Run, StepResult, Tally
 from utilityflow.errors import UtilityFlowError
 from utilityflow.keys import hash64
 from utilityflow.lakehouse import Table
-from utilityflow.quality.rules import Rule, broken_any, contract_rules, conversion_rules, judge, tallies
+from utilityflow.quality.rules import Rule, broken_any, contract_rules, conversion_rules, judge, required, tallies
 from utilityflow.silver import customers, meter_reads, snapshots
 from utilityflow.silver.typed import check_mapping, typed
 
@@ -79,9 +79,7 @@ def judged(run: Run, feed: Feed, entries: Sequence[Entry]) -> tuple[DataFrame, l
         contract, run.zone, list(entity.filled) + _derived(contract)
     )
     if "sequence" in mapped:
-        rules.append(
-            Rule("required:sequence", "completeness", "error", "", "sequence is missing", F.col("sequence").isNull())
-        )
+        rules.append(required("sequence"))
     frame = judge(frame, rules)
     own = [F.col("_file_sha256")] if feed.mode == "snapshot" else []  # a snapshot is compared only with itself
     hashes = {"_record_hash": hash64([F.col(n) for n in canonical_columns(contract)] + own, domain="record")}
