@@ -31,7 +31,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one session of this test process: real Delta, two cores, small; its scratch files go with pytest's own."""
-    from utilityflow.session import get_session
+    from utilityflow.session import SMALL, get_session
 
     session = get_session(
         "utilityflow-tests",
@@ -44,6 +44,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         },
         scratch=tmp_path_factory.mktemp("spark"),
     )
+    for key, value in SMALL.items():  # as a run over few rows sets them; UTILITYFLOW_TEST_PLANS=usual for those of large runs
+        if os.environ.get("UTILITYFLOW_TEST_PLANS", "small") == "small":
+            session.conf.set(key, value)
     yield session
     session.stop()
 

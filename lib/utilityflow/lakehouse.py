@@ -270,6 +270,19 @@ class Table:
         writer = writer.option("txnAppId", app).option("txnVersion", number)
         return self._commit("append", lambda: writer.save(self.path))
 
+    def rows_appended(self) -> int:
+        """Rows that the newest commit, an append, wrote by its own count."""
+        return int(str(self._commit_info().get("operationMetrics", {}).get("numOutputRows", 0)))
+
+    def _commit_info(self) -> dict[str, Any]:
+        if self._log is not None:
+            file = self._log / f"{self.version():020d}.json"
+            for line in file.read_text(encoding="utf-8").splitlines():
+                if line.startswith('{"commitInfo"'):
+                    info: dict[str, Any] = json.loads(line)["commitInfo"]
+                    return info
+        return {"operationMetrics": self.history(1)[0]["metrics"]}
+
     def overwrite(self, rows: DataFrame, *, where: str | None = None, note: Mapping[str, Any] | None = None) -> Commit:
         """Replace all rows, or those that satisfy ``where`` (a predicate that the new rows satisfy too)."""
         app, number = self._transaction(None)

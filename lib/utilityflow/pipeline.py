@@ -20,6 +20,7 @@ from typing import Any
 from utilityflow import __version__
 from utilityflow.bronze.feeds import Feed, load_feeds
 from utilityflow.bronze.ingest import run_bronze
+from utilityflow.bronze.inspect import find_files
 from utilityflow.contracts import Catalog, load_contracts
 from utilityflow.control.home import Home, hold, open_home
 from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
@@ -30,9 +31,10 @@ from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.publication import Prepared, finish, prepare
-from utilityflow.session import get_session, local_frame
+from utilityflow.session import fit_to, get_session, local_frame
 from utilityflow.settings import Settings
-from utilityflow.silver.apply import ENTITIES, check_feeds, run_silver
+from utilityflow.silver.apply import run_silver
+from utilityflow.silver.judging import ENTITIES, check_feeds
 
 PUBLISH = "publish.duckdb"
 
@@ -157,6 +159,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
     run_id = new_run_id()
     with hold(home), journal(home, run_id):
         house = open_lakehouse(settings, home, run_id)
+        fit_to(house.spark, settings, _size(settings, home, feeds))
         previous = last_publication(house)
         day = as_of or max([home.today()] + ([previous.as_of] if previous else []))
         if previous is not None and day < previous.as_of:
@@ -169,6 +172,17 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
             return _run_steps(state, [s for s in steps if s.name in names], PUBLISH in names)
         finally:
             shutil.rmtree(state.stage, ignore_errors=True)
+
+
+def _size(settings: Settings, home: Home, feeds: Mapping[str, Feed]) -> int:
+    """Bytes of landed files and of the lakehouse, as far as they matter for ``fit_to``."""
+    if not settings.spark.small_bytes:
+        return 1
+    landed = 0
+    if settings.landing_path.is_dir():
+        files = (path for feed in feeds.values() for path in find_files(feed, settings.landing_path))
+        landed = sum(path.stat().st_size for path in files if path.exists())
+    return landed + home.data_bytes(settings.spark.small_bytes)
 
 
 def _run_steps(state: Run, steps: Sequence[Step], publish: bool) -> dict[str, Any]:

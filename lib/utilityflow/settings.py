@@ -22,11 +22,16 @@ Platform = Literal["local", "synapse", "databricks", "connect"]
 
 @dataclass(frozen=True)
 class SparkSettings:
-    """How a session is built; on Synapse and Databricks only ``conf`` applies, the platform owns the rest."""
+    """How a session is built; on Synapse and Databricks only ``conf`` applies, the platform owns the rest.
+
+    ``small_bytes``: up to so many bytes of landed files and lakehouse data, a local run plans for few rows (session.SMALL);
+    0: never.
+    """
 
     master: str = "local[*]"
     driver_memory: str = "2g"
     shuffle_partitions: int = 4
+    small_bytes: int = 4 * 1024**2
     remote: str | None = None
     conf: dict[str, str] = field(default_factory=dict)
 
@@ -83,7 +88,7 @@ _ENVIRONMENT_KEYS = {
     "UTILITYFLOW_PLATFORM": "platform",
 }
 # variables that others own but that share the prefix
-_OTHER_VARIABLES = {"UTILITYFLOW_ENV", "UTILITYFLOW_REAL_DATA", "UTILITYFLOW_JARS", "UTILITYFLOW_DEBUG"}
+_OTHER_VARIABLES = {"UTILITYFLOW_ENV", "UTILITYFLOW_TEST_PLANS", "UTILITYFLOW_REAL_DATA", "UTILITYFLOW_JARS", "UTILITYFLOW_DEBUG"}
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:

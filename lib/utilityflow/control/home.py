@@ -52,6 +52,15 @@ class Home:
         """JSON logs and run journals."""
         return self.path / "logs"
 
+    def data_bytes(self, bound: int) -> int:
+        """Bytes of Parquet in the lakehouse; counting stops above ``bound``."""
+        total = 0
+        for folder, _, names in os.walk(self.lakehouse):
+            total += sum(os.stat(os.path.join(folder, n)).st_size for n in names if n.endswith(".parquet"))  # noqa: PTH116, PTH118 - os.walk's own texts
+            if total > bound:
+                break
+        return total
+
     def today(self) -> dt.date:
         """Today in the utility's zone: the default as-of date. The only clock that reaches data, and only by default."""
         return dt.datetime.now(ZoneInfo(self.zone)).date()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,9 @@ from utilityflow.session import local_frame
 NAME, READS, CUSTOMERS, METERS = "gold.fact_usage", "silver.meter_reads", "gold.dim_customer", "gold.dim_meter"
 EARLY, GAP, MIXED, INCOMPLETE = "before_first_version", "delete_gap", "mixed", "incomplete_day"
 _LOOKED_UP = (EARLY, GAP)
-MANY_ROWS = 200_000  # from here on new facts are appended before the MERGE
+MANY_ROWS = 1_000_000  # so many keys (8 bytes each) are broadcast
+KINDS = ("day", "interval", "period")
+_DAY = dt.timedelta(days=1)
 
 
 # -- pure functions --------------------------------------------------------------------------------------------------
@@ -34,17 +37,17 @@ def quality_rank(contract: Contract) -> Column:
 def final_reads(reads: DataFrame, contract: Contract) -> DataFrame:
     """One read per identity (of intervals: per identity and start): best quality, then newest file, then later record.
 
-    Only identities that repeat are sorted; finding them takes a count over one BIGINT column.
+    Only identities that repeat are sorted; finding them takes a count over one BIGINT column, and the reads themselves are
+    scanned once, for what is left when the losers have gone.
     """
-    marked = reads.withColumn("_start", F.coalesce("interval_start", F.timestamp_seconds(F.lit(0))))
-    repeated = marked.groupBy("_identity", "_start").agg(F.count(F.lit(1)).alias("n")).where("n > 1").drop("n")
-    best = Window.partitionBy("_identity", "_start").orderBy(
-        quality_rank(contract), F.desc("_batch_id"), F.desc("_row_number")
-    )
-    several = marked.join(F.broadcast(repeated), ["_identity", "_start"], "left_semi")
-    chosen = several.withColumn("_rank", F.row_number().over(best)).where("_rank = 1").drop("_rank")
-    single = marked.join(F.broadcast(repeated), ["_identity", "_start"], "left_anti")
-    return single.unionByName(chosen).drop("_start")
+    place = ["_batch_id", "_row_number"]
+    start = F.coalesce("interval_start", F.timestamp_seconds(F.lit(0))).alias("_start")
+    narrow = reads.select("_identity", start, quality_rank(contract).alias("_quality"), *place)
+    repeated = narrow.groupBy("_identity", "_start").agg(F.count(F.lit(1)).alias("n")).where("n > 1").drop("n")
+    best = Window.partitionBy("_identity", "_start").orderBy("_quality", F.desc("_batch_id"), F.desc("_row_number"))
+    several = narrow.join(F.broadcast(repeated), ["_identity", "_start"], "left_semi")
+    losers = several.withColumn("_rank", F.row_number().over(best)).where("_rank > 1").select(*place)
+    return reads.join(F.broadcast(losers), place, "left_anti")
 
 
 def local_days(intervals: DataFrame, zone: str) -> DataFrame:
@@ -63,6 +66,7 @@ def local_days(intervals: DataFrame, zone: str) -> DataFrame:
         F.sum("_seconds").alias("_covered"), F.min("read_quality").alias("_low"), F.max("read_quality").alias("_high"),
         F.flatten(F.collect_set("quality_flags")).alias("_flags"),
         F.min(F.struct("interval_start", "_file_sha256", "_row_number", "rate_schedule")).alias("_first"),
+        F.max("_batch_id").alias("_batch_id"),
     )  # fmt: skip
     short = F.when(F.col("_covered") < day_end - day_start, F.array(F.lit(INCOMPLETE))).otherwise(
         F.array().cast("array<string>")
@@ -71,23 +75,39 @@ def local_days(intervals: DataFrame, zone: str) -> DataFrame:
         *same, F.expr("try_cast(_sum AS decimal(18,6))").alias("quantity"), F.expr("try_cast(_peak AS decimal(8,2))").alias("peak_demand"),  # noqa: E501
         F.when(F.col("_low") == F.col("_high"), F.col("_low")).otherwise(MIXED).alias("read_quality"),
         F.array_union("_flags", short).alias("quality_flags"),
-        *[F.col(f"_first.{n}").alias(n) for n in ("_file_sha256", "_row_number", "rate_schedule")],
+        *[F.col(f"_first.{n}").alias(n) for n in ("_file_sha256", "_row_number", "rate_schedule")], "_batch_id",
     )  # fmt: skip
 
 
-def facts(reads: DataFrame, contract: Contract, zone: str, meters: Dimension) -> DataFrame:
-    """Fact rows without the customer's key: one per identity, ``usage_date`` beside them."""
+def facts(
+    reads: DataFrame, contract: Contract, zone: str, meters: Dimension, kinds: Collection[str] = KINDS
+) -> DataFrame:
+    """Fact rows without the customer's key: one per identity, ``usage_date`` beside them.
+
+    :param kinds: the kinds of period that ``reads`` hold; work for others is left out of the plan.
+    """
     final = final_reads(reads, contract)
     days = local_days(final.where("period_kind = 'interval'"), zone)
-    whole = final.where("period_kind <> 'interval'").select(*days.columns)
+    if "interval" not in kinds:
+        united = final.select(*days.columns)
+    elif set(kinds) == {"interval"}:
+        united = days
+    else:
+        united = _one_of_each(final.where("period_kind <> 'interval'").select(*days.columns).unionByName(days), contract)
     day = F.col("usage_date")
     delivered = (F.col("unit") == "kWh") & (F.col("direction") == "delivered")
-    return whole.unionByName(days).withColumns({
+    return united.withColumns({
         "usage_key": F.col("_identity"),
         "meter_key": surrogate_key(meters, None),  # inferred members only, until meters have a feed
         "date_key": F.year(day) * 10000 + F.month(day) * 100 + F.dayofmonth(day),
         "usage_kwh": F.when(delivered, F.expr("try_cast(round(quantity, 2) AS decimal(10,2))")),
     })  # fmt: skip
+
+
+def _one_of_each(rows: DataFrame, contract: Contract) -> DataFrame:
+    """Where a day came both as a total and as intervals, the better of the two: quality, then the newer file."""
+    best = Window.partitionBy("_identity").orderBy(quality_rank(contract), F.desc("_batch_id"), F.desc("_row_number"))
+    return rows.withColumn("_rank", F.row_number().over(best)).where("_rank = 1").drop("_rank")
 
 
 def with_customer(rows: DataFrame, dim_rows: DataFrame, customers: Dimension, columns: Sequence[str]) -> DataFrame:
@@ -111,88 +131,166 @@ def with_customer(rows: DataFrame, dim_rows: DataFrame, customers: Dimension, co
 
 
 @dataclass(frozen=True)
-class Scope:
-    """The reads from which facts are made anew.
-
-    ``touched``: the identities concerned; None when ``reads`` are whole days of which no read was there before.
-    ``days``: smallest and largest date_key; None for all. ``rows``: how many reads.
-    """
+class Part:
+    """Reads from which facts are made anew: ``rows`` of them, of these ``kinds`` of period."""
 
     reads: DataFrame
-    touched: DataFrame | None
-    days: tuple[int, int] | None
+    kinds: frozenset[str]
     rows: int
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What changed among the reads since the last time.
+
+    ``fresh``: all reads of days of which there were none before; their facts are appended. ``touched``: the reads of
+    identities that changed on other days; ``identities``: those identities (None: all); ``days``: the smallest and the
+    largest day on which their reads can lie (None: any).
+    """
+
+    fresh: Part | None
+    touched: Part | None
+    identities: DataFrame | None
+    days: tuple[dt.date, dt.date] | None
+
+
 def run_fact_usage(run: Run) -> StepResult:
-    """Bring fact_usage to the standing reads and the customers' present history, in one commit."""
+    """Bring fact_usage to the standing reads and the customers' present history.
+
+    The facts of new days are appended (MERGE would shuffle them), then one MERGE brings the rest. Only the last commit
+    says what was consumed, so a run that died between the two is done again, and finds the appended facts equal.
+    """
     house, fact = run.house, run.house.table(NAME)
     now = {n: house.table(n).version() for n in (READS, CUSTOMERS)}
     was = run.consumed.get(NAME, {})
     if was == now and fact.version() > 0:
         return StepResult(NAME, "skipped", version=fact.version(), consumed=now)
-    scope = _scope(run, was, now)
-    history_moved = was.get(CUSTOMERS, -1) < now[CUSTOMERS]
-    fresh = None if scope is None else _fresh(run, scope, now)
-    if scope is not None and scope.touched is None and not _holds(fact, scope.days, any_day=history_moved):
+    before = fact.version()
+    scope = _scope(run, fact, was, now)
+    moved = CUSTOMERS in was and was[CUSTOMERS] < now[CUSTOMERS]
+    last = scope.touched is None and scope.identities is None and not moved
+    written = 0
+    if scope.fresh is not None:
         run.say(f"{NAME}: adding the facts of new days", step=NAME)
-        fact.append(fresh, note={"consumed": now}, rows_expected=scope.rows)  # type: ignore[arg-type]
-        return StepResult(NAME, "ok", _added(fact), version=fact.version(), consumed=now)
-    moved = _rekeyed(run, was, now) if history_moved and CUSTOMERS in was else None
-    written = _merge(run, fact, scope, fresh, _gone(run, scope, now), moved, {"consumed": now})
+        rows = _made(run, scope.fresh, now)
+        fact.append(rows, note={"consumed": now} if last else {}, rows_expected=scope.fresh.rows)
+        written = fact.rows_appended()
+    if not last:
+        written += _merge(run, fact, before, scope, _rekeyed(run, before, was, now) if moved else None, now)
     return StepResult(NAME, "ok" if written else "skipped", written, version=fact.version(), consumed=now)
 
 
-def _scope(run: Run, was: dict[str, Any], now: dict[str, int]) -> Scope | None:
-    """The reads of the identities that changed since the last time; None when none did."""
-    reads = run.house.table(READS).read(now[READS])
+# -- what changed ----------------------------------------------------------------------------------------------------
+
+
+def _scope(run: Run, fact: Table, was: Mapping[str, Any], now: Mapping[str, int]) -> Scope:
+    """The reads whose facts have to be made, parted into whole new days and identities on other days."""
+    table = run.house.table(READS)
+    if READS in was and was[READS] == now[READS]:
+        return Scope(None, None, None, None)
+    reads = table.read(now[READS])
     if READS not in was:
-        everything = reads.select("_identity").distinct() if run.house.table(NAME).version() > 0 else None
-        return Scope(reads, everything, None, reads.count())
-    if was[READS] == now[READS]:
-        return None
-    changes = run.house.table(READS).changes(was[READS], now[READS])
-    inserted = F.col("_change_type") == "insert"
-    seen = changes.agg(
-        F.count(F.when(inserted, 1)).alias("new"), F.count(F.when(~inserted, 1)).alias("gone"),
-        F.date_sub(F.min("usage_date"), 1).alias("low"), F.date_add(F.max("usage_date"), 1).alias("high"),
-    ).head()  # fmt: skip
-    if seen is None or seen["low"] is None:
-        return None
-    days = (int(f"{seen['low']:%Y%m%d}"), int(f"{seen['high']:%Y%m%d}"))
-    months = (f"{seen['low']:%Y-%m}", f"{seen['high']:%Y-%m}")
-    scope = reads.where(
-        F.col("usage_date").between(seen["low"], seen["high"]) & F.col("billing_period").between(*months)
+        standing = _by_day(reads)
+        if fact.version() <= 0:
+            return Scope(_part(reads, standing), None, None, None)
+        return Scope(None, _part(reads, standing), reads.select("_identity").distinct(), None)
+    changes = table.changes(was[READS], now[READS])
+    news, olds = _changes_by_day(changes, int(table.note(was[READS]).get("batch") or 0))
+    days = sorted({day for day, _ in (*news, *olds)})
+    if not days:
+        return Scope(None, None, None, None)
+    span = (days[0] - _DAY, days[-1] + _DAY)
+    near = _on(reads, span)
+    standing = _by_day(near)
+    fresh = _fresh_days(news, olds, standing, _days_held(fact, span))
+    others = [d for d in days if d not in fresh]
+    whole = near.where(F.col("usage_date").isin(sorted(fresh))) if fresh else None
+    part = None if whole is None else _part(whole, {k: n for k, n in standing.items() if k[0] in fresh})
+    if not others:
+        return Scope(part, None, None, None)
+    identities = changes.where(F.col("usage_date").isin(others)).select("_identity").distinct()
+    identities = _staged(run, identities, "touched")
+    span = (others[0] - _DAY, others[-1] + _DAY)
+    touched = _on(reads, span).join(F.broadcast(identities), "_identity", "left_semi")
+    around = {k: n for k, n in standing.items() if span[0] <= k[0] <= span[1]}
+    return Scope(part, _part(touched, around), identities, span)
+
+
+def _by_day(reads: DataFrame) -> dict[tuple[dt.date, str], int]:
+    """Rows by day and kind of period."""
+    grouped = reads.groupBy("usage_date", "period_kind").agg(F.count(F.lit(1)).alias("n"))
+    return {(r["usage_date"], r["period_kind"]): r["n"] for r in grouped.collect()}
+
+
+def _changes_by_day(
+    changes: DataFrame, batch: int
+) -> tuple[dict[tuple[dt.date, str], int], dict[tuple[dt.date, str], int]]:
+    """By day and kind: reads of files applied after ``batch`` that were added and not taken out again; other changes.
+
+    A file's repeated records are written and taken out again within one step: such a pair is no change.
+    """
+    later = F.col("_batch_id") > batch
+    sign = F.when(F.col("_change_type") == "insert", 1).otherwise(-1)
+    grouped = changes.groupBy("usage_date", "period_kind").agg(
+        F.sum(F.when(later, sign).otherwise(0)).alias("new"), F.count(F.when(~later, 1)).alias("old")
     )
-    if not seen["gone"] and scope.count() == seen["new"]:
-        return Scope(scope, None, days, seen["new"])
-    touched = _staged(run, changes.select("_identity").distinct(), "touched")
-    return Scope(scope.join(F.broadcast(touched), "_identity", "left_semi"), touched, days, seen["new"])
+    rows = grouped.collect()
+    news = {(r["usage_date"], r["period_kind"]): r["new"] for r in rows if r["new"]}
+    return news, {(r["usage_date"], r["period_kind"]): r["old"] for r in rows if r["old"]}
 
 
-def _holds(fact: Table, days: tuple[int, int] | None, *, any_day: bool) -> bool:
-    """Whether the table holds a fact of these days (or any, when history moved and older facts may need new keys)."""
+def _fresh_days(news: Mapping[tuple[dt.date, str], int], olds: Mapping[tuple[dt.date, str], int],
+                standing: Mapping[tuple[dt.date, str], int], held: Collection[dt.date]) -> set[dt.date]:  # fmt: skip
+    """Days of which every read is new, and none of whose reads can share an identity with a read of another day.
+
+    A billed period of one day ends, and is dated, on the day after the one that a day's total of that identity is.
+    """
+    days = {day for day, _ in standing}
+    whole = {
+        d for d in days
+        if d not in held and all(news.get((d, k), 0) == standing.get((d, k), 0) and not olds.get((d, k)) for k in KINDS)
+    }  # fmt: skip
+
+    def holds(day: dt.date, *kinds: str) -> bool:
+        return any((day, k) in standing or (day, k) in olds for k in kinds)
+
+    while True:
+        left = {
+            d for d in whole
+            if (d + _DAY in whole or not holds(d + _DAY, "period"))
+            and (d - _DAY in whole or not holds(d, "period") or not holds(d - _DAY, "day", "interval"))
+        }  # fmt: skip
+        if left == whole:
+            return whole
+        whole = left
+
+
+def _days_held(fact: Table, span: tuple[dt.date, dt.date]) -> set[dt.date]:
+    """Days within the span of which the table holds facts already."""
     if fact.version() <= 0:
-        return False
-    rows = fact.read() if any_day or days is None else fact.read().where(F.col("date_key").between(*days))
-    return bool(rows.head(1))
+        return set()
+    rows = fact.read().where(F.col("date_key").between(*(int(f"{d:%Y%m%d}") for d in span)))
+    keys = [r[0] for r in rows.select("date_key").distinct().collect()]
+    return {dt.date(k // 10000, k // 100 % 100, k % 100) for k in keys}
 
 
-def _fresh(run: Run, scope: Scope, now: dict[str, int]) -> DataFrame:
+def _on(reads: DataFrame, span: tuple[dt.date, dt.date]) -> DataFrame:
+    months = [f"{d:%Y-%m}" for d in span]
+    return reads.where(F.col("usage_date").between(*span) & F.col("billing_period").between(*months))
+
+
+def _part(reads: DataFrame, standing: Mapping[tuple[dt.date, str], int]) -> Part | None:
+    return Part(reads, frozenset(k for _, k in standing), sum(standing.values())) if standing else None
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _made(run: Run, part: Part, now: Mapping[str, int]) -> DataFrame:
     customers, meters = _dimensions(run)
-    made = facts(scope.reads, run.house.contracts[READS], run.zone, meters)
+    rows = facts(part.reads, run.house.contracts[READS], run.zone, meters, part.kinds)
     columns = run.house.contracts[NAME].column_names
-    return with_customer(made, run.house.table(CUSTOMERS).read(now[CUSTOMERS]), customers, columns)
-
-
-def _gone(run: Run, scope: Scope | None, now: dict[str, int]) -> DataFrame | None:
-    """Keys of the facts whose last read is gone."""
-    if scope is None or scope.touched is None:
-        return None
-    standing = run.house.table(READS).read(now[READS]).select("_identity")
-    everything = run.house.table(NAME).read().select(F.col("usage_key").alias("_identity"))
-    known = everything if scope.days is None else scope.touched
-    return known.join(standing, "_identity", "left_anti").select(F.col("_identity").alias("usage_key"))
+    return with_customer(rows, run.house.table(CUSTOMERS).read(now[CUSTOMERS]), customers, columns)
 
 
 def _dimensions(run: Run) -> tuple[Dimension, Dimension]:
@@ -206,8 +304,11 @@ def _staged(run: Run, frame: DataFrame, name: str) -> DataFrame:
     return run.house.spark.read.schema(frame.schema).parquet(folder)
 
 
-def _rekeyed(run: Run, was: dict[str, Any], now: dict[str, int]) -> DataFrame:
-    """Facts whose lookup may have moved, looked up again: those in the intervals in which the history changed."""
+def _rekeyed(run: Run, version: int, was: Mapping[str, Any], now: Mapping[str, int]) -> DataFrame:
+    """Facts whose lookup may have moved, looked up again: those in the intervals in which the history changed.
+
+    :param version: of the facts, before those of new days were added with their right keys.
+    """
     customers, _ = _dimensions(run)
     dim, fact = run.house.table(CUSTOMERS), run.house.table(NAME)
     shape = [*customers.key, customers.surrogate_key, customers.valid_from, customers.valid_to]
@@ -220,69 +321,68 @@ def _rekeyed(run: Run, was: dict[str, Any], now: dict[str, int]) -> DataFrame:
     keys = _staged(run, keys.distinct(), "moved_keys")
     own = [f.join(F.broadcast(keys), list(customers.key), "left_semi") for f in (before, after)]
     intervals = _staged(run, affected_intervals(own[0], own[1], customers), "intervals")
-    digits = F.col("date_key").cast("string")
-    dated = fact.read().withColumn("usage_date", F.to_date(digits, "yyyyMMdd"))
+    parts = ("date_key div 10000", "date_key div 100 % 100", "date_key % 100")
+    day = F.make_date(*[F.expr(part).cast("int") for part in parts])
+    dated = fact.read(version).withColumn("usage_date", day)
     hit = concerned(dated, F.broadcast(intervals), customers, day="usage_date", first_day="period_start")
     return with_customer(hit, dim.read(now[CUSTOMERS]), customers, fact.contract.column_names)
 
 
 def _merge(
-    run: Run, fact: Table, scope: Scope | None, fresh: DataFrame | None, gone: DataFrame | None, moved: DataFrame | None,
-    note: dict[str, Any],
-) -> int:  # fmt: skip
-    """Write the rows that are new, differ from the table's or must go; returns their number.
-
-    Many new rows are appended first, as MERGE would shuffle them twice; that commit says nothing of what was consumed, so
-    that a run that dies after it does the step again, and finds them equal.
-    """
+    run: Run, fact: Table, version: int, scope: Scope, moved: DataFrame | None, now: Mapping[str, int]
+) -> int:
+    """Write the facts of touched identities and the re-keyed ones, as far as they differ; returns their number."""
     columns = list(fact.contract.column_names)
-    empty = local_frame(run.house.spark, [], fact.contract.struct())
-    rows = _staged(run, empty if fresh is None else fresh, "fresh")
-    present = fact.read()
-    if scope is not None and scope.days is not None:
-        present = present.where(F.col("date_key").between(*scope.days))
-    appended = 0
-    if scope is not None and scope.rows > MANY_ROWS:
-        new = rows.join(present.select("usage_key"), "usage_key", "left_anti").select(*columns)
-        rows = _staged(run, rows.join(present.select("usage_key"), "usage_key", "left_semi").select(*columns), "known")
-        fact.append(new, note={})
-        appended = _added(fact)
+    fresh = local_frame(run.house.spark, [], fact.contract.struct())
+    if scope.touched is not None:
+        fresh = _staged(run, _made(run, scope.touched, now), "fresh")
+    gone = _staged(run, _gone(run, scope, now), "gone") if scope.identities is not None else None
+    wanted = fresh.select(*columns)
     if moved is not None:
-        others = moved.join(rows.select("usage_key"), "usage_key", "left_anti")
+        others = moved.join(F.broadcast(wanted.select("usage_key")), "usage_key", "left_anti")
         if gone is not None:
-            others = others.join(gone, "usage_key", "left_anti")
-        rows = _staged(run, rows.unionByName(others.select(*columns)), "wanted")
-    staged = _staged(run, _differing(fact, rows, gone, columns), "changed")
+            others = others.join(F.broadcast(gone), "usage_key", "left_anti")
+        wanted = _staged(run, wanted.unionByName(others.select(*columns)), "wanted")
+    staged = _staged(run, _differing(fact.read(version), wanted, gone, columns), "changed")
     months: dict[str, int] = {r[0]: r[1] for r in staged.groupBy("billing_period").count().collect()}
     if not months:
-        return appended
+        return 0
     listed = ", ".join(f"'{m}'" for m in sorted(months))
     fact.merge(
         staged,
         on=f"target.usage_key = source.usage_key AND target.billing_period IN ({listed})",
         clauses="WHEN MATCHED AND source._action = 'D' THEN DELETE WHEN MATCHED THEN UPDATE SET * "
         "WHEN NOT MATCHED AND source._action = 'U' THEN INSERT *",
-        note=note,
+        note={"consumed": now},
     )
-    return appended + sum(months.values())
+    return sum(months.values())
 
 
-def _differing(fact: Table, rows: DataFrame, gone: DataFrame | None, columns: Sequence[str]) -> DataFrame:
+def _gone(run: Run, scope: Scope, now: Mapping[str, int]) -> DataFrame:
+    """Keys of the facts whose last read is gone."""
+    standing = run.house.table(READS).read(now[READS])
+    if scope.days is not None:
+        standing = _on(standing, scope.days)
+    known = run.house.table(NAME).read().select(F.col("usage_key").alias("_identity"))
+    if scope.days is not None and scope.identities is not None:
+        known = scope.identities
+    return known.join(standing.select("_identity"), "_identity", "left_anti").select(F.col("_identity").alias("usage_key"))
+
+
+def _differing(present: DataFrame, wanted: DataFrame, gone: DataFrame | None, columns: Sequence[str]) -> DataFrame:
     """Complete rows that the table lacks or holds otherwise (``_action`` U) and those that must go (D)."""
     others = [n for n in columns if n != "usage_key"]
-    old = fact.read().select("usage_key", *[F.col(n).alias(f"_old_{n}") for n in others])
-    differs = F.lit(False)
-    for name in others:
-        differs = differs | ~F.col(name).eqNullSafe(F.col(f"_old_{name}"))
-    compared = rows.join(old, "usage_key", "left")
+    held = present.join(_small(wanted.select("usage_key")), "usage_key", "left_semi")
+    old = held.select("usage_key", *[F.col(n).alias(f"_old_{n}") for n in others])
+    differs = F.expr(" OR ".join(f"NOT ({n} <=> _old_{n})" for n in others))
+    compared = wanted.join(old, "usage_key", "left")
     changed = compared.where(differs).select(*columns, F.lit("U").alias("_action"))
     if gone is None:
         return changed
-    dead = fact.read().join(F.broadcast(gone), "usage_key", "left_semi").select(*columns, F.lit("D").alias("_action"))
+    dead = present.join(F.broadcast(gone), "usage_key", "left_semi").select(*columns, F.lit("D").alias("_action"))
     return changed.unionByName(dead)
 
 
-def _added(fact: Table) -> int:
-    metrics = dict(fact.history(1)[0]["metrics"])
-    rows: int = int(str(metrics.get("numOutputRows", 0)))
-    return rows
+def _small(keys: DataFrame) -> DataFrame:
+    """Few keys are broadcast, so that the table is not shuffled to find their rows."""
+    return F.broadcast(keys) if keys.limit(MANY_ROWS + 1).count() <= MANY_ROWS else keys

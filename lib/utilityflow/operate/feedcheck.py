@@ -17,10 +17,10 @@ from utilityflow.control.home import Home, open_home
 from utilityflow.control.ledger import Entry, Ledger
 from utilityflow.control.run import Run
 from utilityflow.operate.scene import Narrowed, open_house
-from utilityflow.quality.rules import broken_any
+from utilityflow.quality.rules import broken_any, broken_rules, reasons
 from utilityflow.settings import Settings
 from utilityflow.silver import snapshots
-from utilityflow.silver.apply import check_feeds, judged
+from utilityflow.silver.judging import check_feeds, judged
 
 SHOWN, FAILURES = 3, 10
 
@@ -80,8 +80,8 @@ def _judge(
         snapshots.times(run, feed, entries)
     frame, rules = judged(run, feed, [e for e in entries if e.stands])
     canonical = [n for n in house.contracts[f"silver.{feed.entity}"].column_names if not n.startswith("_")]
-    kept = frame.withColumn("_bad", broken_any(rules)).select("_file_name", "_row_number", "_bad", "_rules", "_reasons",
-                                                               "_record", "_corrupt_record", *canonical)  # fmt: skip
+    asked = {"_bad": broken_any(rules), "_rules": broken_rules(rules), "_reasons": reasons(rules)}
+    kept = frame.withColumns(asked).select("_file_name", "_row_number", *asked, "_record", "_corrupt_record", *canonical)
     rows = kept.orderBy("_file_name", "_row_number").limit(sample).collect()
     bad = [r for r in rows if r["_bad"]]
     refused = [{"file": e.file_name, "reason": e.reason} for e in entries if not e.stands]

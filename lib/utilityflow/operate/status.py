@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from utilityflow.control.home import open_home
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
 from utilityflow.settings import Settings
-from utilityflow.silver.apply import ENTITIES
+from utilityflow.silver.judging import ENTITIES
 
 if TYPE_CHECKING:
     from utilityflow.lakehouse import Lakehouse

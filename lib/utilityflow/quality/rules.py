@@ -1,116 +1,155 @@
-"""Row rules of a contract as pure columns.
+"""Row rules of a contract as SQL conditions, judged once per row into bit masks.
 
 Every contract gives, beside its written rules (ids such as MR-04), the rules that follow from its columns:
 ``required:<column>``, ``length:<column>``, ``allowed:<column>``; and every feed gives ``conversion:<column>`` and
-``corrupt_record``. A rule is broken where its expression is false; null means not applicable, and of a record that could
-not be parsed nothing else is said: its columns are not missing, nobody knows them.
+``corrupt_record``. A rule is broken where its condition holds; null means not applicable, and of a record that could not be
+parsed nothing else is said: its columns are not missing, nobody knows them.
+
+Fifty rules times the places that ask for them (is the row good, which ids, which reasons, which flags) would be a plan that
+takes longer to optimise than to run, so each rule stands in the plan once, as one bit of a BIGINT column ``_broken_<n>``;
+everything else is asked of the bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from utilityflow.contracts import Contract
+from utilityflow.contracts import Contract, sql_text
 
 CORRUPT = "corrupt_record"
+UNCONVERTED = "_unconverted_"  # + column: BOOLEAN, whether its expression failed
+_BITS = 60
+_NO_TEXTS = "cast(array() AS array<string>)"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: ``broken`` is a BOOLEAN column, never null."""
+    """One rule: ``broken`` is an SQL condition over canonical columns, ``flag`` the code of a warning."""
 
     id: str
     dimension: str
     severity: str
     flag: str
     reason: str
-    broken: Column
+    broken: str
 
 
 def contract_rules(contract: Contract, zone: str, judged: Sequence[str]) -> list[Rule]:
-    """Rules of a silver contract over its canonical columns and ``_corrupt_record``.
+    """Rules of a silver contract over its canonical columns.
 
     :param zone: the utility's zone, for rules that speak of days.
     :param judged: the columns that feeds fill; others (provenance, hashes) are ours and not judged.
     """
-    rules, readable = [], F.col("_corrupt_record").isNull()
+    rules = []
     for column in contract.columns:
         if column.name not in judged:
             continue
-        value, name = F.col(column.name), column.name
+        name = column.name
         if column.required:
-            rules.append(required(name))
+            rules.append(_error(f"required:{name}", "completeness", f"{name} is missing", f"{name} IS NULL"))
         if column.length:
             rules.append(_error(f"length:{name}", "conformity", f"{name} is longer than {column.length} characters",
-                                F.char_length(value) > column.length))  # fmt: skip
+                                f"char_length({name}) > {column.length}"))  # fmt: skip
         if column.allowed:
             rules.append(_error(f"allowed:{name}", "conformity", f"{name} is none of {', '.join(column.allowed)}",
-                                ~value.isin(*column.allowed)))  # fmt: skip
+                                f"{name} NOT IN ({', '.join(map(sql_text, column.allowed))})"))  # fmt: skip
     for written in contract.rules:
-        broken = readable & ~F.expr(written.implementation.replace("{zone}", zone))
-        rules.append(
-            Rule(written.id, written.dimension, written.severity, written.flag, written.description, _sure(broken))
-        )
+        broken = f"NOT ({written.implementation.replace('{zone}', zone)})"
+        rules.append(Rule(written.id, written.dimension, written.severity, written.flag, written.description, broken))
     return rules
 
 
-def required(name: str) -> Rule:
-    """The rule that a canonical column has a value."""
-    broken = F.col("_corrupt_record").isNull() & F.col(name).isNull()
-    return _error(f"required:{name}", "completeness", f"{name} is missing", broken)
-
-
 def conversion_rules(columns: Sequence[str]) -> list[Rule]:
-    """Rules over ``_unconverted`` (names of the canonical columns whose expression failed) and ``_corrupt_record``."""
-    rules = [_error(CORRUPT, "conformity", "the record could not be parsed", F.col("_corrupt_record").isNotNull())]
-    readable = F.col("_corrupt_record").isNull()
+    """Rules over UNCONVERTED (whether a canonical column's expression failed) and ``_corrupt_record``."""
+    rules = [_error(CORRUPT, "conformity", "the record could not be parsed", "_corrupt_record IS NOT NULL")]
     for name in columns:
-        broken = readable & F.array_contains("_unconverted", name)
-        rules.append(_error(f"conversion:{name}", "conformity", f"{name} could not be made from the raw text", broken))
+        reason = f"{name} could not be made from the raw text"
+        rules.append(_error(f"conversion:{name}", "conformity", reason, UNCONVERTED + name))
     return rules
 
 
 def judge(frame: DataFrame, rules: Sequence[Rule]) -> DataFrame:
-    """Add ``_rules`` and ``_reasons`` (ids and sentences of broken error rules) and ``quality_flags`` (codes of broken
-    warn rules, sorted); all three are arrays of text, empty for a good row.
-    """  # noqa: D205
-    errors = [r for r in rules if r.severity == "error"]
+    """Add the masks of broken rules, and ``quality_flags``: sorted codes of broken warn rules, empty for a good row."""
+    bits = [f"CASE WHEN {rule.broken} THEN {_bit(i)} ELSE 0L END" for i, rule in enumerate(rules)]
+    unparsed = [_bit(i) if rule.id == CORRUPT else "0L" for i, rule in enumerate(rules)]
+    masks = {f"_broken_{n}": F.expr(_mask(bits[part], unparsed[part])) for n, part in enumerate(_parts(rules))}
     warns = sorted((r for r in rules if r.severity != "error"), key=lambda r: r.flag)
-    return frame.withColumns({
-        "_rules": _listed(errors, [r.id for r in errors]),
-        "_reasons": _listed(errors, [r.reason for r in errors]),
-        "quality_flags": _listed(warns, [r.flag for r in warns]),
-    })  # fmt: skip
+    return frame.withColumns(masks).withColumn("quality_flags", _listed(rules, warns, [r.flag for r in warns]))
 
 
 def broken_any(rules: Sequence[Rule]) -> Column:
-    """BOOLEAN: whether a row breaks at least one error rule."""
-    return reduce(lambda a, b: a | b, [r.broken for r in rules if r.severity == "error"], F.lit(False))
+    """BOOLEAN: whether a judged row breaks at least one error rule."""
+    return F.expr(_breaks(rules, _errors(rules)))
+
+
+def broken_rules(rules: Sequence[Rule]) -> Column:
+    """ARRAY of the ids of the error rules that a judged row breaks."""
+    errors = _errors(rules)
+    return _listed(rules, errors, [r.id for r in errors])
+
+
+def reasons(rules: Sequence[Rule]) -> Column:
+    """ARRAY of the sentences of the error rules that a judged row breaks, in the order of their ids."""
+    errors = _errors(rules)
+    return _listed(rules, errors, [r.reason for r in errors])
 
 
 def tallies(rules: Sequence[Rule]) -> list[Column]:
-    """Aggregates that count the rows that break each rule, named by position (rule ids are no identifiers)."""
-    return [F.count_if(rule.broken).alias(f"rule_{i}") for i, rule in enumerate(rules)]
+    """Aggregates over judged rows that count those that break each rule, named by position (ids are no identifiers)."""
+    return [F.expr(f"count_if({_breaks(rules, [rule])})").alias(f"rule_{i}") for i, rule in enumerate(rules)]
 
 
-def _error(identifier: str, dimension: str, reason: str, broken: Column) -> Rule:
-    return Rule(identifier, dimension, "error", identifier, reason, _sure(broken))
+def _error(identifier: str, dimension: str, reason: str, broken: str) -> Rule:
+    return Rule(identifier, dimension, "error", identifier, reason, broken)
 
 
-def _sure(broken: Column) -> Column:
-    return F.coalesce(broken, F.lit(False))
+def _errors(rules: Sequence[Rule]) -> list[Rule]:
+    return [r for r in rules if r.severity == "error"]
 
 
-def _listed(rules: Sequence[Rule], labels: Sequence[str]) -> Column:
-    if not rules:
-        return F.array().cast("array<string>")
-    clean = ~reduce(lambda a, b: a | b, [r.broken for r in rules])
-    found = F.filter(
-        F.array(*[F.when(r.broken, F.lit(t)) for r, t in zip(rules, labels, strict=True)]), lambda x: x.isNotNull()
-    )
-    return F.when(clean, F.array().cast("array<string>")).otherwise(found)
+def _mask(bits: Sequence[str], unparsed: Sequence[str]) -> str:
+    """SQL of one mask; of a record that could not be parsed only ``unparsed``."""
+    return f"CASE WHEN _corrupt_record IS NOT NULL THEN {_either(unparsed)} ELSE {_either(bits)} END"
+
+
+def _parts(rules: Sequence[Rule]) -> list[slice]:
+    return [slice(n * _BITS, (n + 1) * _BITS) for n in range(_chunks(rules))]
+
+
+def _chunks(rules: Sequence[Rule]) -> int:
+    return -(-len(rules) // _BITS)
+
+
+def _bit(place: int) -> str:
+    return f"{1 << (place % _BITS)}L"
+
+
+def _either(bits: Sequence[str]) -> str:
+    """The bits or-ed as a balanced tree, so that its depth does not grow with the rules."""
+    if len(bits) == 1:
+        return bits[0]
+    half = len(bits) // 2
+    return f"({_either(bits[:half])} | {_either(bits[half:])})"
+
+
+def _breaks(rules: Sequence[Rule], some: Sequence[Rule]) -> str:
+    """SQL: whether a judged row breaks one of ``some``."""
+    masks = [0] * _chunks(rules)
+    places = {rule.id: i for i, rule in enumerate(rules)}
+    for rule in some:
+        masks[places[rule.id] // _BITS] |= 1 << (places[rule.id] % _BITS)
+    tests = [f"(_broken_{n} & {mask}L) <> 0" for n, mask in enumerate(masks) if mask]
+    return " OR ".join(tests) or "false"
+
+
+def _listed(rules: Sequence[Rule], some: Sequence[Rule], labels: Sequence[str]) -> Column:
+    """ARRAY of the labels of those of ``some`` that a row breaks; the common case, none, costs no array work."""
+    if not some:
+        return F.expr(_NO_TEXTS)
+    cases = [f"CASE WHEN {_breaks(rules, [r])} THEN {sql_text(t)} END" for r, t in zip(some, labels, strict=True)]
+    found = f"filter(array({', '.join(cases)}), label -> label IS NOT NULL)"
+    return F.expr(f"CASE WHEN {_breaks(rules, some)} THEN {found} ELSE {_NO_TEXTS} END")

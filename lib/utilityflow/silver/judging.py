@@ -1,0 +1,120 @@
+"""Entities, and how the raw rows of a feed become judged rows of one: typed, conformed, every rule evaluated once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from utilityflow.bronze.feeds import Feed
+from utilityflow.contracts import Contract
+from utilityflow.control.ledger import Entry
+from utilityflow.control.run import Run
+from utilityflow.errors import UtilityFlowError
+from utilityflow.keys import hash64
+from utilityflow.lakehouse import Table
+from utilityflow.quality.rules import Rule, broken_rules, contract_rules, conversion_rules, judge, reasons
+from utilityflow.silver import customers, meter_reads, snapshots
+from utilityflow.silver.typed import check_mapping, typed
+
+
+@dataclass(frozen=True)
+class Entity:
+    """How an entity is made: the columns that feeds fill and the function that conforms typed rows."""
+
+    name: str
+    filled: tuple[str, ...]
+    conform: Callable[[DataFrame, Collection[str], str], DataFrame]
+
+
+ENTITIES = {
+    "customers": Entity("customers", customers.FILLED, customers.conform),
+    "meter_reads": Entity("meter_reads", meter_reads.FILLED, meter_reads.conform),
+}
+
+
+def check_feeds(run_feeds: Mapping[str, Feed], contracts: Mapping[str, Contract]) -> None:
+    """Every feed fits its entity, before anything is read.
+
+    :raises UtilityFlowError: UF-1012 or UF-1011 naming feed and column.
+    """
+    for feed in run_feeds.values():
+        if feed.entity not in ENTITIES:
+            raise UtilityFlowError(
+                "UF-1012", f"{feed.source}: there is no entity '{feed.entity}'", hint=f"known: {', '.join(ENTITIES)}"
+            )
+        check_mapping(feed, contracts[f"silver.{feed.entity}"], ENTITIES[feed.entity].filled)
+
+
+def judged(run: Run, feed: Feed, entries: Sequence[Entry]) -> tuple[DataFrame, list[Rule]]:
+    """Judged rows of some standing files of one feed, and the rules that judged them.
+
+    Columns: the contract's, the masks of the rules (quality.rules), ``_record`` (struct of raw columns), PROVENANCE;
+    ``_batch_id`` is the ledger number of each file's present application.
+    """
+    entity = ENTITIES[feed.entity]
+    contract = run.house.contracts[f"silver.{feed.entity}"]
+    raw = run.house.table(f"bronze.{feed.feed}").read()
+    raw = raw.where(
+        F.col("_file_sha256").isin([e.sha256 for e in entries]) & (F.col("_batch_id") <= max(e.number for e in entries))
+    )
+    raw = raw.withColumn("_batch_id", _number_of(entries))
+    frame = typed(run.house.spark, raw, feed, contract, entity.filled, run.zone)
+    mapped = set(feed.expressions())
+    frame = entity.conform(frame, mapped, run.zone)
+    if feed.mode == "snapshot":
+        place, at = snapshots.places(entries)
+        frame = frame.withColumns({"_place": place, "_at": at})
+        frame = frame.withColumn("effective_at", F.coalesce("effective_at", "_at"))
+    rules = _rules(run, contract, entity, mapped)
+    frame = judge(frame, rules)
+    hashes = {"_record_hash": record_hash(contract, of_snapshot=feed.mode == "snapshot")}
+    if "_identity" in contract.column_names:
+        hashes["_identity"] = identity_hash(contract)
+    return frame.withColumns(hashes), rules
+
+
+def _rules(run: Run, contract: Contract, entity: Entity, mapped: Collection[str]) -> list[Rule]:
+    derived = [n for n in ("period_kind",) if n in contract.column_names]
+    rules = conversion_rules(sorted(mapped)) + contract_rules(contract, run.zone, [*entity.filled, *derived])
+    if "sequence" in mapped:
+        missing = "sequence IS NULL"
+        rules.append(Rule("required:sequence", "completeness", "error", "", "sequence is missing", missing))
+    return rules
+
+
+def canonical_columns(contract: Contract) -> list[str]:
+    """The columns in which equal records agree: all but flags, hashes and provenance."""
+    return [n for n in contract.column_names if not n.startswith("_") and n != "quality_flags"]
+
+
+def record_hash(contract: Contract, *, of_snapshot: bool = False) -> Column:
+    """BIGINT hash of a record's canonical columns; a snapshot's is compared only with its own records."""
+    own = ["_file_sha256"] if of_snapshot else []
+    return hash64(contract, [*canonical_columns(contract), *own], domain="record")
+
+
+def identity_hash(contract: Contract) -> Column:
+    """BIGINT hash of the columns that say what a record speaks of; of reads it is the usage key of their fact."""
+    return hash64(contract, contract.property("identity"), domain=contract.table)
+
+
+def quarantined(run: Run, feed: Feed, fence: Table, bad: DataFrame, rules: Sequence[Rule]) -> DataFrame:
+    """Judged rows that break an error rule, in the quarantine's shape: rules, reasons, raw record, where it came from."""
+    contract = run.house.contracts[f"silver.{feed.entity}"]
+    rows = bad.select(
+        broken_rules(rules).alias("rules"), reasons(rules).alias("reasons"),
+        F.coalesce(F.col("_corrupt_record"), F.to_json("_record", {"ignoreNullFields": "false"})).alias("record"),
+        F.lit(f"{contract.version}:{feed.definition_hash()[:16]}").alias("rule_set"),
+        "_file_name", "_feed", "_file_sha256", "_row_number", "_batch_id",
+    )  # fmt: skip
+    return rows.select(*fence.contract.column_names)
+
+
+def _number_of(entries: Sequence[Entry]) -> Column:
+    if len({e.number for e in entries}) == 1:
+        return F.lit(entries[0].number).cast("bigint")
+    pairs = [x for e in entries for x in (F.lit(e.sha256), F.lit(e.number).cast("bigint"))]
+    return F.element_at(F.create_map(*pairs), F.col("_file_sha256"))
