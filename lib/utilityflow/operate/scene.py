@@ -5,7 +5,6 @@ They write nothing under the home: the engine's scratch space is a private tempo
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
