@@ -135,6 +135,19 @@ class Ledger:
         replaced = [] if append else self._release(feed, name, sha256)
         return ("superseding" if replaced else "loaded"), entry, replaced
 
+    def reinstate(self, entry: Entry) -> list[Entry]:
+        """``entry`` was rejected after it had superseded what held its names: that goes on standing. Returns it."""
+        found = []
+        for name in entry.names:
+            held = [e for e in self.leaving([entry.feed]) if name in e.stamps]
+            if held:
+                old = max(held, key=lambda e: e.number)
+                old.status, old.rows_superseded = "landed", 0
+                old.names.add(name)
+                self.mark(old)
+                found.append(old)
+        return found
+
     def _release(self, feed: str, name: str, sha256: str) -> list[Entry]:
         """Take ``name`` from every other content that holds it; returns those that no name holds any more."""
         gone = []
