@@ -196,7 +196,7 @@ class World:
         self.needed = (self.needed | need) - unneed
         self.as_of = as_of or self.as_of
         keys = {e.key for e in (*told, *retract)} | need | unneed
-        before = self.rows() if not self.steps else self.last.rows
+        before = self.last.rows if self.steps and self.last.version == self.table.version() else self.rows()
         folder = self.folder / f"step{len(self.steps)}"
         outcome = scd2.apply(
             table or self.table,
@@ -220,15 +220,13 @@ class World:
         """The table's rows by key, by start; the unknown member is checked and left out."""
         shown = self.table.read().select(
             "sk", "id", *ATTRIBUTES, self.moment("valid_from"), self.moment("valid_to"), "is_current", "is_inferred",
-            "_file_sha256", "_row_number",
+            "_file_sha256", "_row_number", scd2.surrogate_key(self.dimension, None).alias("first_key"),
         )  # fmt: skip
         result: dict[str, list[Row]] = defaultdict(list)
-        collected = shown.collect()
-        first_keys = self.first_keys({row["id"] for row in collected})
-        for r in sorted(collected, key=lambda r: (r["id"], r["valid_from"])):
+        for r in sorted(shown.collect(), key=lambda r: (r["id"], r["valid_from"])):
             values = tuple(r[name] for name in ATTRIBUTES)
             moments = r["valid_from"], r["valid_to"]
-            first = r["sk"] == first_keys[r["id"]]
+            first = r["sk"] == r["first_key"]
             version = Version(r["id"], first, values, *moments, r["is_current"], r["is_inferred"], None)
             if (r["sk"], r["id"]) == UNKNOWN:
                 assert (version.start, version.end, version.current) == (self.rules.begin, self.rules.end, True)
@@ -253,11 +251,6 @@ class World:
             return F.date_from_unix_date(F.col(column).cast("int"))
         return F.timestamp_micros(F.col(column).cast("bigint"))
 
-    def first_keys(self, keys: set[str]) -> dict[str, int]:
-        listed = key_frame(self.spark, keys, self.folder / "first-keys")
-        keyed = listed.select("id", scd2.surrogate_key(self.dimension, None).alias("sk"))
-        return {r["id"]: r["sk"] for r in keyed.collect()}
-
     def intervals(self, outcome: scd2.Outcome) -> dict[str, list[tuple[int, int]]]:
         result: dict[str, list[tuple[int, int]]] = defaultdict(list)
         shown = outcome.intervals.select("id", self.moment("affected_from"), self.moment("affected_to")).collect()
@@ -267,6 +260,13 @@ class World:
 
     def expected(self, key: str) -> list[Version]:
         return history(key, self.standing.get(key, []), self.rules, as_of=self.as_of, needed=key in self.needed)
+
+    def verify(self) -> None:
+        """The table is what the reference says, whoever wrote it."""
+        rows = self.rows()
+        for key in {*self.standing, *self.needed, *rows}:
+            found, expected = [plain(r.version) for r in rows.get(key, [])], [plain(v) for v in self.expected(key)]
+            assert found == expected, key
 
     # -- checking --------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ def demo(
     settings = replace(settings, time_zone=ZONE, landing=None, feeds=None)
     _empty(settings.home_path)
     home = open_home(settings, create=True)
+    (home.path / "demo").touch()  # what says that the next demo may make this home anew
     began = time.monotonic()
     timings: dict[str, float] = {}
     results = []

@@ -8,7 +8,6 @@ delivered again is applied again. This module decides; it reads and writes nothi
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
@@ -69,7 +68,6 @@ class Ledger:
         self.entries: dict[tuple[str, str], Entry] = {(e.feed, e.sha256): e for e in entries}
         self.number = max((e.number for e in self.entries.values()), default=0)
         self.changed: dict[tuple[str, str], Entry] = {}
-        self._before: dict[tuple[str, str], list[Entry]] = {}
 
     def of_feed(self, feed: str) -> list[Entry]:
         """Entries of a feed in ledger order."""
@@ -134,22 +132,21 @@ class Ledger:
         entry.status, entry.names = "landed", {name}
         entry.rows_superseded = 0
         self.mark(entry)
-        before = [copy.deepcopy(e) for e in self.entries.values() if e.feed == feed and name in e.names and e is not entry]
         replaced = [] if append else self._release(feed, name, sha256)
-        self._before[feed, sha256] = [] if append else before
         return ("superseding" if replaced else "loaded"), entry, replaced
 
-    def refuse(self, entry: Entry, reason: str) -> list[Entry]:
-        """Reject content that had been taken in: what stood before goes on standing.
-
-        :returns: the entries that stand again.
-        """
-        entry.status, entry.reason = "rejected", reason
-        self.mark(entry)
-        restored = self._before.pop((entry.feed, entry.sha256), [])
-        for old in restored:
-            self.mark(old)
-        return [e for e in restored if e.stands]
+    def reinstate(self, entry: Entry) -> list[Entry]:
+        """``entry`` was rejected after it had superseded what held its names: that goes on standing. Returns it."""
+        found = []
+        for name in entry.names:
+            held = [e for e in self.leaving([entry.feed]) if name in e.stamps]
+            if held:
+                old = max(held, key=lambda e: e.number)
+                old.status, old.rows_superseded = "landed", 0
+                old.names.add(name)
+                self.mark(old)
+                found.append(old)
+        return found
 
     def _release(self, feed: str, name: str, sha256: str) -> list[Entry]:
         """Take ``name`` from every other content that holds it; returns those that no name holds any more."""
@@ -203,11 +200,12 @@ def _row(e: Entry) -> tuple[Any, ...]:
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
+    at = row["snapshot_time"]  # the engine hands instants out without a zone, in the process's own
     return Entry(
         feed=row["feed"], sha256=row["file_sha256"], file_name=row["file_name"], size=row["size"],
         definition=row["definition"], number=row["batch_id"], status=row["status"], reason=row["reason"],
         names=set(row["names"]), stamps=json.loads(row["stamps"]), rows_read=row["rows_read"],
         rows_loaded=row["rows_loaded"], rows_quarantined=row["rows_quarantined"],
         rows_superseded=row["rows_superseded"], rows_duplicate=row["rows_duplicate"],
-        snapshot_time=row["snapshot_time"], run_id=row["run_id"],
+        snapshot_time=at and at.astimezone(dt.timezone.utc), run_id=row["run_id"],
     )  # fmt: skip

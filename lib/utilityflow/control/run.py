@@ -87,10 +87,12 @@ class Run:
 
     def refuse(self, entry: Entry, reason: str) -> list[Entry]:
         """Reject content that had been taken in; returns the entries that it had superseded and that stand again."""
-        restored = self.ledger.refuse(entry, reason)
-        for old in restored:
+        entry.status, entry.reason, entry.rows_read = "rejected", reason, 0
+        self.ledger.mark(entry)
+        back = self.ledger.reinstate(entry)
+        for old in back:
             self.files.pop((old.feed, old.file_name, old.sha256), None)
-        return restored
+        return back
 
     def say(self, message: str, **fields: Any) -> None:
         """One progress line for people and one JSON line for machines (no personal data)."""

@@ -160,11 +160,13 @@ def apply(
         if written is None:
             continue
         if not written.happened:
+            if written.before != version:  # another writer left nothing for this difference to do
+                continue
             message = f"{table.name}: the write of batch {batch} was skipped, yet it holds {staged.changes} changes"
             raise UtilityFlowError("UF-3007", message, hint="give each write a higher batch number than the last")
         commit = written
         done = _done(staged, written)
-        total = {action: total[action] + done[action] for action in total}
+        total = {action: total[action] + (done or staged.counts)[action] for action in total}
         if written.before == version and done == staged.counts:
             return _outcome(work, total, staged, commit, before, attempt)
     message = f"{table.name} changed during each of {ATTEMPTS} attempts"
@@ -292,10 +294,14 @@ def _write(work: _Work, staged: _Staged, batch: int | None, note: Note) -> Commi
         raise
 
 
-def _done(staged: _Staged, commit: Commit) -> dict[str, int]:
-    """What the commit says that it did; the planned counts where it says nothing (an append, an engine without)."""
+def _done(staged: _Staged, commit: Commit) -> dict[str, int] | None:
+    """What the commit says that it did; None where a MERGE does not say: then only another look can tell."""
+    if staged.into_empty:  # an append: it writes what it was given
+        return staged.counts
     names = {INSERT: "num_inserted_rows", UPDATE: "num_updated_rows", DELETE: "num_deleted_rows"}
-    return {action: int(commit.metrics.get(name, staged.counts[action])) for action, name in names.items()}
+    if not all(name in commit.metrics for name in names.values()):
+        return None
+    return {action: int(commit.metrics[name]) for action, name in names.items()}
 
 
 def _outcome(

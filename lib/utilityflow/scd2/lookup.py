@@ -34,7 +34,8 @@ def version_of(
     """
     d = dimension
     names = list(key or d.key)
-    dim = dim_rows.select(
+    # who finds nobody finds the unknown member, so its row need not stand in the join
+    dim = dim_rows.where(F.col(d.surrogate_key) != UNKNOWN_KEY).select(
         *(F.col(name).alias(f"_dim_{i}") for i, name in enumerate(d.key)),
         F.col(d.surrogate_key).alias("_found"),
         F.col(d.valid_from).alias("_from"),

@@ -99,10 +99,13 @@ def refusals(events: DataFrame, dimension: Dimension, *, zone: str) -> DataFrame
     """The events with a column ``_refused``: why the engine cannot take the row, or null.
 
     Reasons: ``null_key``, ``null_time``, ``unknown_operation``, ``time_out_of_range`` (a local day outside 1900-01-02
-    to 9999-12-30). ``apply`` leaves refused events out; silver quarantines them before, with file and line.
+    to 9999-12-30; at microsecond grain also from the open end on, 9999-12-31 in UTC). ``apply`` leaves refused events
+    out; silver quarantines them before, with file and line.
     """
     # instants, not local days: the filter meets every event of the table, and a zone's arithmetic is slow
     low, high = _midnight(date.fromisoformat(BEGIN) + timedelta(days=1), zone), _midnight(date.fromisoformat(END), zone)
+    if dimension.grain == "microsecond":
+        high = F.least(high, dimension.bound(END))  # west of Greenwich that day ends after the open end, a UTC midnight
     null_key = F.lit(False)
     for name in dimension.key:
         null_key = null_key | F.col(name).isNull()

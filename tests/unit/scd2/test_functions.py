@@ -143,6 +143,9 @@ def test_case_44_dates_at_the_ends_of_the_calendar(spark: SparkSession) -> None:
     good = judged.where("_refused is null").drop("_refused")
     assert good.count() == 2
     assert [(str(r["effective_date"]), str(r["expiry_date"])) for r in built(good)] == [("1900-01-02", "9999-12-31")]
+    last = [f"('{n}', 'A', '9999-12-30T{hour}:00-05:00')" for n, hour in enumerate(("18:59", "19:00"))]
+    judged = scd2.refusals(told(spark, MICROS, *last), MICROS, zone="America/New_York").orderBy("id")
+    assert [r["_refused"] for r in judged.collect()] == [None, "time_out_of_range"]  # else it would start at the open end
 
 
 def test_the_unknown_member(spark: SparkSession) -> None:
@@ -173,18 +176,21 @@ def dim(spark: SparkSession) -> DataFrame:
 
 
 def test_period_reads_fall_back_to_the_first_day_of_the_period(spark: SparkSession, dim: DataFrame) -> None:
+    reserved = scd2.versions(told(spark, PLAIN, "('?', 'Q', '2026-01-01')"), PLAIN, zone="UTC", as_of=date(2026, 6, 1))
+    dim = dim.unionByName(reserved)  # somebody who is called as the unknown member is: no fact may come out twice
     names = {r["sk"]: r["name"] or r["id"] for r in dim.collect()}
     facts = spark.sql(
         """SELECT n, owner, date(day) day, date(first_day) first_day, 7L AS sk FROM VALUES
         (1, 'k', '2026-01-25', '2026-01-05'), (2, 'k', '2026-01-15', '2026-01-05'), (3, 'k', '2026-01-15', '2026-01-12'),
         (4, 'k', '2025-12-31', '2025-12-01'), (5, null, '2026-01-05', '2026-01-01'), (6, 'z', '2026-01-05', '2026-01-01'),
-        (7, 'k', '2026-01-15', '2025-12-20'), (8, 'k', '2026-02-15', '2026-01-15'), (9, 'k', null, null)
+        (7, 'k', '2026-01-15', '2025-12-20'), (8, 'k', '2026-02-15', '2026-01-15'), (9, 'k', null, null),
+        (10, '?', '2026-01-05', '2026-01-05')
         AS t(n, owner, day, first_day)"""
     )
     found = scd2.version_of(facts, dim, PLAIN, day="day", first_day="first_day", key=["owner"]).orderBy("n").collect()
     assert [(names.get(r["sk"]), r["before_first_version"]) for r in found] == [
         ("B", False), ("A", False), ("?", False), ("A", True), ("?", False), ("?", False), ("?", False), ("C", False),
-        ("?", False),
+        ("?", False), ("Q", False),
     ]  # fmt: skip
 
 
