@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import uuid
@@ -257,7 +258,8 @@ class Table:
                 message = f"{self.name}: column {name} is {kind} in the table and {wanted[name].type} in its contract"
                 raise UtilityFlowError("UF-3002", message, hint="give the new type to a new column")
             elif wanted[name].required and nullable:
-                raise UtilityFlowError("UF-3002", f"{self.name}: column {name} may be null in the table, not in its contract")
+                message = f"{self.name}: column {name} may be null in the table, not in its contract"
+                raise UtilityFlowError("UF-3002", message)
         hashed = "_record_hash" in live
         for name, column in wanted.items():
             if name in live:
@@ -275,6 +277,7 @@ class Table:
         :raises UtilityFlowError: UF-3002 as ``migration``.
         """
         if not self.exists():
+            self._clear_debris()
             with crash_point(f"create {self.name}"):
                 self.house.spark.sql(self.contract.delta_ddl(self.path))
             return [f"create {self.name}"]
@@ -290,6 +293,17 @@ class Table:
                 finally:
                     conf.unset(_USER_METADATA)
         return [words for words, _ in steps if words]
+
+    def _clear_debris(self) -> None:
+        """Remove what a CREATE that was cut off left: Delta takes any folder that is not empty for a table, would leave it
+        as it is, and the first append would make a table that knows no contract. Data without a log are refused (UF-3003).
+        """  # noqa: D205
+        folder = Path(self.path)
+        if self._log is None or not folder.is_dir():
+            return
+        if any(p.name != "_delta_log" for p in folder.iterdir()):
+            raise UtilityFlowError("UF-3003", f"{self.name}: {folder} holds files but no Delta log", hint="move them away")
+        shutil.rmtree(folder)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
 from utilityflow.contracts import Contract, load_contracts
+from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.sqltypes import spark_type
 
@@ -126,6 +128,23 @@ def test_what_may_not_be_null_is_refused_by_the_table(house: Lakehouse) -> None:
     with pytest.raises(Exception, match="meter_id"):
         table.append(house.spark.sql(f"SELECT inline(array({row}))"))
     assert table.version() == version
+
+
+@pytest.mark.engine
+def test_a_create_that_was_cut_off_is_made_again(house: Lakehouse, tmp_path: Path) -> None:
+    """Delta takes a folder that is not empty for a table and would leave it without schema and properties."""
+    table = Lakehouse(house.spark, str(tmp_path), house.contracts).table("ops.run")
+    log = tmp_path / "ops" / "run" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / ".00000000000000000000.json.tmp").write_text("{")
+    assert table.ensure() == ["create ops.run"]
+    assert differences(table.contract, Live.read(table.path)) == []
+    orphan = tmp_path / "ops" / "metric" / "part-0.parquet"
+    orphan.parent.mkdir()
+    orphan.write_text("someone's")
+    with pytest.raises(UtilityFlowError, match=r"UF-3003: ops.metric: .* holds files but no Delta log"):
+        Lakehouse(house.spark, str(tmp_path), house.contracts).table("ops.metric").ensure()
+    assert orphan.read_text() == "someone's"
 
 
 # -- the warehouse -----------------------------------------------------------------------------------------------------
