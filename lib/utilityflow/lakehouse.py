@@ -258,8 +258,7 @@ class Table:
                 message = f"{self.name}: column {name} is {kind} in the table and {wanted[name].type} in its contract"
                 raise UtilityFlowError("UF-3002", message, hint="give the new type to a new column")
             elif wanted[name].required and nullable:
-                message = f"{self.name}: column {name} may be null in the table, not in its contract"
-                raise UtilityFlowError("UF-3002", message)
+                raise UtilityFlowError("UF-3002", f"{self.name}: column {name} may be null in the table, not in its contract")
         hashed = "_record_hash" in live
         for name, column in wanted.items():
             if name in live:
