@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime as dt
 import json
@@ -86,7 +87,8 @@ def get_session(
     :param app: name shown by the cluster.
     :param master: overrides the settings' master (local platform only).
     :param extra: further Spark configuration; static keys only take effect on the first call.
-    :param scratch: folder for spill files, the warehouse folder and the JVM's log; a temporary one if None.
+    :param scratch: folder for spill files, the warehouse folder and the JVM's log, which goes with the process; a temporary
+        one if None.
     :raises UtilityFlowError: UF-1007 when Java or the Delta jars are missing.
     """
     settings = settings or Settings()
@@ -142,6 +144,7 @@ def _build(
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # workers must run the Python that the driver runs
     scratch = scratch or Path(tempfile.mkdtemp(prefix="utilityflow-"))
     scratch.mkdir(parents=True, exist_ok=True)
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     conf = _LOCAL_CONF | RUNTIME_CONF | settings.spark.conf
     conf["spark.sql.warehouse.dir"] = str(scratch / "warehouse")
     conf["spark.local.dir"] = str(scratch)

@@ -2,7 +2,8 @@
 
     given_<state>/
       feeds/*.yaml         the feeds of the scenario (default: ../feeds)
-      when/runs.yaml       time_zone, and for each run its as_of; a run's landed files are when/<n>/<path under landing>
+      when/runs.yaml       time_zone, and for each run its as_of; a run's landed files are when/<n>/<path under landing>;
+                           with verify: true the invariants are checked after the last run
       then/<layer>.<table>.csv       what the table holds after the last run (only the columns that the header names)
       then/<n>.<layer>.<table>.csv   the same after run n
       then/<n>.files.csv             what run n said of its files
@@ -26,6 +27,7 @@ import yaml
 from utilityflow import pipeline
 from utilityflow.contracts import load_contracts
 from utilityflow.lakehouse import Lakehouse
+from utilityflow.operate.verify import verify
 from utilityflow.settings import Settings
 
 HERE = Path(__file__).parent
@@ -76,6 +78,9 @@ def _play(spark: Any, scenario: str, folder: Path) -> dict[str, Any]:
         for name in wanted:
             if name.startswith(f"{number}.") and not name.endswith("files.csv"):
                 seen[name] = _table(spark, folder / "home", name[len(f"{number}.") : -4])
+    if script.get("verify"):
+        broken = [c for c in verify(settings)["checks"] if c["status"] != "ok"]
+        assert not broken, broken
     for name in wanted:
         if not name[0].isdigit():
             seen[name] = _table(spark, folder / "home", name[:-4])

@@ -135,6 +135,19 @@ class Ledger:
         replaced = [] if append else self._release(feed, name, sha256)
         return ("superseding" if replaced else "loaded"), entry, replaced
 
+    def reinstate(self, entry: Entry) -> list[Entry]:
+        """``entry`` was rejected after it had superseded what held its names: that goes on standing. Returns it."""
+        found = []
+        for name in entry.names:
+            held = [e for e in self.leaving([entry.feed]) if name in e.stamps]
+            if held:
+                old = max(held, key=lambda e: e.number)
+                old.status, old.rows_superseded = "landed", 0
+                old.names.add(name)
+                self.mark(old)
+                found.append(old)
+        return found
+
     def _release(self, feed: str, name: str, sha256: str) -> list[Entry]:
         """Take ``name`` from every other content that holds it; returns those that no name holds any more."""
         gone = []
@@ -187,11 +200,12 @@ def _row(e: Entry) -> tuple[Any, ...]:
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
+    at = row["snapshot_time"]  # the engine hands instants out without a zone, in the process's own
     return Entry(
         feed=row["feed"], sha256=row["file_sha256"], file_name=row["file_name"], size=row["size"],
         definition=row["definition"], number=row["batch_id"], status=row["status"], reason=row["reason"],
         names=set(row["names"]), stamps=json.loads(row["stamps"]), rows_read=row["rows_read"],
         rows_loaded=row["rows_loaded"], rows_quarantined=row["rows_quarantined"],
         rows_superseded=row["rows_superseded"], rows_duplicate=row["rows_duplicate"],
-        snapshot_time=row["snapshot_time"], run_id=row["run_id"],
+        snapshot_time=at and at.astimezone(dt.timezone.utc), run_id=row["run_id"],
     )  # fmt: skip

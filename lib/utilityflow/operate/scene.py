@@ -5,13 +5,9 @@ They write nothing under the home: the engine's scratch space is a private tempo
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utilityflow.contracts import Catalog, Contract, load_contracts
@@ -134,19 +130,16 @@ def has_lakehouse(home: Home) -> bool:
 
 
 def open_house(settings: Settings, home: Home) -> Lakehouse:
-    """The lakehouse with a session whose scratch space lies outside the home."""
+    """The lakehouse with a session whose scratch space lies outside the home, planning for as much as the home holds."""
+    from utilityflow.session import fit_to
+
     spark = open_session(settings)
+    fit_to(spark, settings, max(1, home.data_bytes(settings.spark.small_bytes)))
     return Lakehouse(spark, str(home.lakehouse), load_contracts(), environment=settings.environment)
 
 
 def open_session(settings: Settings) -> SparkSession:
     """This process's session; a new one gets a private temporary folder as its scratch space."""
-    from pyspark.sql import SparkSession
-
     from utilityflow.session import get_session
 
-    scratch = None
-    if settings.platform == "local" and SparkSession.getActiveSession() is None:
-        scratch = Path(tempfile.mkdtemp(prefix="utilityflow-"))
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    return get_session("utilityflow", settings=settings, scratch=scratch)
+    return get_session("utilityflow", settings=settings)

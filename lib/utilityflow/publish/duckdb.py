@@ -203,7 +203,7 @@ def _translated() -> Iterator[None]:
 
 def _connect(home: Path, file: Path, memory: str) -> duckdb.DuckDBPyConnection:
     spill = home / "tmp" / "duckdb"
-    spill.mkdir(parents=True, exist_ok=True)
+    spill.parent.mkdir(parents=True, exist_ok=True)  # DuckDB makes the folder when it spills, and takes it away
     settings = {
         **_CONFIG,
         "memory_limit": memory,

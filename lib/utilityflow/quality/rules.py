@@ -2,7 +2,8 @@
 
 Every contract gives, beside its written rules (ids such as MR-04), the rules that follow from its columns:
 ``required:<column>``, ``length:<column>``, ``allowed:<column>``; and every feed gives ``conversion:<column>`` and
-``corrupt_record``. A rule is broken where its condition holds; null means not applicable.
+``corrupt_record``. A rule is broken where its condition holds; null means not applicable, and of a record that could not be
+parsed nothing else is said: its columns are not missing, nobody knows them.
 
 Fifty rules times the places that ask for them (is the row good, which ids, which reasons, which flags) would be a plan that
 takes longer to optimise than to run, so each rule stands in the plan once, as one bit of a BIGINT column ``_broken_<n>``;
@@ -22,6 +23,9 @@ from utilityflow.contracts import Contract, sql_text
 CORRUPT = "corrupt_record"
 UNCONVERTED = "_unconverted_"  # + column: BOOLEAN, whether its expression failed
 _BITS = 60
+# Always 0, but not known to the optimizer as the same on each evaluation: so a filter on the masks stays above them. It would
+# be pushed down with a copy of all rules, and each row judged twice.
+_ONCE = "shiftright(cast(spark_partition_id() AS bigint), 63)"
 _NO_TEXTS = "cast(array() AS array<string>)"
 
 
@@ -74,7 +78,8 @@ def conversion_rules(columns: Sequence[str]) -> list[Rule]:
 def judge(frame: DataFrame, rules: Sequence[Rule]) -> DataFrame:
     """Add the masks of broken rules, and ``quality_flags``: sorted codes of broken warn rules, empty for a good row."""
     bits = [f"CASE WHEN {rule.broken} THEN {_bit(i)} ELSE 0L END" for i, rule in enumerate(rules)]
-    masks = {f"_broken_{n}": F.expr(_either(bits[n * _BITS : (n + 1) * _BITS])) for n in range(_chunks(rules))}
+    unparsed = [_bit(i) if rule.id == CORRUPT else "0L" for i, rule in enumerate(rules)]
+    masks = {f"_broken_{n}": F.expr(f"({_mask(bits[part], unparsed[part])}) | {_ONCE}") for n, part in enumerate(_parts(rules))}
     warns = sorted((r for r in rules if r.severity != "error"), key=lambda r: r.flag)
     return frame.withColumns(masks).withColumn("quality_flags", _listed(rules, warns, [r.flag for r in warns]))
 
@@ -107,6 +112,15 @@ def _error(identifier: str, dimension: str, reason: str, broken: str) -> Rule:
 
 def _errors(rules: Sequence[Rule]) -> list[Rule]:
     return [r for r in rules if r.severity == "error"]
+
+
+def _mask(bits: Sequence[str], unparsed: Sequence[str]) -> str:
+    """SQL of one mask; of a record that could not be parsed only ``unparsed``."""
+    return f"CASE WHEN _corrupt_record IS NOT NULL THEN {_either(unparsed)} ELSE {_either(bits)} END"
+
+
+def _parts(rules: Sequence[Rule]) -> list[slice]:
+    return [slice(n * _BITS, (n + 1) * _BITS) for n in range(_chunks(rules))]
 
 
 def _chunks(rules: Sequence[Rule]) -> int:

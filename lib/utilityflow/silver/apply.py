@@ -55,7 +55,7 @@ def run_silver(run: Run, entity: str) -> StepResult:
     gone = [e for e in leaving if e.feed not in states]
     _remove(silver, gone)
     written += _load(silver, [e for e in pending if e.feed not in states], bool(gone))
-    for entry in leaving:
+    for entry in run.ledger.leaving(feeds):  # but those whose successor was rejected
         entry.status = "superseded"
         run.ledger.mark(entry)
     return StepResult(table.name, "ok", written, version=table.version())

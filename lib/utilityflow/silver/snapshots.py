@@ -45,8 +45,7 @@ def times(run: Run, feed: Feed, entries: Sequence[Entry]) -> None:
         low, high = spans.get(entry.sha256, (None, None))
         if low is None or low != high:
             what = "gives no time" if low is None else "gives more than one time"
-            entry.status, entry.reason = "rejected", f"UF-2009: {entry.file_name}: snapshot_time {what}"
-            run.ledger.mark(entry)
+            _reject(run, feed, entry, f"UF-2009: {entry.file_name}: snapshot_time {what}")
             continue
         entry.snapshot_time = dt.datetime.fromtimestamp(low, dt.timezone.utc)
         run.ledger.mark(entry)
@@ -56,19 +55,33 @@ def accept(run: Run, feed: Feed) -> list[Entry]:
     """The standing snapshots in the order of their times, new ones that are empty or shrunken beyond the bound rejected."""
     times(run, feed, run.ledger.standing([feed.feed]))
     accepted: list[Entry] = []
+    back: list[Entry] = []
     for entry in sorted(run.ledger.standing([feed.feed]), key=order):
         older = accepted[-1] if accepted else None
         bound = older.rows_read * run.settings.thresholds.snapshot_min_share if older else 0
         if entry.status == "landed" and (entry.rows_read == 0 or entry.rows_read < bound):
             before = f", the snapshot before it {older.rows_read}" if older else ""
-            entry.status = "rejected"
-            entry.reason = (
-                f"UF-2010: {entry.file_name}: the snapshot has {entry.rows_read} records{before}; nothing was closed"
-            )
-            run.ledger.mark(entry)
+            told = f"the snapshot has {entry.rows_read} records{before}; nothing was closed"
+            back += _reject(run, feed, entry, f"UF-2010: {entry.file_name}: {told}")
             continue
         accepted.append(entry)
-    return accepted
+    return accept(run, feed) if back else accepted
+
+
+def _reject(run: Run, feed: Feed, entry: Entry, reason: str) -> list[Entry]:
+    """Reject a snapshot; what it had superseded stands again and is returned.
+
+    A rejected file counts no rows, so what bronze took of it before its time was known leaves again.
+    """
+    if entry.rows_read:
+        table = run.house.table(f"bronze.{feed.feed}")
+        table.delete(f"_file_sha256 = '{entry.sha256}'", note={"batch": int(table.note().get("batch") or 0)})
+    entry.status, entry.reason, entry.rows_read = "rejected", reason, 0
+    run.ledger.mark(entry)
+    back = run.ledger.reinstate(entry)
+    for old in back:
+        run.files.pop((old.feed, old.file_name, old.sha256), None)
+    return back
 
 
 def order(entry: Entry) -> tuple[dt.datetime, int]:

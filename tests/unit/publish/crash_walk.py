@@ -23,7 +23,7 @@ from utilityflow.control.publication import last
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.duckdb import beside, warehouse
 from utilityflow.publish.publication import publish
-from utilityflow.session import get_session
+from utilityflow.session import SMALL, get_session
 
 
 def seen(home: Path) -> list[Any]:
@@ -48,7 +48,7 @@ def attempt(house: Lakehouse, home: Path, run_id: str, **environment: str) -> in
 
 
 def main(folder: Path) -> None:
-    spark = get_session(master="local[2]", extra={"spark.sql.shuffle.partitions": "2"}, scratch=folder / "spark")
+    spark = get_session(master="local[2]", extra=SMALL, scratch=folder / "spark")
     start = folder / "start"
     house = Lakehouse(spark, str(start / "lakehouse"), load_contracts(), run_id="r")
     fill(house)

@@ -13,6 +13,7 @@ def test_killed_at_every_point(tmp_path: Path) -> None:
     command = [sys.executable, str(script), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=550)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert not (tmp_path / "spark").exists(), "a process takes its scratch space with it"
     points = json.loads(done.stdout.splitlines()[-1])
     names = [name.split(" ", 1)[1] for name in points]
     steps = ("stage warehouse", "build warehouse", "append ops.publication", "swap warehouse")
