@@ -69,6 +69,8 @@ _LOCAL_CONF: dict[str, str] = {
     "spark.cleaner.referenceTracking.cleanCheckpoints": "true",
     "spark.databricks.delta.vacuum.parallelDelete.enabled": "true",
     "spark.redaction.regex": "(?i)secret|password|token|access[.]key|sas",
+    # pyspark 4 notes the line of Python behind every column expression, with five calls of the JVM for each
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
 
 

@@ -206,7 +206,9 @@ class World:
             key_frame(self.spark, self.needed, folder / "needed") if self.needed else None,
             zone=self.rules.zone, as_of=self.as_of, scratch=str(folder / "scratch"), batch=batch,
         )  # fmt: skip
-        step = Step(outcome, self.table.version(), self.rows(), self.intervals(outcome))
+        version = self.table.version()
+        rows = before if self.steps and version == self.last.version else self.rows()  # no commit, the same rows
+        step = Step(outcome, version, rows, self.intervals(outcome))
         self.steps.append(step)
         self.check(before, step, {*self.standing, *self.needed} if rebuild else keys)
         return step

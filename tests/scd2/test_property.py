@@ -19,9 +19,9 @@ from pyspark.sql import SparkSession
 from scd2_reference import ATTRIBUTES, DAY, Event, Rules
 from scd2_world import World, check_invariants
 
-BATCHES = 4
+BATCHES = 3
 HISTORIES = int(os.environ.get("SCD2_CAMPAIGN", "0"))
-PER_WORLD = 1000 if HISTORIES else 300
+PER_WORLD = 1000 if HISTORIES else 400
 WORLDS = max(1, HISTORIES // PER_WORLD)
 BASE = int(datetime(2026, 3, 6, 5, tzinfo=timezone.utc).timestamp()) * 1_000_000  # midnight in New York
 RULES = {

@@ -120,7 +120,9 @@ def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, f
 
 def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mapping[str, Any], keys: DataFrame | None,
             events: DataFrame) -> DataFrame:  # fmt: skip
-    """Keys that standing facts name. Only keys without an upsert can lack a version, so only those are looked for."""
+    """Keys that standing facts name. Only keys without an upsert, or with a delete (which may have been the last word of
+    the only day), can lack a version, so only those are looked for.
+    """  # noqa: D205
     key = dimension.key[0]
     named = None
     for fact, column in facts.items():
@@ -129,5 +131,7 @@ def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mappi
     assert named is not None  # noqa: S101 - every dimension here has facts
     if keys is None:
         return named.distinct()
-    homeless = keys.join(events.where("operation = 'upsert'").select(key), key, "left_anti")
+    untold = keys.join(events.where("operation = 'upsert'").select(key), key, "left_anti")
+    ended = keys.join(events.where("operation = 'delete'").select(key), key, "left_semi")
+    homeless = untold.unionByName(ended)
     return named.join(F.broadcast(homeless), key, "left_semi").distinct()
