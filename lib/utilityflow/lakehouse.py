@@ -182,12 +182,9 @@ class Table:
         version = self.version() if version is None else version
         if version < 0:
             return {}
-        if self._log is not None:
-            file = self._log / f"{version:020d}.json"
-            if file.is_file():
-                for line in file.read_text(encoding="utf-8").splitlines():
-                    if line.startswith('{"commitInfo"'):
-                        return _parse(json.loads(line)["commitInfo"].get("userMetadata"))
+        info = self._commit_info(version)
+        if info is not None:
+            return _parse(info.get("userMetadata"))
         for row in self.history(50):
             if row["version"] == version:
                 found: dict[str, Any] = row["note"]
@@ -325,16 +322,19 @@ class Table:
 
     def rows_appended(self) -> int:
         """Rows that the newest commit, an append, wrote by its own count."""
-        return int(str(self._commit_info().get("operationMetrics", {}).get("numOutputRows", 0)))
+        info = self._commit_info(self.version())
+        metrics = self.history(1)[0]["metrics"] if info is None else info.get("operationMetrics", {})
+        return int(str(metrics.get("numOutputRows", 0)))
 
-    def _commit_info(self) -> dict[str, Any]:
-        if self._log is not None:
-            file = self._log / f"{self.version():020d}.json"
+    def _commit_info(self, version: int) -> dict[str, Any] | None:
+        """What the log says of a commit; None where it is not on a local disk or says nothing."""
+        file = None if self._log is None else self._log / f"{version:020d}.json"
+        if file is not None and file.is_file():
             for line in file.read_text(encoding="utf-8").splitlines():
                 if line.startswith('{"commitInfo"'):
                     info: dict[str, Any] = json.loads(line)["commitInfo"]
                     return info
-        return {"operationMetrics": self.history(1)[0]["metrics"]}
+        return None
 
     def overwrite(self, rows: DataFrame, *, where: str | None = None, note: Mapping[str, Any] | None = None) -> Commit:
         """Replace all rows, or those that satisfy ``where`` (a predicate that the new rows satisfy too)."""

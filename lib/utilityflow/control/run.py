@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from utilityflow.control.home import Home
 from utilityflow.control.ledger import Entry, Ledger
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 log = logging.getLogger("utilityflow")
 
@@ -84,6 +87,12 @@ class Run:
         folder = self.home.tmp / self.run_id
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def staged(self, frame: DataFrame, name: str) -> DataFrame:
+        """The frame computed once, into Parquet under ``stage``, and read back from there."""
+        folder = str(self.stage / name)
+        frame.write.mode("overwrite").parquet(folder)
+        return self.house.spark.read.schema(frame.schema).parquet(folder)
 
     def refuse(self, entry: Entry, reason: str) -> list[Entry]:
         """Reject content that had been taken in; returns the entries that it had superseded and that stand again."""

@@ -113,9 +113,7 @@ def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, f
     keys = frames[0]
     for frame in frames[1:]:
         keys = keys.unionByName(frame)
-    folder = run.stage / f"keys_{table.contract.table}"
-    keys.distinct().write.mode("overwrite").parquet(str(folder))
-    return run.house.spark.read.schema(f"{key} string").parquet(str(folder))
+    return run.staged(keys.distinct(), f"keys_{table.contract.table}")
 
 
 def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mapping[str, Any], keys: DataFrame | None,

@@ -209,7 +209,7 @@ def _scope(run: Run, fact: Table, was: Mapping[str, Any], now: Mapping[str, int]
     if not others:
         return Scope(part, None, None, None)
     identities = changes.where(F.col("usage_date").isin(others)).select("_identity").distinct()
-    identities = _staged(run, identities, "touched")
+    identities = run.staged(identities, "usage_touched")
     span = (others[0] - _DAY, others[-1] + _DAY)
     touched = _on(reads, span).join(F.broadcast(identities), "_identity", "left_semi")
     around = {k: n for k, n in standing.items() if span[0] <= k[0] <= span[1]}
@@ -301,12 +301,6 @@ def _dimensions(run: Run) -> tuple[Dimension, Dimension]:
     return Dimension.from_contract(contracts[CUSTOMERS]), Dimension.from_contract(contracts[METERS])
 
 
-def _staged(run: Run, frame: DataFrame, name: str) -> DataFrame:
-    folder = str(run.stage / f"usage_{name}")
-    frame.write.mode("overwrite").parquet(folder)
-    return run.house.spark.read.schema(frame.schema).parquet(folder)
-
-
 def _rekeyed(run: Run, version: int, was: Mapping[str, Any], now: Mapping[str, int]) -> DataFrame:
     """Facts whose lookup may have moved, looked up again: those in the intervals in which the history changed.
 
@@ -321,9 +315,9 @@ def _rekeyed(run: Run, version: int, was: Mapping[str, Any], now: Mapping[str, i
         .unionByName(after.join(before, shape[1:], "left_anti"))
         .select(*customers.key)
     )
-    keys = _staged(run, keys.distinct(), "moved_keys")
+    keys = run.staged(keys.distinct(), "usage_moved_keys")
     own = [f.join(F.broadcast(keys), list(customers.key), "left_semi") for f in (before, after)]
-    intervals = _staged(run, affected_intervals(own[0], own[1], customers), "intervals")
+    intervals = run.staged(affected_intervals(own[0], own[1], customers), "usage_intervals")
     parts = ("date_key div 10000", "date_key div 100 % 100", "date_key % 100")
     day = F.make_date(*[F.expr(part).cast("int") for part in parts])
     dated = fact.read(version).withColumn("usage_date", day)
@@ -338,15 +332,15 @@ def _merge(
     columns = list(fact.contract.column_names)
     fresh = local_frame(run.house.spark, [], fact.contract.struct())
     if scope.touched is not None:
-        fresh = _staged(run, _made(run, scope.touched, now), "fresh")
-    gone = _staged(run, _gone(run, scope, now), "gone") if scope.identities is not None else None
+        fresh = run.staged(_made(run, scope.touched, now), "usage_fresh")
+    gone = run.staged(_gone(run, scope, now), "usage_gone") if scope.identities is not None else None
     wanted = fresh.select(*columns)
     if moved is not None:
         others = moved.join(F.broadcast(wanted.select("usage_key")), "usage_key", "left_anti")
         if gone is not None:
             others = others.join(F.broadcast(gone), "usage_key", "left_anti")
-        wanted = _staged(run, wanted.unionByName(others.select(*columns)), "wanted")
-    staged = _staged(run, _differing(fact.read(version), wanted, gone, columns), "changed")
+        wanted = run.staged(wanted.unionByName(others.select(*columns)), "usage_wanted")
+    staged = run.staged(_differing(fact.read(version), wanted, gone, columns), "usage_changed")
     months: dict[str, int] = {r[0]: r[1] for r in staged.groupBy("billing_period").count().collect()}
     if not months:
         return 0

@@ -7,6 +7,7 @@ in the written columns costs a narrow scan, finding them before would cost evalu
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,28 +86,36 @@ class _Written:
     """What the table holds of some ledger numbers: rows by number, and the span of their days."""
 
     rows: dict[int, int]
-    low: Any = None
-    high: Any = None
+    low: dt.date | None = None
+    high: dt.date | None = None
+
+    def joined(self, other: _Written) -> _Written:
+        """Both together."""
+        lows = [d for d in (self.low, other.low) if d is not None]
+        highs = [d for d in (self.high, other.high) if d is not None]
+        return _Written(self.rows | other.rows, min(lows, default=None), max(highs, default=None))
 
 
 def _load(silver: _Silver, pending: Sequence[Entry], leaves: bool) -> int:
     """Write the pending files of event feeds, settle equal records and count; returns the rows loaded."""
     table = silver.table
     by_feed = [(f, [e for e in pending if e.feed == n]) for n, f in silver.feeds.items()]
+    written = _Written({})
     # rising ledger numbers, as transaction ids must rise
     for feed, entries in sorted(((f, e) for f, e in by_feed if e), key=lambda pair: max(numbers(pair[1]))):
-        _append(silver, feed, entries)
+        written = _append(silver, feed, entries).joined(written)
     promoted = promote(silver.run, silver.feeds, table, _carry(table)) if leaves else {}
     _count_promoted(silver.run, pending, promoted)
     if not pending:
         return sum(promoted.values())
-    written = _written(table, pending)
+    if promoted:
+        written = _written(table, pending)
     doubles = remove_doubles(silver.run, table, _span(table, written), _carry(table))
     return sum(promoted.values()) + _count(silver, pending, written, doubles)
 
 
-def _append(silver: _Silver, feed: Feed, entries: Sequence[Entry]) -> None:
-    """Write the loaded and the quarantined rows of one feed's pending files."""
+def _append(silver: _Silver, feed: Feed, entries: Sequence[Entry]) -> _Written:
+    """Write the loaded and the quarantined rows of one feed's pending files; returns what silver now holds of them."""
     run, table = silver.run, silver.table
     frame, rules = judged(run, feed, entries)
     top = max(numbers(entries))
@@ -120,16 +129,17 @@ def _append(silver: _Silver, feed: Feed, entries: Sequence[Entry]) -> None:
         if not commit.happened:
             what = f"{table.name}: the append of ledger number {top} was skipped as a duplicate"
             raise UtilityFlowError("UF-3007", what)
-    _quarantine(silver, feed, frame, rules, entries, note)
+    held = _written(table, entries)
+    _quarantine(silver, feed, frame, rules, entries, held, note)
+    return held
 
 
 def _quarantine(silver: _Silver, feed: Feed, frame: DataFrame, rules: Sequence[Rule], entries: Sequence[Entry],
-                note: dict[str, Any]) -> None:  # fmt: skip
+                held: _Written, note: dict[str, Any]) -> None:  # fmt: skip
     """Write the broken rows of the files of which silver lacks some, and note how each rule did."""
     run, table, fence = silver.run, silver.table, silver.fence
-    held = _written(table, entries)
     short = [e for e in entries if held.rows.get(e.number, 0) < e.rows_read]
-    missing = [n for n in _not_in(fence, short) if n in numbers(short)] if short else []
+    missing = _not_in(fence, short) if short else []
     failed: dict[str, int] = {}
     if missing:
         seen = Observation(f"broken_{feed.feed}_{run.run_id}")
@@ -181,7 +191,7 @@ def _written(table: Table, entries: Sequence[Entry]) -> _Written:
 def _span(table: Table, written: _Written) -> DataFrame:
     """The rows among which a new one can have its equal."""
     rows = table.read().where(F.col("_row_number") > 0)
-    if written.low is None:
+    if written.low is None or written.high is None:
         return rows
     rows = rows.where(F.col(DAY).between(written.low, written.high))
     if "billing_period" in table.contract.partition_by:
@@ -243,9 +253,7 @@ def _snapshots(silver: _Silver, feed: Feed) -> int:
         return 0
     key = table.contract.property("identity")
     frame, rules = judged(run, feed, entries)
-    stage = run.stage / f"snapshots_{feed.feed}"
-    frame.withColumn("_bad", broken_any(rules)).write.mode("overwrite").parquet(str(stage))
-    rows = run.house.spark.read.parquet(str(stage))
+    rows = run.staged(frame.withColumn("_bad", broken_any(rules)), f"snapshots_{feed.feed}")
     events = _with_hash(snapshots.upserts(rows.where("NOT _bad"), key), table.contract)
     own = Window.partitionBy("_file_sha256", "_record_hash").orderBy("_row_number")
     kept = events.withColumn("_copy", F.row_number().over(own)).where("_copy = 1").select(*table.contract.column_names)

@@ -24,8 +24,8 @@ def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, o
 
     :param rows: the table's rows among which a new one can have its equal.
     """
-    staged = _staged(run, _doubles(table, rows), f"doubles_{table.contract.table}")
-    counts = {r[0]: r[1] for r in staged.groupBy("_batch_id").count().collect()}
+    staged = run.staged(_doubles(table, rows), f"doubles_{table.contract.table}")
+    counts = rows_by(staged, "_batch_id")
     if counts:
         keys = [*ORDER, *table.contract.partition_by]
         on = " AND ".join(f"target.{k} = source.{k}" for k in keys) + _within(staged, table)
@@ -40,14 +40,13 @@ def _doubles(table: Table, rows: DataFrame) -> DataFrame:
     values are compared, since one hash over millions of records is not enough.
     """
     hashed: list[str] = [n for n in ("_record_hash", "_identity") if n in table.contract.column_names]
-    values = [] if len(hashed) == 2 else canonical_columns(table.contract)
+    agreeing = [*hashed, *([] if len(hashed) == 2 else canonical_columns(table.contract))]
     several = rows.groupBy(*hashed).agg(F.count(F.lit(1)).alias("n")).where("n > 1").select(*hashed)
     own = [*ORDER, *table.contract.partition_by]
-    same = rows.select(*dict.fromkeys([*own, *hashed, *values])).join(F.broadcast(several), hashed, "left_semi")
+    same = rows.select(*dict.fromkeys([*own, *agreeing])).join(F.broadcast(several), hashed, "left_semi")
     place = F.struct(*ORDER)
-    first = same.groupBy(*dict.fromkeys([*hashed, *values])).agg(F.min(place).alias("kept"), F.count(F.lit(1)).alias("n"))
-    first = first.where("n > 1").select(*[F.col(n).alias(f"f_{n}") for n in dict.fromkeys([*hashed, *values])], "kept")
-    equal = reduce(lambda a, b: a & b, [F.col(n).eqNullSafe(F.col(f"f_{n}")) for n in dict.fromkeys([*hashed, *values])])
+    first = same.groupBy(*[F.col(n).alias(f"f_{n}") for n in agreeing]).agg(F.min(place).alias("kept"))
+    equal = reduce(lambda a, b: a & b, [F.col(n).eqNullSafe(F.col(f"f_{n}")) for n in agreeing])
     return same.join(first, equal).where(place != F.col("kept")).select(*own)
 
 
@@ -76,8 +75,8 @@ def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str
     candidates = reduce(DataFrame.unionByName, frames).join(standing, "_record_hash", "left_anti")
     first = candidates.groupBy("_record_hash").agg(F.min(F.struct(*ORDER)).alias("kept"))
     chosen = candidates.join(first, "_record_hash").where(F.struct(*ORDER) == F.col("kept")).drop("kept")
-    staged = _staged(run, chosen.select(*table.contract.column_names), f"promoted_{table.contract.table}")
-    counts = {r[0]: r[1] for r in staged.groupBy("_batch_id").count().collect()}
+    staged = run.staged(chosen.select(*table.contract.column_names), f"promoted_{table.contract.table}")
+    counts = rows_by(staged, "_batch_id")
     if counts:
         table.append(staged, note={**note, "promoted": sorted(counts)})
     return counts
@@ -89,12 +88,6 @@ def doubles_of(run: Run, feed: Feed, entry: Entry, table: Table) -> int:
     own = table.read().where(F.col("_batch_id") == entry.number).select("_row_number")
     absent = frame.where(~broken_any(rules)).join(own, "_row_number", "left_anti")
     return absent.join(table.read().select("_record_hash"), "_record_hash", "left_semi").count()
-
-
-def _staged(run: Run, frame: DataFrame, name: str) -> DataFrame:
-    folder = str(run.stage / name)
-    frame.write.mode("overwrite").parquet(folder)
-    return run.house.spark.read.schema(frame.schema).parquet(folder)
 
 
 def rows_by(frame: DataFrame, key: str) -> dict[int, int]:

@@ -57,6 +57,26 @@ def test_one_value_for_both_lanes(spark: Any) -> None:
     assert content_hash({"": part}) == EXPECTED
 
 
+@pytest.mark.engine
+def test_one_value_however_the_session_plans(spark: Any) -> None:
+    """Runs over few rows interpret them, large ones compile classes: both must give the figures of above."""
+    from utilityflow.session import SMALL
+
+    described = contract(TYPES)
+    before = {key: spark.conf.get(key, None) for key in SMALL}
+    usual = {"spark.sql.adaptive.enabled": "true", "spark.sql.shuffle.partitions": "4",
+             "spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}  # fmt: skip
+    assert usual.keys() == SMALL.keys()
+    try:
+        for plans in (SMALL, usual):
+            for key, value in plans.items():
+                spark.conf.set(key, value)
+            assert content_hash({"": hashes(spark, described, FULL, (None,) * 12)[""]}) == EXPECTED
+    finally:
+        for key, value in before.items():
+            spark.conf.set(key, value) if value is not None else spark.conf.unset(key)
+
+
 EXPECTED1 = 9856649964003542603
 EXPECTED2 = 9492060625911224600
 EXPECTED = "2b07358c0807b8e06fde768216ae21a65edb59c652518fd146a890c5b5931ec7"
