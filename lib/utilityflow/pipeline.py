@@ -129,7 +129,7 @@ def last_consumed(house: Lakehouse) -> dict[str, dict[str, Any]]:
     result: dict[str, dict[str, Any]] = {}
     versions: dict[str, int] = {}
     steps = house.table("ops.step")
-    if steps.exists():
+    if steps.version() > 0:
         rows = steps.read().where("consumed <> '{}'").select("step", "consumed", "version", "finished_at").collect()
         for row in sorted(rows, key=lambda r: r["finished_at"]):
             result[row["step"]], versions[row["step"]] = json.loads(row["consumed"]), row["version"]

@@ -173,6 +173,7 @@ def _counted(run: Run, feed: Feed, table: Table, items: Sequence[Found]) -> int:
     for item in kept:
         if item.entry and item.inspection:
             item.entry.rows_read = counts.get(item.entry.number, 0)
+            item.entry.appended = True
             expected = item.inspection.records
             if expected is not None and expected != item.entry.rows_read:
                 raise UtilityFlowError(

@@ -43,6 +43,8 @@ class Entry:
     rows_duplicate: int = 0
     snapshot_time: dt.datetime | None = None
     run_id: str = ""
+    # this run put the rows into bronze, under ``number``; content that came before stands there under an older one
+    appended: bool = field(default=False, compare=False)
 
     @property
     def stands(self) -> bool:
@@ -165,7 +167,7 @@ class Ledger:
 def read_ledger(house: Lakehouse) -> Ledger:
     """The ledger as committed by the last run that ended."""
     table = house.table(TABLE)
-    if not table.exists():
+    if table.version() <= 0:  # not there, or as it was created: empty
         return Ledger()
     return Ledger(_entry(row.asDict()) for row in table.read().collect())
 
@@ -180,8 +182,8 @@ def write_ledger(house: Lakehouse, ledger: Ledger, run_id: str) -> int:
         entry.run_id = run_id
         rows.append(_row(entry))
     frame = local_frame(house.spark, rows, table.contract.struct())
-    if len(rows) == len(ledger.entries):
-        table.append(frame) if not table.read().head(1) else _merge(table, frame)
+    if table.version() <= 0:
+        table.append(frame)
     else:
         _merge(table, frame)
     ledger.changed.clear()

@@ -71,7 +71,7 @@ def last(house: Lakehouse) -> Publication | None:
     """
     table = house.table(TABLE)
     version = table.version()
-    if version < 0:
+    if version <= 0:  # not there, or as it was created: empty
         return None
     note = table.note(version)
     commits = note.get("commits")

@@ -59,6 +59,22 @@ class Tally:
 
 
 @dataclass
+class Repeated:
+    """What several of a silver table's records of these days speak of (silver.duplicates.repeated): found once in a run.
+
+    ``days``: first and last; None: of all days. ``many``: whether there are so many records that keeping it pays.
+    """
+
+    days: tuple[dt.date, dt.date] | None
+    many: bool
+    rows: DataFrame | None = None
+
+    def covers(self, days: tuple[dt.date, dt.date]) -> bool:
+        """Whether all of these days were looked at."""
+        return self.rows is not None and (self.days is None or (self.days[0] <= days[0] and days[1] <= self.days[1]))
+
+
+@dataclass
 class Run:
     """The state of a run in memory; everything that must outlast it is in the lakehouse."""
 
@@ -75,6 +91,7 @@ class Run:
     tallies: list[Tally] = field(default_factory=list)
     metrics: list[tuple[str, str, float]] = field(default_factory=list)
     started: float = field(default_factory=time.time)
+    repeated: dict[str, Repeated] = field(default_factory=dict)  # by silver table
 
     @property
     def zone(self) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from utilityflow.contracts import Contract
+from utilityflow.contracts import Contract, sql_text
 from utilityflow.control.run import Run, StepResult
-from utilityflow.lakehouse import Table
+from utilityflow.lakehouse import FEW_ROWS, Table
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned, surrogate_key, version_of
 from utilityflow.session import local_frame
+from utilityflow.silver.duplicates import ORDER, repeated, start
 
 NAME, READS, CUSTOMERS, METERS = "gold.fact_usage", "silver.meter_reads", "gold.dim_customer", "gold.dim_meter"
 EARLY, GAP, MIXED, INCOMPLETE = "before_first_version", "delete_gap", "mixed", "incomplete_day"
@@ -35,19 +37,20 @@ def quality_rank(contract: Contract) -> Column:
 
 
 def final_reads(reads: DataFrame, contract: Contract) -> DataFrame:
-    """One read per identity (of intervals: per identity and start): best quality, then newest file, then later record.
+    """One read per identity (of intervals: per identity and start): best quality, then newest file, then later record."""
+    lost = losers(reads, F.broadcast(repeated(contract, reads)), contract)
+    return reads.join(F.broadcast(lost), list(ORDER), "left_anti")
 
-    Only identities that repeat are sorted; finding them takes a count over one BIGINT column, and the reads themselves are
-    scanned once, for what is left when the losers have gone.
+
+def losers(reads: DataFrame, several: DataFrame, contract: Contract) -> DataFrame:
+    """ORDER of the reads that are not final. Only identities that repeat are sorted, and only narrow columns are read.
+
+    :param several: as ``silver.duplicates.repeated`` gives it.
     """
-    place = ["_batch_id", "_row_number"]
-    start = F.coalesce("interval_start", F.timestamp_seconds(F.lit(0))).alias("_start")
-    narrow = reads.select("_identity", start, quality_rank(contract).alias("_quality"), *place)
-    repeated = narrow.groupBy("_identity", "_start").agg(F.count(F.lit(1)).alias("n")).where("n > 1").drop("n")
-    best = Window.partitionBy("_identity", "_start").orderBy("_quality", F.desc("_batch_id"), F.desc("_row_number"))
-    several = narrow.join(F.broadcast(repeated), ["_identity", "_start"], "left_semi")
-    losers = several.withColumn("_rank", F.row_number().over(best)).where("_rank > 1").select(*place)
-    return reads.join(F.broadcast(losers), place, "left_anti")
+    narrow = reads.select("_identity", start(contract), quality_rank(contract).alias("_quality"), *ORDER)
+    best = Window.partitionBy("_identity", "_start").orderBy("_quality", *[F.desc(n) for n in ORDER])
+    told = narrow.join(several, ["_identity", "_start"], "left_semi")
+    return told.withColumn("_rank", F.row_number().over(best)).where("_rank > 1").select(*ORDER)
 
 
 def local_days(intervals: DataFrame, zone: str) -> DataFrame:
@@ -80,13 +83,13 @@ def local_days(intervals: DataFrame, zone: str) -> DataFrame:
 
 
 def facts(
-    reads: DataFrame, contract: Contract, zone: str, meters: Dimension, kinds: Collection[str] = KINDS
+    final: DataFrame, contract: Contract, zone: str, meters: Dimension, kinds: Collection[str] = KINDS
 ) -> DataFrame:
     """Fact rows without the customer's key: one per identity, ``usage_date`` beside them.
 
-    :param kinds: the kinds of period that ``reads`` hold; work for others is left out of the plan.
+    :param final: the final reads.
+    :param kinds: the kinds of period that they hold; work for others is left out of the plan.
     """
-    final = final_reads(reads, contract)
     days = local_days(final.where("period_kind = 'interval'"), zone)
     if "interval" not in kinds:
         united = final.select(*days.columns)
@@ -116,14 +119,12 @@ def with_customer(rows: DataFrame, dim_rows: DataFrame, customers: Dimension, co
     :param rows: facts with ``usage_date``; flags of an earlier lookup are taken off first.
     """
     found = version_of(rows, dim_rows, customers, day="usage_date", first_day="period_start")
-    gap = (F.col("customer_key") == UNKNOWN_KEY) & F.col("customer_id").isNotNull()
-    nothing = F.array().cast("array<string>")
-    looked = F.concat(
-        F.when(F.col(EARLY), F.array(F.lit(EARLY))).otherwise(nothing),
-        F.when(gap, F.array(F.lit(GAP))).otherwise(nothing),
-    )
-    own = F.array_except("quality_flags", F.array(*[F.lit(n) for n in _LOOKED_UP]))
-    flags = F.array_sort(F.concat(own, looked))
+    gap = f"customer_key = {UNKNOWN_KEY} AND customer_id IS NOT NULL"
+    looked = f"filter(array(IF({EARLY}, '{EARLY}', NULL), IF({gap}, '{GAP}', NULL)), flag -> flag IS NOT NULL)"
+    own = f"array_except(quality_flags, array({', '.join(map(sql_text, _LOOKED_UP))}))"
+    # most facts have no flag at all, and need no work on arrays
+    none = f"size(quality_flags) = 0 AND NOT {EARLY} AND NOT ({gap})"
+    flags = F.expr(f"CASE WHEN {none} THEN quality_flags ELSE array_sort(concat({own}, {looked})) END")
     return found.withColumn("quality_flags", flags).select(*columns)
 
 
@@ -132,11 +133,12 @@ def with_customer(rows: DataFrame, dim_rows: DataFrame, customers: Dimension, co
 
 @dataclass(frozen=True)
 class Part:
-    """Reads from which facts are made anew: ``rows`` of them, of these ``kinds`` of period."""
+    """Reads from which facts are made anew: ``rows`` of them, of these ``kinds`` of period, on days from first to last."""
 
     reads: DataFrame
     kinds: frozenset[str]
     rows: int
+    days: tuple[dt.date, dt.date]
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,10 @@ def _on(reads: DataFrame, span: tuple[dt.date, dt.date]) -> DataFrame:
 
 
 def _part(reads: DataFrame, standing: Mapping[tuple[dt.date, str], int]) -> Part | None:
-    return Part(reads, frozenset(k for _, k in standing), sum(standing.values())) if standing else None
+    if not standing:
+        return None
+    days = sorted(day for day, _ in standing)
+    return Part(reads, frozenset(k for _, k in standing), sum(standing.values()), (days[0], days[-1]))
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -288,12 +293,25 @@ def _part(reads: DataFrame, standing: Mapping[tuple[dt.date, str], int]) -> Part
 
 def _made(run: Run, part: Part, now: Mapping[str, int]) -> DataFrame:
     customers, meters = _dimensions(run)
-    rows = facts(part.reads, run.house.contracts[READS], run.zone, meters, part.kinds)
+    rows = facts(_final(run, part), run.house.contracts[READS], run.zone, meters, part.kinds)
     contract = run.house.contracts[NAME]
     columns = contract.column_names
     later = [c for c in contract.columns if c.added and c.name not in rows.columns]  # nothing fills them yet
     rows = rows.withColumns({c.name: F.lit(None).cast(c.type) for c in later}) if later else rows
     return with_customer(rows, run.house.table(CUSTOMERS).read(now[CUSTOMERS]), customers, columns)
+
+
+def _final(run: Run, part: Part) -> DataFrame:
+    """The final reads of a part; of many, who loses is staged, so that the engine knows how few they are."""
+    contract = run.house.contracts[READS]
+    if part.rows <= FEW_ROWS:
+        return final_reads(part.reads, contract)
+    known = run.repeated.get(READS)
+    several = known.rows if known is not None and known.covers(part.days) else None
+    if several is None:
+        several = run.staged(repeated(contract, part.reads), "usage_repeated")
+    lost = run.staged(losers(part.reads, several, contract), "usage_losers")
+    return part.reads.join(lost, list(ORDER), "left_anti")
 
 
 def _dimensions(run: Run) -> tuple[Dimension, Dimension]:
@@ -330,16 +348,17 @@ def _merge(
 ) -> int:
     """Write the facts of touched identities and the re-keyed ones, as far as they differ; returns their number."""
     columns = list(fact.contract.column_names)
-    fresh = local_frame(run.house.spark, [], fact.contract.struct())
-    if scope.touched is not None:
-        fresh = run.staged(_made(run, scope.touched, now), "usage_fresh")
-    gone = run.staged(_gone(run, scope, now), "usage_gone") if scope.identities is not None else None
-    wanted = fresh.select(*columns)
+    touched = scope.identities
+    parts = [] if scope.touched is None else [_made(run, scope.touched, now)]
     if moved is not None:
-        others = moved.join(F.broadcast(wanted.select("usage_key")), "usage_key", "left_anti")
-        if gone is not None:
-            others = others.join(F.broadcast(gone), "usage_key", "left_anti")
-        wanted = run.staged(wanted.unionByName(others.select(*columns)), "usage_wanted")
+        key = F.col("_identity").alias("usage_key")
+        others = moved if touched is None else moved.join(F.broadcast(touched.select(key)), "usage_key", "left_anti")
+        parts.append(others)
+    wanted = local_frame(run.house.spark, [], fact.contract.struct()) if not parts else reduce(
+        DataFrame.unionByName, (p.select(*columns) for p in parts)
+    )  # fmt: skip
+    wanted = run.staged(wanted, "usage_wanted")
+    gone = None if touched is None else _gone(run, scope, touched, wanted)
     staged = run.staged(_differing(fact.read(version), wanted, gone, columns), "usage_changed")
     months: dict[str, int] = {r[0]: r[1] for r in staged.groupBy("billing_period").count().collect()}
     if not months:
@@ -355,15 +374,12 @@ def _merge(
     return sum(months.values())
 
 
-def _gone(run: Run, scope: Scope, now: Mapping[str, int]) -> DataFrame:
-    """Keys of the facts whose last read is gone."""
-    standing = run.house.table(READS).read(now[READS])
-    if scope.days is not None:
-        standing = _on(standing, scope.days)
-    known = run.house.table(NAME).read().select(F.col("usage_key").alias("_identity"))
-    if scope.days is not None and scope.identities is not None:
-        known = scope.identities
-    return known.join(standing.select("_identity"), "_identity", "left_anti").select(F.col("_identity").alias("usage_key"))
+def _gone(run: Run, scope: Scope, touched: DataFrame, wanted: DataFrame) -> DataFrame:
+    """Keys of the facts whose last read is gone: of the touched identities, or (days unknown) of all."""
+    known = touched.select(F.col("_identity").alias("usage_key"))
+    if scope.days is None:
+        known = run.house.table(NAME).read().select("usage_key")
+    return known.join(wanted.select("usage_key"), "usage_key", "left_anti")
 
 
 def _differing(present: DataFrame, wanted: DataFrame, gone: DataFrame | None, columns: Sequence[str]) -> DataFrame:

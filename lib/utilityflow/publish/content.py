@@ -1,4 +1,4 @@
-"""The content hash of a table, per partition and free of row order, and which partitions a table's commits changed.
+"""The content hash of a table, per partition and free of row order, taken whole or brought up to date with what changed.
 
 A row is encoded without ambiguity. Spark's ``xxhash64`` of several columns hashes each value with the hash of those
 before it as seed; texts and decimals beyond 18 digits go in with their length, all other types have a fixed width. What
@@ -15,10 +15,8 @@ Published hashes are compared with later ones: a change of the encoding needs al
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote
 
@@ -26,14 +24,11 @@ from utilityflow.contracts import Column, Contract, sql_text
 from utilityflow.control.publication import PartitionHash
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column as Expression
     from pyspark.sql import DataFrame
 
-    from utilityflow.lakehouse import Table
-
 __all__ = [
-    "PartitionHash", "changed_partitions", "commit_id", "conform", "content_hash", "merged", "partition_hashes",
-    "partition_name", "partition_where", "restrict",
+    "PartitionHash", "conform", "content_hash", "merged", "partition_hashes", "partition_name", "partition_where", "restrict",
+    "with_changes",
 ]  # fmt: skip
 
 _SEEDS = (0x5DEECE66D1CE4E5B, -0x61C8864680B583EB)
@@ -91,12 +86,12 @@ def restrict(frame: DataFrame, contract: Contract, partitions: Collection[str] |
 
 def conform(frame: DataFrame, contract: Contract) -> DataFrame:
     """The contract's columns in its order and types; one that this (older) version of the table lacks is null."""
-    from pyspark.sql import functions as F
+    return frame.selectExpr(*_conformed(contract, set(frame.columns)))
 
-    there = set(frame.columns)
-    return frame.select(
-        *[(F.col(c.name) if c.name in there else F.lit(None)).cast(c.type).alias(c.name) for c in contract.columns]
-    )
+
+def _conformed(contract: Contract, there: Collection[str]) -> list[str]:
+    held = ((c, f"`{c.name}`" if c.name in there else "NULL") for c in contract.columns)
+    return [f"CAST({value} AS {c.type}) AS `{c.name}`" for c, value in held]
 
 
 # -- hashes -----------------------------------------------------------------------------------------------------------
@@ -111,25 +106,50 @@ def partition_hashes(
     :param partitions: only these (None: all). One that has no rows is missing from the answer; a table without
         partition columns has the one partition ``""``, with 0 rows when it is empty.
     """
-    from pyspark.sql import functions as F
-
     if partitions is not None and not partitions:
         return {}
-    rows = conform(restrict(frame, contract, partitions), contract)
-    keys = [F.col(name).cast("string").alias(f"_p{i}") for i, name in enumerate(contract.partition_by)]
+    return _totals(conform(restrict(frame, contract, partitions), contract), contract, None)
+
+
+def with_changes(before: Mapping[str, PartitionHash], changes: DataFrame, contract: Contract) -> dict[str, PartitionHash]:
+    """Hashes and sums of a table after ``changes``: sums are free of order, so rows that left are taken off again.
+
+    Not for a contract with ``double`` columns, whose sums are not exact.
+
+    :param changes: rows of the change feed, with ``_change_type``.
+    """
+    sign = "IF(_change_type IN ('insert', 'update_postimage'), 1, -1) AS _sign"
+    signed = changes.selectExpr(*_conformed(contract, set(changes.columns)), sign)
+    result = dict(before)
+    for name, more in _totals(signed, contract, "_sign").items():
+        was = result.pop(name, PartitionHash(0, 0, 0))
+        sums = {column: was.sums.get(column, Decimal(0)) + total for column, total in more.sums.items()}
+        now = PartitionHash(was.rows + more.rows, was.sum1 + more.sum1, was.sum2 + more.sum2, sums)
+        if now.rows or not contract.partition_by:
+            result[name] = now
+    return result
+
+
+def _totals(rows: DataFrame, contract: Contract, sign: str | None) -> dict[str, PartitionHash]:
+    """Counts and sums by partition; with ``sign``, the column of 1 and -1 by which each row counts."""
+    from pyspark.sql import functions as F
+
+    keys = [f"_p{i}" for i in range(len(contract.partition_by))]
+    named = [f"CAST(`{name}` AS string) AS {key}" for name, key in zip(contract.partition_by, keys, strict=True)]
     measured = [(c, m) for c in contract.columns if (m := _measure(c)) is not None]
     hash1, hash2 = _row_hashes(contract)
-    measures = [m.alias(f"_m{i}") for i, (_, m) in enumerate(measured)]
-    prepared = rows.select(*keys, hash1.alias("_h1"), hash2.alias("_h2"), *measures)
-    totals = [F.count(F.lit(1)), *_wide("_h1"), *_wide("_h2")]
+    measures = [f"{m} AS _m{i}" for i, (_, m) in enumerate(measured)]
+    prepared = rows.selectExpr(*named, f"{hash1} AS _h1", f"{hash2} AS _h2", *measures, *([sign] if sign else []))
+    terms = ["1", *_wide("_h1"), *_wide("_h2")]
     for i, (column, _) in enumerate(measured):
-        totals += _wide(f"_m{i}") if _is_wide(column) else [F.sum(f"_m{i}")]
-    grouped = prepared.groupBy(*[f"_p{i}" for i in range(len(keys))])
-    answer = grouped.agg(*[t.alias(f"_t{i}") for i, t in enumerate(totals)]).collect()
+        terms += _wide(f"_m{i}") if _is_wide(column) else [f"_m{i}"]
+    # a product with a decimal would be a decimal of more than 18 digits, which is slow
+    totals = [f"sum({term if sign is None else f'IF({sign} > 0, {term}, -({term}))'})" for term in terms]
+    answer = prepared.groupBy(*keys).agg(*[F.expr(t).alias(f"_t{i}") for i, t in enumerate(totals)]).collect()
     result = {}
     for row in answer:
         values = iter(row[len(keys) :])
-        count, sum1, sum2 = next(values), _join(next(values), next(values)), _join(next(values), next(values))
+        count, sum1, sum2 = next(values) or 0, _join(next(values), next(values)), _join(next(values), next(values))
         sums = {
             c.name: Decimal(_join(next(values), next(values))) if _is_wide(c) else Decimal(str(next(values) or 0))
             for c, _ in measured
@@ -138,120 +158,56 @@ def partition_hashes(
     return result
 
 
-def _row_hashes(contract: Contract) -> tuple[Expression, Expression]:
-    from pyspark.sql import functions as F
-
+def _row_hashes(contract: Contract) -> tuple[str, str]:
+    """SQL of the two hashes of a row."""
     columns = [contract.column(name) for name in contract.hashed_columns]
     masks = []
     for start in range(0, len(columns), _MASK_BITS):
-        mask = F.lit(0).cast("bigint")
-        for bit, column in enumerate(columns[start : start + _MASK_BITS]):
-            if not column.required:
-                flag = F.lit(1 << bit).cast("bigint")
-                mask = mask.bitwiseOR(F.when(F.col(column.name).isNull(), flag).otherwise(F.lit(0).cast("bigint")))
-        masks.append(mask)
+        part = enumerate(columns[start : start + _MASK_BITS])
+        flags = [f"CASE WHEN `{c.name}` IS NULL THEN {1 << bit}L ELSE 0L END" for bit, c in part if not c.required]
+        masks.append(" | ".join(["0L", *flags]))
     values = [_canonical(column) for column in columns]
-    seeds = [F.lit(seed).cast("bigint") for seed in _SEEDS]
     forth = [part for value in values for part in value]
     back = [part for value in reversed(values) for part in value]
-    return F.xxhash64(seeds[0], *masks, *forth), F.xxhash64(seeds[1], *masks, *back)
+    first, second = (f"{seed}L" for seed in _SEEDS)
+    return f"xxhash64({', '.join([first, *masks, *forth])})", f"xxhash64({', '.join([second, *masks, *back])})"
 
 
-def _canonical(column: Column) -> list[Expression]:
-    """The column as what is hashed: one width for all integers, one zero, one NaN, arrays with size and nulls."""
-    from pyspark.sql import functions as F
-
-    value = F.col(column.name)
+def _canonical(column: Column) -> list[str]:
+    """SQL of what is hashed of the column: one width for all integers, one zero, one NaN, arrays with size and nulls."""
+    value = f"`{column.name}`"
     if column.type in _INTEGERS:
-        return [value.cast("bigint")]
+        return [f"CAST({value} AS bigint)"]
     if column.type == "double":
-        return [F.when(value == F.lit(0.0), F.lit(0.0)).otherwise(value)]  # Spark hashes each NaN alike already
+        return [f"CASE WHEN {value} = 0.0D THEN 0.0D ELSE {value} END"]  # Spark hashes each NaN alike already
     if column.type.startswith("array<"):
-        return [F.size(value), value, F.transform(value, lambda item: item.isNull())]
+        return [f"size({value})", value, f"transform({value}, item -> item IS NULL)"]
     # text, boolean, date (days), timestamp (UTC microseconds), decimal (unscaled, with the contract's scale)
     return [value]
 
 
-def _measure(column: Column) -> Expression | None:
-    """What targets are compared by, as a number; None for texts and arrays."""
-    from pyspark.sql import functions as F
-
-    value = F.col(column.name)
+def _measure(column: Column) -> str | None:
+    """SQL of what targets are compared by, as a number; None for texts and arrays."""
+    value = f"`{column.name}`"
     if column.type in _INTEGERS:
-        return value.cast("bigint")
+        return f"CAST({value} AS bigint)"
     if column.type.startswith("decimal(") or column.type == "double":
         return value
     if column.type == "boolean":
-        return value.cast("int")
+        return f"CAST({value} AS int)"
     if column.type == "date":
-        return F.unix_date(value)
-    return F.unix_micros(value) if column.type == "timestamp" else None
+        return f"unix_date({value})"
+    return f"unix_micros({value})" if column.type == "timestamp" else None
 
 
 def _is_wide(column: Column) -> bool:
     return column.type in ("bigint", "timestamp")
 
 
-def _wide(name: str) -> list[Expression]:
-    """Sums of the upper and lower 32 bits: no overflow up to 2^31 rows, and no slow decimals."""
-    from pyspark.sql import functions as F
-
-    return [F.sum(F.shiftright(name, 32)), F.sum(F.col(name).bitwiseAND(F.lit(_LOW).cast("bigint")))]
+def _wide(name: str) -> list[str]:
+    """The upper and lower 32 bits, to be added up apart: no overflow up to 2^31 rows, and no slow decimals."""
+    return [f"shiftright({name}, 32)", f"{name} & {_LOW}L"]
 
 
 def _join(high: int | None, low: int | None) -> int:
     return (high or 0) * (1 << 32) + (low or 0)
-
-
-# -- what changed -----------------------------------------------------------------------------------------------------
-
-
-def commit_id(table: Table, version: int) -> str:
-    """What tells this commit from another of the same version number (a table made anew); ``""`` when not known."""
-    file = _commit_file(table, version)
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:32] if file is not None and file.is_file() else ""
-
-
-def _commit_file(table: Table, version: int) -> Path | None:
-    return None if "://" in table.path else Path(table.path) / "_delta_log" / f"{version:020d}.json"
-
-
-def changed_partitions(table: Table, since_version: int, until: int | None = None) -> set[str] | None:
-    """Partitions whose rows the commits after ``since_version`` may have changed, from the Delta log alone.
-
-    Commits that only arrange rows anew (OPTIMIZE: ``dataChange`` false) count as no change.
-
-    :param until: last version that counts, default the newest.
-    :returns: names as ``partition_name`` gives them; None when all must be taken as changed: the log is not on a local
-        disk or incomplete, versions went back, or a commit changed columns.
-    """
-    until = table.version() if until is None else until
-    if since_version < 0 or until < since_version:
-        return None
-    changed: set[str] = set()
-    for version in range(since_version + 1, until + 1):
-        file = _commit_file(table, version)
-        if file is None or not file.is_file():
-            return None
-        found = _changed_by(file, table.contract.partition_by)
-        if found is None:
-            return None
-        changed |= found
-    return changed
-
-
-def _changed_by(file: Path, columns: Sequence[str]) -> set[str] | None:
-    changed = set()
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            action = json.loads(line)
-            if "metaData" in action:
-                return None
-            change = action.get("add") or action.get("remove")
-            if change is None or not change.get("dataChange", True):
-                continue
-            values = change.get("partitionValues")
-            if columns and (values is None or any(c not in values for c in columns)):
-                return None  # the protocol lets a remove leave them out
-            changed.add(partition_name(columns, [values[c] for c in columns]))
-    return changed

@@ -24,9 +24,11 @@ from utilityflow.contracts import Column, Contract, duckdb_type
 from utilityflow.control.publication import Publication, TableState
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import crash_point, rename
+from utilityflow.publish.commits import DataFile
 from utilityflow.publish.content import partition_name, partition_where
 
 SCHEMA = "gold"
+STANDS = "_stands"  # column of staged rows that moved: whether the row is there, or gone
 _OWN = ("publication", "publication_tables")
 _REPORTED = {"INT": "INTEGER", "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 _Config = dict[str, str | bool | int | float | list[str]]
@@ -35,27 +37,37 @@ _CONFIG: _Config = {"autoinstall_known_extensions": False, "autoload_known_exten
 
 @dataclass(frozen=True)
 class Load:
-    """What the target takes of one table.
+    """What the target takes of one table: all of it, the partitions that changed, or only the rows that moved.
 
-    ``changed``: the partitions to replace, None for the whole table. ``folder``: their rows as plain Parquet files with
-    the contract's columns; no folder where there are no rows.
+    ``changed``: the partitions that changed, None for the whole table. ``folder``: rows that were staged as plain Parquet
+    files with the contract's columns. ``files``: data files of the lakehouse that are taken as they are, beside the staged
+    rows where only rows move, in their place where the whole table is loaded. ``versions``: set where only rows move: the
+    commits that the staged rows come from; with STANDS false they are rows that left.
     """
 
     contract: Contract
     state: TableState
     changed: frozenset[str] | None
     folder: Path
+    files: tuple[DataFile, ...] = ()
+    versions: tuple[int, ...] | None = None
 
     @property
     def rows(self) -> int:
-        """Rows to load."""
+        """Rows of what changed."""
         parts = self.state.partitions
         return sum(part.rows for name, part in parts.items() if self.changed is None or name in self.changed)
 
     @property
     def keeps(self) -> bool:
         """Whether rows of the old file stay."""
-        return self.changed is not None and any(name not in self.changed for name in self.state.partitions)
+        moved = self.versions is not None
+        return moved or (self.changed is not None and any(name not in self.changed for name in self.state.partitions))
+
+    @property
+    def staged(self) -> bool:
+        """Whether there are rows to stage."""
+        return bool(self.versions) if self.versions is not None else self.rows > 0 and not self.files
 
 
 @dataclass(frozen=True)
@@ -157,12 +169,15 @@ def discard(home: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def build(home: Path, publication: Publication, loads: Sequence[Load], *, on_base: bool, memory: str) -> None:
+def build(
+    home: Path, publication: Publication, loads: Sequence[Load], *, on_base: bool, memory: str
+) -> dict[str, int]:
     """Make the next file, verify it against the lakehouse's figures and sign it.
 
     :param loads: one per table of the publication.
     :param on_base: start from a copy of the published file, otherwise from nothing (then every load is a whole table).
     :param memory: bound of DuckDB's memory, for example ``1GB``; beyond it it spills under the home's ``tmp``.
+    :returns: rows that were loaded, by table.
     :raises UtilityFlowError: UF-4002 naming table, check and both figures; UF-4007 when the disk is full. The next file
         is gone then, the published one as it was.
     """
@@ -175,10 +190,11 @@ def build(home: Path, publication: Publication, loads: Sequence[Load], *, on_bas
                 shutil.copyfile(warehouse(home), file)
                 file.chmod(0o600)
             with contextlib.closing(_connect(home, file, memory)) as db:
-                _fill(db, publication, loads)
+                loaded = _fill(db, publication, loads)
             if _log_of(file).exists():
                 raise UtilityFlowError("UF-4002", f"{file} could not be closed cleanly")
             file.chmod(0o600)
+        return loaded
     except BaseException:
         discard(home)
         raise
@@ -216,7 +232,7 @@ def _connect(home: Path, file: Path, memory: str) -> duckdb.DuckDBPyConnection:
     return db
 
 
-def _fill(db: duckdb.DuckDBPyConnection, publication: Publication, loads: Sequence[Load]) -> None:
+def _fill(db: duckdb.DuckDBPyConnection, publication: Publication, loads: Sequence[Load]) -> dict[str, int]:
     db.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
     found = db.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = ?", [SCHEMA]).fetchall()
     there = {row[0] for row in found}
@@ -225,8 +241,7 @@ def _fill(db: duckdb.DuckDBPyConnection, publication: Publication, loads: Sequen
     for table in there - {load.contract.table for load in loads}:
         db.execute(f'DROP TABLE {SCHEMA}."{table}"')
     known = _remember_keys(db, loads, there)
-    for load in loads:
-        _replace(db, load, load.contract.table in there)
+    loaded = {load.contract.name: _replace(db, load, load.contract.table in there) for load in loads}
     for load in loads:
         _check_totals(db, load)
         _check_key(db, load)
@@ -238,20 +253,53 @@ def _fill(db: duckdb.DuckDBPyConnection, publication: Publication, loads: Sequen
         )
     _sign(db, publication)
     db.execute("CHECKPOINT")
+    return loaded
 
 
-def _replace(db: duckdb.DuckDBPyConnection, load: Load, there: bool) -> None:
+def _replace(db: duckdb.DuckDBPyConnection, load: Load, there: bool) -> int:
+    """Take out what changed and put in what it became; returns the rows put in."""
     table = f'{SCHEMA}."{load.contract.table}"'
+    staged = _staged(load)
     if not load.keeps or not there:
         db.execute(f"DROP TABLE IF EXISTS {table}")
         db.execute(load.contract.duckdb_ddl(SCHEMA))
-    elif load.changed:
+    elif load.versions is not None and staged:
+        same = " AND ".join(f'held."{name}" = moved."{name}"' for name in load.contract.primary_key)
+        db.execute(f"DELETE FROM {table} AS held USING {staged} AS moved WHERE {same}")
+    elif load.versions is None and load.changed:
         db.execute(f"DELETE FROM {table} WHERE {partition_where(load.contract, load.changed, 'duckdb')}")
+    names = _names(load.contract.column_names)
+    return sum(_count(db, f"INSERT INTO {table} ({names}) {source}") for source in _sources(load, load.contract.column_names))
+
+
+def _sources(load: Load, columns: Sequence[str]) -> list[str]:
+    """Queries for these columns of the rows to load, one for each place where they lie."""
+    found = []
+    if staged := _staged(load):
+        only = f" WHERE {STANDS}" if load.versions is not None else ""
+        found.append(f"SELECT {_names(columns)} FROM {staged}{only}")
+    places: dict[tuple[tuple[str, str | None], ...], list[str]] = {}
+    for file in load.files:
+        places.setdefault(file.values, []).append(str(file.path))
+    for values, files in sorted(places.items(), key=str):
+        # a data file does not hold the columns of its partition
+        given = {name: "NULL" if value is None else _text(value) for name, value in values}
+        shown = [f'{given[name]} AS "{name}"' if name in given else f'"{name}"' for name in columns]
+        found.append(f"SELECT {', '.join(shown)} FROM {_parquet(files)}")
+    return found
+
+
+def _staged(load: Load) -> str:
     files = [str(file) for file in sorted(load.folder.glob("*.parquet"))]
-    if files:
-        names = ", ".join(f'"{name}"' for name in load.contract.column_names)
-        source = f"read_parquet([{', '.join(_text(f) for f in files)}], hive_partitioning = false)"
-        db.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {source}")
+    return _parquet(files) if files else ""
+
+
+def _parquet(files: Sequence[str]) -> str:
+    return f"read_parquet([{', '.join(_text(f) for f in files)}], hive_partitioning = false)"
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in columns)
 
 
 def _sign(db: duckdb.DuckDBPyConnection, publication: Publication) -> None:
@@ -314,6 +362,10 @@ def _measure(column: Column) -> str | None:
 
 def _scope(load: Load) -> str:
     """Condition for the rows that were loaded."""
+    if load.versions is not None:
+        keys = _names(load.contract.primary_key)
+        loaded = " UNION ALL ".join(_sources(load, load.contract.primary_key))
+        return f"({keys}) IN (SELECT ({keys}) FROM ({loaded}))" if loaded else "false"
     return "true" if load.changed is None else f"({partition_where(load.contract, load.changed, 'duckdb')})"
 
 
@@ -327,8 +379,9 @@ def _check_key(db: duckdb.DuckDBPyConnection, load: Load) -> None:
         f"WHERE {_scope(load)} GROUP BY {key} HAVING count(*) > 1)"
     )  # fmt: skip
     if doubled:
-        raise UtilityFlowError("UF-4002", f"{load.contract.name}: the primary key ({key.replace(chr(34), '')}) has "
-                               f"{load.rows - doubled} values in {load.rows} rows, {doubled} stand twice")  # fmt: skip
+        plain = ", ".join(load.contract.primary_key)
+        message = f"{load.contract.name}: {doubled} of the loaded rows have a primary key ({plain}) that another row has"
+        raise UtilityFlowError("UF-4002", message)
 
 
 def _references(contract: Contract) -> list[tuple[str, str, str]]:

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,22 +21,15 @@ from utilityflow.control.publication import Publication, TableState
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import crash_point
 from utilityflow.publish import duckdb as target
-from utilityflow.publish.content import (
-    changed_partitions,
-    commit_id,
-    conform,
-    content_hash,
-    merged,
-    partition_hashes,
-    restrict,
-)  # fmt: skip
-from utilityflow.publish.duckdb import Load
+from utilityflow.publish.commits import Moves, changed_partitions, commit_id, moves, whole_files
+from utilityflow.publish.content import conform, content_hash, merged, partition_hashes, restrict, with_changes
+from utilityflow.publish.duckdb import STANDS, Load
 from utilityflow.session import spark_version
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
-    from utilityflow.lakehouse import Lakehouse
+    from utilityflow.lakehouse import Lakehouse, Table
 
 Progress = Callable[[str], None]
 _T = TypeVar("_T")
@@ -43,6 +37,7 @@ _R = TypeVar("_R")
 _WORKERS = 4
 _ROWS_PER_FILE = 500_000
 _MOST_FILES = 8
+MANY_ROWS = 500_000  # changed partitions of so many rows are not read whole: the change feed tells what they lost and gained
 
 
 @dataclass(frozen=True)
@@ -68,9 +63,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Change:
+    """What became of a table: ``changed`` partitions (None: take all), and by which ``moves`` of rows if that is known."""
+
     name: str
     state: TableState
     changed: frozenset[str] | None
+    moves: Moves | None = None
 
 
 def publish(
@@ -173,14 +171,28 @@ def _change(house: Lakehouse, name: str, published: TableState | None) -> _Chang
     # a table made anew counts its versions from 0 again: the commit behind the published version must still be the same
     same = published is not None and published.commit != "" and commit_id(table, published.version) == published.commit
     changed = changed_partitions(table, published.version, version) if published and same else None
-    if published and changed is not None:
+    moved = _moves(house, table, published, changed, version) if published and changed is not None else None
+    if published and moved is not None:
+        parts = with_changes(published.partitions, table.changes(published.version, version), table.contract)
+    elif published and changed is not None:
         hashes = partition_hashes(table.read(version), table.contract, changed) if changed else {}
         parts = merged(published.partitions, changed, hashes)
     else:
         parts = partition_hashes(table.read(version), table.contract)
     rows = sum(part.rows for part in parts.values())
     state = TableState(version, rows, content_hash(parts), parts, commit_id(table, version))
-    return _Change(name, state, frozenset(changed) if changed is not None else None)
+    return _Change(name, state, frozenset(changed) if changed is not None else None, moved)
+
+
+def _moves(house: Lakehouse, table: Table, published: TableState, changed: set[str], version: int) -> Moves | None:
+    """The rows that moved since, where following them is cheaper than reading the changed partitions, and possible."""
+    contract = table.contract
+    held = sum(part.rows for name, part in published.partitions.items() if name in changed)
+    inexact = any(column.type == "double" for column in contract.columns)
+    if not changed or held < MANY_ROWS or inexact or not contract.primary_key or not contract.property("changeFeed"):
+        return None
+    live = house.spark.sql(f"DESCRIBE DETAIL delta.`{table.path}`").select("properties").collect()[0][0]
+    return moves(table, published.version, version) if live.get("delta.enableChangeDataFeed") == "true" else None
 
 
 def _told(change: _Change) -> str:
@@ -190,6 +202,8 @@ def _told(change: _Change) -> str:
     if not change.changed:
         return f"{change.name}, unchanged, {change.state.rows:,} rows"
     rows = sum(change.state.partitions[p].rows for p in change.changed if p in change.state.partitions)
+    if change.moves is not None:
+        return f"{change.name}, {len(change.changed)} of {count} partitions changed by rows, {change.state.rows:,} rows"
     return f"{change.name}, {len(change.changed)} of {count} partitions changed, {rows:,} of {change.state.rows:,} rows"
 
 
@@ -215,7 +229,12 @@ def _build(
 
 
 def _load(house: Lakehouse, home: Path, change: _Change, changed: frozenset[str] | None) -> Load:
-    return Load(house.contracts[change.name], change.state, changed, home / "tmp" / "publish" / change.name)
+    """What to load: the rows that moved, the changed partitions, or the whole table."""
+    table, folder = house.table(change.name), home / "tmp" / "publish" / change.name
+    if changed is not None and change.moves is not None:
+        return Load(table.contract, change.state, changed, folder, change.moves.files, change.moves.versions)
+    files = whole_files(table, change.state.version) if changed is None else ()
+    return Load(table.contract, change.state, changed, folder, files)
 
 
 def _build_from(
@@ -226,19 +245,35 @@ def _build_from(
     try:
         with crash_point("stage warehouse"):
             staging.mkdir(parents=True)
-            _in_parallel(house.spark, lambda load: _stage(house, load), [load for load in loads if load.rows])
-        target.build(home, publication, loads, on_base=on_base, memory=memory)
+            _in_parallel(house.spark, lambda load: _stage(house, load), [load for load in loads if load.staged])
+        return target.build(home, publication, loads, on_base=on_base, memory=memory)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return {load.contract.name: load.rows for load in loads}
 
 
 def _stage(house: Lakehouse, load: Load) -> None:
-    """Write the rows to load as few plain Parquet files: the contract's columns in its order, instants in UTC."""
-    frame = house.table(load.contract.name).read(load.state.version)
-    rows = conform(restrict(frame, load.contract, load.changed), load.contract)
-    files = min(_MOST_FILES, load.rows // _ROWS_PER_FILE + 1)
+    """Write the rows to load as few plain Parquet files: the contract's columns in its order, instants in UTC.
+
+    Of rows that moved also those that left, ``STANDS`` false: each key once, as its last change left it.
+    """
+    table = house.table(load.contract.name)
+    if load.versions is None:
+        rows = conform(restrict(table.read(load.state.version), load.contract, load.changed), load.contract)
+        files = min(_MOST_FILES, load.rows // _ROWS_PER_FILE + 1)
+    else:
+        rows, files = _last_changes(table, load.versions), 1
     rows.coalesce(files).write.option("compression", "snappy").parquet(str(load.folder))
+
+
+def _last_changes(table: Table, versions: Sequence[int]) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    told = reduce(lambda a, b: a.unionByName(b), (table.changes(v - 1, v) for v in versions))
+    stands = F.col("_change_type").isin("insert", "update_postimage")
+    row = F.struct(*table.contract.column_names, stands.alias(STANDS))
+    key = [F.col(name).alias(f"_key_{name}") for name in table.contract.primary_key]
+    last = told.groupBy(*key).agg(F.max_by(row, F.struct("_commit_version", stands)).alias("_last"))
+    return last.select("_last.*")
 
 
 def _in_parallel(spark: SparkSession, work: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:

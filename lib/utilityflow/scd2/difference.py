@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -30,8 +32,8 @@ def compared(existing: DataFrame, wanted: DataFrame, dimension: Dimension) -> Da
     """
     d = dimension
     extra = [name for name in wanted.columns if name not in d.names]
-    flip = F.col(FLIP) if FLIP in existing.columns else F.lit(False)
-    old = existing.select(*(F.col(name).alias(OLD + name) for name in d.names), flip.alias(FLIP))
+    flip = FLIP if FLIP in existing.columns else f"false AS {FLIP}"
+    old = existing.selectExpr(*(f"`{name}` AS `{OLD}{name}`" for name in d.names), flip)
     # not an equality that Spark could hash by: so the wanted side stays partitioned by natural key, as it was made
     pair: Column = F.col(OLD + d.surrogate_key).bitwiseXOR(F.col(d.surrogate_key)) == F.lit(0)
     for name in d.key:
@@ -45,12 +47,12 @@ def compared(existing: DataFrame, wanted: DataFrame, dimension: Dimension) -> Da
         .when(_differ(d.provenance), MOVED)
         .otherwise(SAME)
     )
-    return rows.withColumn(ACTION, action).select(
-        *(_kept(name, d).alias(name) for name in d.names),
+    return rows.withColumn(ACTION, action).selectExpr(
+        *(f"{_kept(name, d)} AS `{name}`" for name in d.names),
         ACTION,
-        F.col(OLD + d.valid_from).alias("_old_from"),
-        F.col(OLD + d.valid_to).alias("_old_to"),
-        *(F.when(F.col(ACTION) == MOVED, F.col(OLD + name)).alias(OLD + name) for name in d.provenance),
+        f"`{OLD}{d.valid_from}` AS _old_from",
+        f"`{OLD}{d.valid_to}` AS _old_to",
+        *(f"CASE WHEN {ACTION} = '{MOVED}' THEN `{OLD}{name}` END AS `{OLD}{name}`" for name in d.provenance),
         *extra,
     )
 
@@ -89,21 +91,20 @@ def affected_intervals(before: DataFrame, after: DataFrame, dimension: Dimension
     )
 
 
-def _differ(names: tuple[str, ...] | list[str]) -> Column:
-    result = F.lit(False)
-    for name in names:
-        result = result | ~F.col(OLD + name).eqNullSafe(F.col(name))
-    return result
+def _differ(names: Sequence[str]) -> Column:
+    # as SQL text, here and below: each Column that Python builds costs a call of the JVM
+    return F.expr(" OR ".join(f"NOT (`{OLD}{name}` <=> `{name}`)" for name in names) or "false")
 
 
-def _kept(name: str, d: Dimension) -> Column:
-    """The value that a compared row carries: wanted; old for deletes and flips; null where all is equal."""
-    new, old = F.col(name), F.col(OLD + name)
-    gone = F.col(d.surrogate_key).isNull()
+def _kept(name: str, d: Dimension) -> str:
+    """SQL of the value that a compared row carries: wanted; old for deletes and flips; null where all is equal."""
+    gone, old, new = f"`{d.surrogate_key}` IS NULL", f"`{OLD}{name}`", f"`{name}`"
     if name == d.current:
-        return F.when(gone, old != F.col(FLIP)).otherwise(new)
-    either = F.when(gone, old).otherwise(new)
-    return F.when(F.col(ACTION) != SAME, either) if name in d.attributes or name in d.provenance else either
+        return f"CASE WHEN {gone} THEN {old} <> {FLIP} ELSE {new} END"
+    either = f"CASE WHEN {gone} THEN {old} ELSE {new} END"
+    if name in d.attributes or name in d.provenance:
+        either = f"CASE WHEN {ACTION} <> '{SAME}' THEN {either} END"
+    return either
 
 
 def _steps(rows: DataFrame, d: Dimension, side: str) -> DataFrame:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from utilityflow.bronze.feeds import Feed
-from utilityflow.contracts import sql_text
+from utilityflow.contracts import Contract, sql_text
 from utilityflow.control.ledger import Entry
-from utilityflow.control.run import Run
+from utilityflow.control.run import Repeated, Run
 from utilityflow.lakehouse import Table
 from utilityflow.quality.rules import broken_any
 from utilityflow.silver.judging import canonical_columns, judged
@@ -19,12 +19,17 @@ from utilityflow.silver.judging import canonical_columns, judged
 ORDER = ("_batch_id", "_row_number")  # ledger order
 
 
-def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, object]) -> dict[int, int]:
+def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, object], found: Repeated) -> dict[int, int]:
     """Take out the records that equal one that stands earlier in ledger order; returns ledger number -> how many.
 
     :param rows: the table's rows among which a new one can have its equal.
+    :param found: takes what several of them speak of, for the step that chooses among them.
     """
-    staged = run.staged(_doubles(table, rows), f"doubles_{table.contract.table}")
+    several = F.broadcast(repeated(table.contract, rows))
+    if found.many:  # staged, so that the engine knows whether it is small enough to broadcast
+        several = found.rows = run.staged(repeated(table.contract, rows), f"repeated_{table.contract.table}")
+        run.repeated[table.name] = found
+    staged = run.staged(_doubles(table, rows, several), f"doubles_{table.contract.table}")
     counts = rows_by(staged, "_batch_id")
     if counts:
         keys = [*ORDER, *table.contract.partition_by]
@@ -33,17 +38,36 @@ def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, o
     return counts
 
 
-def _doubles(table: Table, rows: DataFrame) -> DataFrame:
+def repeated(contract: Contract, rows: DataFrame) -> DataFrame:
+    """What more than one record speaks of: ``_identity`` and ``_start`` (of an interval, else null), where records have an
+    identity; else the ``_record_hash`` that more than one has.
+    """  # noqa: D205
+    names = contract.column_names
+    told = [F.col("_identity"), start(contract)] if "_identity" in names else [F.col("_record_hash")]
+    keys = rows.select(*told)
+    return keys.groupBy(*keys.columns).agg(F.count(F.lit(1)).alias("n")).where("n > 1").drop("n")
+
+
+def start(contract: Contract) -> Column:
+    """``_start``: microseconds of the interval that a record is of, 0 for a day or a billed period."""
+    kept = "interval_start" in contract.column_names
+    return F.expr("coalesce(unix_micros(interval_start), 0L)" if kept else "0L").alias("_start")
+
+
+def _doubles(table: Table, rows: DataFrame, several: DataFrame) -> DataFrame:
     """ORDER and partition columns of the records that must go.
 
-    Where records carry an identity, the two 64-bit hashes together decide (2^-128): three narrow columns are read. Else the
+    Where records carry an identity, the two 64-bit hashes together decide (2^-128): few narrow columns are read. Else the
     values are compared, since one hash over millions of records is not enough.
+
+    :param several: as ``repeated`` gives it.
     """
-    hashed: list[str] = [n for n in ("_record_hash", "_identity") if n in table.contract.column_names]
-    agreeing = [*hashed, *([] if len(hashed) == 2 else canonical_columns(table.contract))]
-    several = rows.groupBy(*hashed).agg(F.count(F.lit(1)).alias("n")).where("n > 1").select(*hashed)
-    own = [*ORDER, *table.contract.partition_by]
-    same = rows.select(*dict.fromkeys([*own, *agreeing])).join(F.broadcast(several), hashed, "left_semi")
+    contract = table.contract
+    hashed: list[str] = [n for n in ("_record_hash", "_identity") if n in contract.column_names]
+    agreeing = [*hashed, *([] if len(hashed) == 2 else canonical_columns(contract))]
+    own = [*ORDER, *contract.partition_by]
+    narrow = rows.select(*dict.fromkeys([*own, *agreeing]), *([start(contract)] if "_start" in several.columns else []))
+    same = narrow.join(several, several.columns, "left_semi")
     place = F.struct(*ORDER)
     first = same.groupBy(*[F.col(n).alias(f"f_{n}") for n in agreeing]).agg(F.min(place).alias("kept"))
     equal = reduce(lambda a, b: a & b, [F.col(n).eqNullSafe(F.col(f"f_{n}")) for n in agreeing])

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from utilityflow.bronze.feeds import Feed
-from utilityflow.contracts import Contract
+from utilityflow.contracts import Contract, sql_text
 from utilityflow.control.ledger import Entry
 from utilityflow.control.run import Run
 from utilityflow.errors import UtilityFlowError, nearest
@@ -62,10 +62,7 @@ def judged(run: Run, feed: Feed, entries: Sequence[Entry]) -> tuple[DataFrame, l
     """
     entity = ENTITIES[feed.entity]
     contract = run.house.contracts[f"silver.{feed.entity}"]
-    raw = run.house.table(f"bronze.{feed.feed}").read()
-    raw = raw.where(
-        F.col("_file_sha256").isin([e.sha256 for e in entries]) & (F.col("_batch_id") <= max(e.number for e in entries))
-    )
+    raw = run.house.table(f"bronze.{feed.feed}").read().where(_content_of(entries))
     raw = raw.withColumn("_batch_id", _number_of(entries))
     frame = typed(run.house.spark, raw, feed, contract, _filled(entity, contract), run.zone)
     mapped = set(feed.expressions())
@@ -122,6 +119,19 @@ def quarantined(run: Run, feed: Feed, fence: Table, bad: DataFrame, rules: Seque
         "_file_name", "_feed", "_file_sha256", "_row_number", "_batch_id",
     )  # fmt: skip
     return rows.select(*fence.contract.column_names)
+
+
+def _content_of(entries: Sequence[Entry]) -> str:
+    """SQL condition for the rows of these files.
+
+    Delta skips files by ranges only, and hashes range over everything: so where the ledger numbers under which the rows
+    stand in bronze are known, their range is said too. Else all of bronze would be read, and few of the tasks find rows.
+    """
+    content = f"_file_sha256 IN ({', '.join(sql_text(e.sha256) for e in entries)})"
+    if not all(e.appended for e in entries):
+        return content
+    numbers = [e.number for e in entries]
+    return f"{content} AND _batch_id BETWEEN {min(numbers)} AND {max(numbers)}"
 
 
 def _number_of(entries: Sequence[Entry]) -> Column:

@@ -11,13 +11,14 @@ import pytest
 from utilityflow.contracts import Contract, parse_contract
 from utilityflow.control.publication import PartitionHash
 from utilityflow.lakehouse import Lakehouse
+from utilityflow.publish.commits import changed_partitions, moves, whole_files
 from utilityflow.publish.content import (
-    changed_partitions,
     content_hash,
     merged,
     partition_hashes,
     partition_name,
     partition_where,
+    with_changes,
 )
 
 TYPES = ["BIGINT", "INT", "SMALLINT", "DOUBLE", "DATE", "TIMESTAMP", "BIT", "STRING", "VARCHAR(9)", "ARRAY<VARCHAR>",
@@ -177,3 +178,38 @@ def test_changed_partitions_follow_the_log(house: Lakehouse) -> None:
 
     house.spark.sql(f"ALTER TABLE delta.`{table.path}` SET TBLPROPERTIES ('utilityflow.contractVersion' = '2')")
     assert changed_partitions(table, arranged) is None  # columns may have changed
+
+
+@pytest.mark.engine
+def test_rows_that_moved_follow_the_log(house: Lakehouse, made: Any) -> None:
+    """New files stand for themselves until a later commit touches them; the change feed brings the old hashes up to date."""
+    table = house.table("gold.fact_usage")
+    start = table.version()
+    before = partition_hashes(table.read(start), table.contract)
+    assert {file.values for file in whole_files(table, start)} == {
+        (("billing_period", "2024-01"),), (("billing_period", "2024-02"),), (("billing_period", "2024-03"),)
+    }  # fmt: skip
+    table.append(made.frame(house, table.name, [made.usage(5, "2024-03", 11, "7"), made.usage(6, "2024-04", 11, "8")]))
+    added = moves(table, start, start + 1)
+    assert added is not None
+    assert (len(added.files), added.versions) == (2, ())
+    assert all(file.path.is_file() for file in added.files)
+
+    table.delete("usage_key IN (1, 2, 3)")
+    table.append(made.frame(house, table.name, [made.usage(3, "2024-02", 12, "9.50")]))
+    later = moves(table, start, table.version())
+    assert later is not None
+    assert (len(later.files), later.versions) == (3, (start + 2,))
+    assert whole_files(table, table.version()) == ()  # rows of a first file are deleted
+    table.delete("usage_key = 5")  # a row of a new file: its commit has to be followed by rows too
+    last = moves(table, start, table.version())
+    assert last is not None
+    assert (len(last.files), last.versions) == (1, (start + 1, start + 2, start + 4))
+
+    for until in range(start + 1, table.version() + 1):
+        after = with_changes(before, table.changes(start, until), table.contract)
+        whole = partition_hashes(table.read(until), table.contract)
+        assert after == whole
+        assert {n: p.sums for n, p in after.items()} == {n: p.sums for n, p in whole.items()}
+    assert moves(table, -1, 2) is None
+    assert moves(table, table.version() + 1, 2) is None
