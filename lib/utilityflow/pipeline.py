@@ -32,7 +32,7 @@ from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.publication import Prepared, finish, prepare
-from utilityflow.session import fit_to, get_session, local_frame
+from utilityflow.session import fit_to, get_session, in_parallel, local_frame
 from utilityflow.settings import Settings
 from utilityflow.silver.apply import run_silver
 from utilityflow.silver.judging import ENTITIES, check_feeds
@@ -203,8 +203,8 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool) -> dict[str, An
     outcome: Prepared | None = None
     number: int | None = None
     try:
-        for step in steps:
-            _run_step(state, step)
+        for wave in waves(steps):
+            in_parallel(state.house.spark, partial(_run_step, state), wave)
         _check_threshold(state)
         if publish:
             outcome = _prepare(state)
@@ -215,12 +215,30 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool) -> dict[str, An
         error = failure
     except OSError as failure:
         error = UtilityFlowError("UF-4007", f"{failure.strerror or failure}: {failure.filename or ''}")
+    place = {step.name: number for number, step in enumerate(steps)}
+    state.steps.sort(key=lambda done: place.get(done.step, len(place)))
     if error is not None:
         state.say(f"failed: {error}", code=error.code)
         _finish_failed(state, error)
     last = number if number is not None else _published_number(state)
     status = "failed" if error else ("succeeded" if outcome or _worked(state) else "nothing_to_do")
     return _answer(state, status, last, error, before)
+
+
+def waves(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps in groups that run at once: neighbours in gold of which none reads what another makes.
+
+    Bronze and silver run one by one: files are numbered in their order, and a feed's zone is the session's for a while.
+    """
+    result: list[list[Step]] = []
+    for step in steps:
+        last = result[-1] if result else []
+        free = bool(last) and all(s.name.startswith("gold.") and s.output not in step.inputs for s in last)
+        if free and step.name.startswith("gold."):
+            last.append(step)
+        else:
+            result.append([step])
+    return result
 
 
 def _run_step(state: Run, step: Step) -> None:

@@ -12,9 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from utilityflow.errors import UtilityFlowError
 from utilityflow.settings import Settings, SparkSettings
@@ -22,6 +23,9 @@ from utilityflow.settings import Settings, SparkSettings
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 # What every session of the suite relies on, wherever it comes from (all can be set on a running session).
 RUNTIME_CONF: dict[str, str] = {
@@ -254,6 +258,23 @@ def _json_value(value: Any) -> str:
     if isinstance(value, dt.date):
         return value.isoformat()
     raise TypeError(f"no JSON form for {type(value).__name__}")
+
+
+def in_parallel(spark: SparkSession, work: Callable[[_T], _R], items: Iterable[_T], workers: int = 4) -> list[_R]:
+    """Results in the order of the items; Spark's job tags and pools go with the work into its threads.
+
+    All are brought to their end before the first error, in that order, is raised.
+    """
+    from pyspark import inheritable_thread_target
+
+    todo = list(items)
+    if len(todo) < 2:
+        return [work(item) for item in todo]
+    newer = spark_version(spark) >= (4, 0)  # 3.5 wraps the function, 4 wants the session first, for its tags
+    wrapped = inheritable_thread_target(spark)(work) if newer else inheritable_thread_target(work)
+    with ThreadPoolExecutor(workers, thread_name_prefix="utilityflow") as pool:
+        futures = [pool.submit(wrapped, item) for item in todo]
+    return [future.result() for future in futures]
 
 
 def spark_version(spark: SparkSession) -> tuple[int, int]:

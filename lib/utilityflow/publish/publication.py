@@ -9,32 +9,28 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from utilityflow.control import publication as record
 from utilityflow.control.publication import Publication, TableState
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import crash_point
 from utilityflow.publish import duckdb as target
-from utilityflow.publish.commits import Moves, changed_partitions, commit_id, moves, whole_files
+from utilityflow.publish.commits import Moves, changed_partitions, commit_id, has_feed, moves, whole_files
 from utilityflow.publish.content import conform, content_hash, merged, partition_hashes, restrict, with_changes
 from utilityflow.publish.duckdb import STANDS, Load
-from utilityflow.session import spark_version
+from utilityflow.session import in_parallel
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
     from utilityflow.lakehouse import Lakehouse, Table
 
 Progress = Callable[[str], None]
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-_WORKERS = 4
 _ROWS_PER_FILE = 500_000
 _MOST_FILES = 8
 MANY_ROWS = 500_000  # changed partitions of so many rows are not read whole: the change feed tells what they lost and gained
@@ -96,7 +92,7 @@ def prepare(
     before = record.last(house)
     lost = before is not None and not _recovered(house, home, before, memory, tell)
     known = before.tables if before else {}
-    changes = _in_parallel(house.spark, lambda name: _change(house, name, known.get(name)), sorted(set(names)))
+    changes = in_parallel(house.spark, lambda name: _change(house, name, known.get(name)), sorted(set(names)))
     states = {change.name: change.state for change in changes}
     if before and not lost and {n: s.content_hash for n, s in states.items()} == {
         n: s.content_hash for n, s in known.items()
@@ -171,7 +167,7 @@ def _change(house: Lakehouse, name: str, published: TableState | None) -> _Chang
     # a table made anew counts its versions from 0 again: the commit behind the published version must still be the same
     same = published is not None and published.commit != "" and commit_id(table, published.version) == published.commit
     changed = changed_partitions(table, published.version, version) if published and same else None
-    moved = _moves(house, table, published, changed, version) if published and changed is not None else None
+    moved = _moves(table, published, changed, version) if published and changed is not None else None
     if published and moved is not None:
         parts = with_changes(published.partitions, table.changes(published.version, version), table.contract)
     elif published and changed is not None:
@@ -184,15 +180,14 @@ def _change(house: Lakehouse, name: str, published: TableState | None) -> _Chang
     return _Change(name, state, frozenset(changed) if changed is not None else None, moved)
 
 
-def _moves(house: Lakehouse, table: Table, published: TableState, changed: set[str], version: int) -> Moves | None:
+def _moves(table: Table, published: TableState, changed: set[str], version: int) -> Moves | None:
     """The rows that moved since, where following them is cheaper than reading the changed partitions, and possible."""
     contract = table.contract
     held = sum(part.rows for name, part in published.partitions.items() if name in changed)
     inexact = any(column.type == "double" for column in contract.columns)
     if not changed or held < MANY_ROWS or inexact or not contract.primary_key or not contract.property("changeFeed"):
         return None
-    live = house.spark.sql(f"DESCRIBE DETAIL delta.`{table.path}`").select("properties").collect()[0][0]
-    return moves(table, published.version, version) if live.get("delta.enableChangeDataFeed") == "true" else None
+    return moves(table, published.version, version) if has_feed(table, published.version) else None
 
 
 def _told(change: _Change) -> str:
@@ -245,7 +240,7 @@ def _build_from(
     try:
         with crash_point("stage warehouse"):
             staging.mkdir(parents=True)
-            _in_parallel(house.spark, lambda load: _stage(house, load), [load for load in loads if load.staged])
+            in_parallel(house.spark, lambda load: _stage(house, load), [load for load in loads if load.staged])
         return target.build(home, publication, loads, on_base=on_base, memory=memory)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -274,19 +269,6 @@ def _last_changes(table: Table, versions: Sequence[int]) -> DataFrame:
     key = [F.col(name).alias(f"_key_{name}") for name in table.contract.primary_key]
     last = told.groupBy(*key).agg(F.max_by(row, F.struct("_commit_version", stands)).alias("_last"))
     return last.select("_last.*")
-
-
-def _in_parallel(spark: SparkSession, work: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
-    """Results in the order of the items; Spark's job tags and pools go with the work into its threads."""
-    from pyspark import inheritable_thread_target
-
-    todo = list(items)
-    if len(todo) < 2:
-        return [work(item) for item in todo]
-    newer = spark_version(spark) >= (4, 0)  # 3.5 wraps the function, 4 wants the session first, for its tags
-    wrapped = inheritable_thread_target(spark)(work) if newer else inheritable_thread_target(work)
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="publish") as pool:
-        return list(pool.map(wrapped, todo))
 
 
 def _silent(_: str) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql import DataFrame, Observation, Window
 from pyspark.sql import functions as F
 
 from utilityflow.bronze.feeds import Feed
-from utilityflow.contracts import Contract
+from utilityflow.contracts import Contract, sql_text
 from utilityflow.control.ledger import Entry
 from utilityflow.control.run import Repeated, Run, StepResult, Tally
 from utilityflow.errors import UtilityFlowError
@@ -83,11 +83,12 @@ def _remove(silver: _Silver, leaving: Sequence[Entry]) -> None:
 
 @dataclass
 class _Written:
-    """What the table holds of some ledger numbers: rows by number, and the span of their days."""
+    """What the table holds of some ledger numbers: rows by number, the span of their days, and rows by flag."""
 
     rows: dict[int, int]
     low: dt.date | None = None
     high: dt.date | None = None
+    flags: Mapping[str, int] = field(default_factory=dict)
 
     def joined(self, other: _Written) -> _Written:
         """Both together."""
@@ -131,7 +132,7 @@ def _append(silver: _Silver, feed: Feed, entries: Sequence[Entry]) -> _Written:
         if not commit.happened:
             what = f"{table.name}: the append of ledger number {top} was skipped as a duplicate"
             raise UtilityFlowError("UF-3007", what)
-    held = _written(table, entries)
+    held = _written(table, entries, [rule.flag for rule in rules if rule.severity != "error"])
     _quarantine(silver, feed, frame, rules, entries, held, note)
     return held
 
@@ -151,7 +152,7 @@ def _quarantine(silver: _Silver, feed: Feed, frame: DataFrame, rules: Sequence[R
         fence.append(quarantined(run, feed, fence, bad, rules), batch=note["batch"], note=note, rows_expected=few)
         figures = seen.get
         failed = {rule.id: int(figures[f"rule_{i}"]) for i, rule in enumerate(rules)}
-    _note_tallies(run, table, rules, entries, failed)
+    _note_tallies(run, table, rules, entries, failed, held.flags)
 
 
 def _of(frame: DataFrame, wanted: Sequence[int], entries: Sequence[Entry]) -> DataFrame:
@@ -168,26 +169,27 @@ def _not_in(table: Table, entries: Sequence[Entry]) -> list[int]:
     return [n for n in listed if n not in found]
 
 
-def _note_tallies(
-    run: Run, table: Table, rules: Sequence[Rule], entries: Sequence[Entry], failed: Mapping[str, int]
-) -> None:
+def _note_tallies(run: Run, table: Table, rules: Sequence[Rule], entries: Sequence[Entry], failed: Mapping[str, int],
+                  flags: Mapping[str, int]) -> None:  # fmt: skip
     """How each rule did: broken rows by the quarantine's observation, warnings of loaded rows by their flags."""
     evaluated = sum(e.rows_read for e in entries)
-    mine = table.read().where(F.col("_batch_id").isin(numbers(entries)) & (F.size("quality_flags") > 0))
-    flags = {r[0]: r[1] for r in mine.select(F.explode("quality_flags").alias("flag")).groupBy("flag").count().collect()}
     for rule in rules:
         broken = failed.get(rule.id, 0) + (flags.get(rule.flag, 0) if rule.severity != "error" else 0)
         run.tallies.append(Tally(table.name, rule.id, rule.dimension, rule.severity, evaluated, broken))
     run.metrics.append((table.name, f"{entries[0].feed}.rows_judged", float(evaluated)))
 
 
-def _written(table: Table, entries: Sequence[Entry]) -> _Written:
+def _written(table: Table, entries: Sequence[Entry], flags: Sequence[str] = ()) -> _Written:
     rows = table.read().where(F.col("_batch_id").isin(numbers(entries)) & (F.col("_row_number") > 0))
-    day = F.col(DAY) if DAY in table.contract.column_names else F.lit(None).cast("date")
-    found = rows.groupBy("_batch_id").agg(F.count(F.lit(1)).alias("n"), F.min(day).alias("low"), F.max(day).alias("high"))
-    answer = found.collect()
+    day = DAY if DAY in table.contract.column_names else "cast(NULL AS date)"
+    wanted = ["count(1) AS n", f"min({day}) AS low", f"max({day}) AS high"]
+    wanted += [f"count_if(array_contains(quality_flags, {sql_text(f)})) AS flag_{i}" for i, f in enumerate(flags)]
+    answer = rows.groupBy("_batch_id").agg(*map(F.expr, wanted)).collect()
     lows, highs = [r["low"] for r in answer if r["low"]], [r["high"] for r in answer if r["high"]]
-    return _Written({r["_batch_id"]: r["n"] for r in answer}, min(lows, default=None), max(highs, default=None))
+    told = {flag: sum(r[f"flag_{i}"] for r in answer) for i, flag in enumerate(flags)}
+    return _Written(
+        {r["_batch_id"]: r["n"] for r in answer}, min(lows, default=None), max(highs, default=None), told
+    )
 
 
 def _span(table: Table, written: _Written) -> DataFrame:
