@@ -94,7 +94,7 @@ BREAKS: dict[str, tuple[Callable[[Live], object], str]] = {
     "clustered": (lambda t: t.domains.update({"delta.clustering": "{}"}), "clustering"),
     "other statistics": (lambda t: t.properties.update({"delta.dataSkippingStatsColumns": "unit"}), "delta.dataSkipping"),
     "no deletion vectors": (lambda t: t.properties.pop("delta.enableDeletionVectors"), "delta.enableDeletionVectors"),
-    "a change feed": (lambda t: t.properties.update({"delta.enableChangeDataFeed": "true"}), "delta.enableChangeDataFeed"),
+    "no change feed": (lambda t: t.properties.pop("delta.enableChangeDataFeed"), "delta.enableChangeDataFeed"),
     "another version": (lambda t: t.properties.update({"utilityflow.contractVersion": "9"}), "utilityflow.contractVersion"),
     "row tracking": (lambda t: t.protocol["writerFeatures"].append("rowTracking"), "feature rowTracking"),
     "identity columns": (lambda t: t.protocol["writerFeatures"].append("identityColumns"), "feature identityColumns"),

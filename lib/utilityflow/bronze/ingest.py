@@ -22,7 +22,7 @@ from utilityflow.errors import UtilityFlowError, disk_refuses
 from utilityflow.lakehouse import Table
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,10 @@ def _append(run: Run, feed: Feed, table: Table, fresh: Sequence[Found]) -> int:
         run.say(f"{table.name}: reading {len(items)} file(s)", step=table.name, files=len(items))
         entries = [f.entry for f in items if f.entry]
         top = max(e.number for e in entries)
-        numbers = [x for e in entries for x in (F.lit(e.sha256), F.lit(e.number).cast("bigint"))]
         try:
             with block_reading(run.house.spark):
                 rows = _named(_read(run, feed, items), items)
-                rows = rows.withColumn("_batch_id", F.element_at(F.create_map(*numbers), F.col("_file_sha256")))
+                rows = rows.withColumn("_batch_id", number_of(entries))
                 commit = table.append(
                     rows, batch=top, note={"batch": top, "files": [_told(e) for e in entries]}, widen=True
                 )
@@ -145,6 +144,12 @@ def _append(run: Run, feed: Feed, table: Table, fresh: Sequence[Found]) -> int:
             )
         return _counted(run, feed, table, items)
     return 0
+
+
+def number_of(entries: Sequence[Entry]) -> Column:
+    """BIGINT ledger number of the file that a row is of, by ``_file_sha256``; by its hash, as maps are searched key by key."""
+    pairs = [x for e in entries for x in (F.xxhash64(F.lit(e.sha256)), F.lit(e.number).cast("bigint"))]
+    return F.element_at(F.create_map(*pairs), F.xxhash64("_file_sha256"))
 
 
 def _read(run: Run, feed: Feed, items: Sequence[Found]) -> DataFrame:

@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from utilityflow.bronze.feeds import Feed
+from utilityflow.bronze.ingest import number_of
 from utilityflow.contracts import Contract, sql_text
 from utilityflow.control.ledger import Entry
 from utilityflow.control.run import Run
@@ -63,7 +64,8 @@ def judged(run: Run, feed: Feed, entries: Sequence[Entry]) -> tuple[DataFrame, l
     entity = ENTITIES[feed.entity]
     contract = run.house.contracts[f"silver.{feed.entity}"]
     raw = run.house.table(f"bronze.{feed.feed}").read().where(_content_of(entries))
-    raw = raw.withColumn("_batch_id", _number_of(entries))
+    if not all(e.appended for e in entries):  # else bronze holds the same numbers
+        raw = raw.withColumn("_batch_id", number_of(entries))
     frame = typed(run.house.spark, raw, feed, contract, _filled(entity, contract), run.zone)
     mapped = set(feed.expressions())
     frame = entity.conform(frame, mapped, run.zone)
@@ -132,10 +134,3 @@ def _content_of(entries: Sequence[Entry]) -> str:
         return content
     numbers = [e.number for e in entries]
     return f"{content} AND _batch_id BETWEEN {min(numbers)} AND {max(numbers)}"
-
-
-def _number_of(entries: Sequence[Entry]) -> Column:
-    if len({e.number for e in entries}) == 1:
-        return F.lit(entries[0].number).cast("bigint")
-    pairs = [x for e in entries for x in (F.lit(e.sha256), F.lit(e.number).cast("bigint"))]
-    return F.element_at(F.create_map(*pairs), F.col("_file_sha256"))
