@@ -165,12 +165,13 @@ def _unaccounted(scene: Scene, feed: Feed) -> Found:
     bronze = (
         scene.house.table(f"bronze.{feed.feed}").read().where(F.col("_file_sha256").isin([e.sha256 for e in entries]))
     )
-    absent = bronze.join(held, _PLACE, "left_anti").join(out, _PLACE, "left_anti")
+    # sorted, not broadcast: on disk millions of places look small, as hashes of files compress well
+    absent = bronze.join(held.hint("merge"), _PLACE, "left_anti").join(out, _PLACE, "left_anti")
     if not absent.head(1):
         return Found()
     doubtful = _judged_again(scene, feed, entries, table, absent)
     known = table.read().select("_record_hash").withColumn("_known", F.lit(True)).distinct()
-    lost = doubtful.join(known, "_record_hash", "left").where(F.col("_bad") | F.col("_known").isNull())
+    lost = doubtful.join(known.hint("merge"), "_record_hash", "left").where(F.col("_bad") | F.col("_known").isNull())
 
     def say(row: Row) -> str:
         place = f"record {row['_row_number']} of {scene.file(row['_file_sha256'], feed.feed)}"
