@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -120,8 +119,7 @@ def tables_of(feeds: Mapping[str, Feed]) -> list[str]:
 def ensure_tables(house: Lakehouse, names: Iterable[str]) -> list[str]:
     """Create missing tables and add the columns that contracts have gained; returns what was done."""
     house.spark.range(1).count()  # warm up before the threads
-    with ThreadPoolExecutor(4) as pool:
-        return [line for lines in pool.map(lambda n: house.table(n).ensure(), list(names)) for line in lines]
+    return [line for lines in in_parallel(house.spark, lambda n: house.table(n).ensure(), names) for line in lines]
 
 
 def last_consumed(house: Lakehouse) -> dict[str, dict[str, Any]]:
@@ -329,9 +327,7 @@ def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: Utilit
         if values:
             frame = local_frame(spark, values, house.table(name).contract.struct())
             jobs.append(lambda n=name, f=frame: house.table(n).append(f))  # type: ignore[misc]
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        for job in [pool.submit(j) for j in jobs]:
-            job.result()
+    in_parallel(spark, lambda job: job(), jobs, workers=len(jobs))
 
 
 def _finish_failed(state: Run, error: UtilityFlowError) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 log = logging.getLogger("utilityflow")
+Days = tuple[dt.date, dt.date]  # first and last
 
 
 def new_run_id() -> str:
@@ -58,20 +59,19 @@ class Tally:
     failed: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Repeated:
     """What several of a silver table's records of these days speak of (silver.duplicates.repeated): found once in a run.
 
-    ``days``: first and last; None: of all days. ``many``: whether there are so many records that keeping it pays.
+    ``days``: first and last; None: of all days.
     """
 
-    days: tuple[dt.date, dt.date] | None
-    many: bool
-    rows: DataFrame | None = None
+    days: Days | None
+    rows: DataFrame
 
-    def covers(self, days: tuple[dt.date, dt.date]) -> bool:
+    def covers(self, days: Days) -> bool:
         """Whether all of these days were looked at."""
-        return self.rows is not None and (self.days is None or (self.days[0] <= days[0] and days[1] <= self.days[1]))
+        return self.days is None or (self.days[0] <= days[0] and days[1] <= self.days[1])
 
 
 @dataclass

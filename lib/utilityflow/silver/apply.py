@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from utilityflow.bronze.feeds import Feed
 from utilityflow.contracts import Contract, sql_text
 from utilityflow.control.ledger import Entry
-from utilityflow.control.run import Repeated, Run, StepResult, Tally
+from utilityflow.control.run import Run, StepResult, Tally
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import FEW_ROWS, Table
 from utilityflow.quality.rules import Rule, broken_any, tallies
@@ -112,8 +112,8 @@ def _load(silver: _Silver, pending: Sequence[Entry], leaves: bool) -> int:
     if promoted:
         written = _written(table, pending)
     days = None if written.low is None or written.high is None else (written.low, written.high)
-    found = Repeated(days, sum(written.rows.values()) > FEW_ROWS)
-    doubles = remove_doubles(silver.run, table, _span(table, written), _carry(table), found)
+    many = sum(written.rows.values()) > FEW_ROWS
+    doubles = remove_doubles(silver.run, table, _span(table, written), _carry(table), days, many)
     return sum(promoted.values()) + _count(silver, pending, written, doubles)
 
 

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from utilityflow.bronze.feeds import Feed
 from utilityflow.contracts import Contract, sql_text
 from utilityflow.control.ledger import Entry
-from utilityflow.control.run import Repeated, Run
+from utilityflow.control.run import Days, Repeated, Run
 from utilityflow.lakehouse import Table
 from utilityflow.quality.rules import broken_any
 from utilityflow.silver.judging import canonical_columns, judged
@@ -19,16 +19,19 @@ from utilityflow.silver.judging import canonical_columns, judged
 ORDER = ("_batch_id", "_row_number")  # ledger order
 
 
-def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, object], found: Repeated) -> dict[int, int]:
+def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, object], days: Days | None,
+                   many: bool) -> dict[int, int]:  # fmt: skip
     """Take out the records that equal one that stands earlier in ledger order; returns ledger number -> how many.
 
-    :param rows: the table's rows among which a new one can have its equal.
-    :param found: takes what several of them speak of, for the step that chooses among them.
+    :param rows: the table's rows among which a new one can have its equal: those of ``days``; None: all.
+    :param many: there are so many that what several of them speak of is kept, for the step that chooses among them.
     """
-    several = F.broadcast(repeated(table.contract, rows))
-    if found.many:  # staged, so that the engine knows whether it is small enough to broadcast
-        several = found.rows = run.staged(repeated(table.contract, rows), f"repeated_{table.contract.table}")
-        run.repeated[table.name] = found
+    several = repeated(table.contract, rows)
+    if many:  # staged, so that the engine knows whether it is small enough to broadcast
+        several = run.staged(several, f"repeated_{table.contract.table}")
+        run.repeated[table.name] = Repeated(days, several)
+    else:
+        several = F.broadcast(several)
     staged = run.staged(_doubles(table, rows, several), f"doubles_{table.contract.table}")
     counts = rows_by(staged, "_batch_id")
     if counts:
@@ -39,7 +42,7 @@ def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, o
 
 
 def repeated(contract: Contract, rows: DataFrame) -> DataFrame:
-    """What more than one record speaks of: ``_identity`` and ``_start`` (of an interval, else null), where records have an
+    """What more than one record speaks of: ``_identity`` and ``_start``, where records have an
     identity; else the ``_record_hash`` that more than one has.
     """  # noqa: D205
     names = contract.column_names
