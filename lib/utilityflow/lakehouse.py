@@ -214,6 +214,21 @@ class Table:
             reader = reader.option("endingVersion", until)
         return reader.load(self.path)
 
+    def tells_changes(self, version: int) -> bool:
+        """Whether commits after ``version`` wrote a change feed, by the last properties that were set until then.
+
+        False where the log does not tell (it is not on a local disk, or incomplete).
+        """
+        for number in range(version, -1, -1):
+            file = None if self._log is None else self._log / f"{number:020d}.json"
+            if file is None or not file.is_file():
+                return False
+            for line in file.read_text(encoding="utf-8").splitlines():
+                if line.startswith('{"metaData"'):
+                    told = json.loads(line)["metaData"].get("configuration", {})
+                    return bool(told.get("delta.enableChangeDataFeed") == "true")
+        return False
+
     # -- shape -----------------------------------------------------------------------------------------------------
 
     def migration(self) -> list[tuple[str, str]]:

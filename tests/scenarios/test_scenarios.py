@@ -26,11 +26,15 @@ import yaml
 
 from utilityflow import pipeline
 from utilityflow.contracts import load_contracts
+from utilityflow.gold import usage
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.operate.verify import verify
+from utilityflow.publish import publication
 from utilityflow.settings import Settings
+from utilityflow.silver import apply, duplicates
 
 HERE = Path(__file__).parent
+BOUNDS = [(apply, "FEW_ROWS"), (duplicates, "FEW_DOUBLES"), (usage, "FEW_ROWS"), (publication, "MANY_ROWS")]
 SCENARIOS = sorted(p.name for p in HERE.glob("given_*"))
 
 
@@ -39,18 +43,27 @@ def expectations(scenario: str) -> list[str]:
     return sorted(p.name for p in (HERE / scenario / "then").glob("*.csv"))
 
 
-CASES = [(s, e) for s in SCENARIOS for e in expectations(s)]
+FEW, MANY = "few", "many"  # rows, for the ways that the steps choose by their number
+EVERYDAY = "given_files_that_come_again"  # the others take the way of many rows in the slow tests
+CASES = [
+    pytest.param(s, e, rows, id=f"{s}:{e[:-4]}{'' if rows == FEW else ':many'}",
+                 marks=[pytest.mark.slow] if rows == MANY and s != EVERYDAY else [])
+    for rows in (FEW, MANY) for s in SCENARIOS for e in expectations(s)
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def played(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Plays a scenario once; gives its snapshots: name of a ``then`` file -> rows."""
-    done: dict[str, dict[str, Any]] = {}
+    done: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def play(scenario: str) -> dict[str, Any]:
-        if scenario not in done:
-            done[scenario] = _play(spark, scenario, tmp_path_factory.mktemp(scenario[:30]))
-        return done[scenario]
+    def play(scenario: str, rows: str) -> dict[str, Any]:
+        if (scenario, rows) not in done:
+            with pytest.MonkeyPatch.context() as patch:
+                for module, bound in BOUNDS if rows == MANY else []:
+                    patch.setattr(module, bound, 0)
+                done[scenario, rows] = _play(spark, scenario, tmp_path_factory.mktemp(scenario[:30]))
+        return done[scenario, rows]
 
     return play
 
@@ -93,20 +106,20 @@ def _table(spark: Any, home: Path, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize(("scenario", "expected"), CASES, ids=[f"{s}:{e[:-4]}" for s, e in CASES])
-def test_scenario(played: Any, scenario: str, expected: str) -> None:
+@pytest.mark.parametrize(("scenario", "expected", "rows"), CASES)
+def test_scenario(played: Any, scenario: str, expected: str, rows: str) -> None:
     """The table holds exactly the expected rows."""
-    actual = played(scenario)[expected]
+    actual = played(scenario, rows)[expected]
     name = expected[:-4].split(".", 1)[1] if expected[0].isdigit() else expected[:-4]
     with (HERE / scenario / "then" / expected).open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-        header = [c for c in rows[0] if not c.startswith("#")] if rows else []
+        lines = list(csv.DictReader(stream))
+        header = [c for c in lines[0] if not c.startswith("#")] if lines else []
     types = {"rows": "int"} if name == "files" else {c.name: c.type for c in load_contracts()[name].columns}
     if name != "files":
         unknown = [c for c in header if c not in types]
         assert not unknown, f"{expected} names columns that the contract does not have: {unknown}"
         actual = [r for r in actual if not _reserved(r)]
-    want = sorted(repr(tuple(_typed(row[c], types.get(c, "string"), c) for c in header)) for row in rows)
+    want = sorted(repr(tuple(_typed(row[c], types.get(c, "string"), c) for c in header)) for row in lines)
     have = sorted(repr(tuple(_plain(row[c], c) for c in header)) for row in actual)
     assert have == want, "\n".join(
         ["", *header, "only expected:", *_minus(want, have), "only actual:", *_minus(have, want)]
@@ -153,5 +166,5 @@ def _typed(text: str, kind: str, column: str) -> Any:
 def test_every_then_file_was_compared() -> None:
     """The guard itself can fail: an expectation that no run produces is found."""
     assert CASES, "no scenario was found"
-    assert "1.nothing.csv" not in dict(CASES)
+    assert "1.nothing.csv" not in {case.values[1] for case in CASES}
     assert _minus(["a", "b"], ["a"]) == ["b"]

@@ -61,13 +61,13 @@ class Tally:
 
 @dataclass(frozen=True)
 class Repeated:
-    """What several of a silver table's records of these days speak of (silver.duplicates.repeated): found once in a run.
+    """Records of a silver table's days that speak of what others speak of too (silver.duplicates): found once in a run.
 
-    ``days``: first and last; None: of all days.
+    ``days``: first and last; None: of all days. ``records``: as ``told_again`` gives them, without the doubles.
     """
 
     days: Days | None
-    rows: DataFrame
+    records: DataFrame
 
     def covers(self, days: Days) -> bool:
         """Whether all of these days were looked at."""

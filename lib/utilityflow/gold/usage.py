@@ -1,134 +1,27 @@
-"""fact_usage: the final read of each identity, its version of the customer, and the re-keying of facts that history moves."""
+"""The step of fact_usage: what changed among reads and customers, new facts, and facts that differ from what stands."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from utilityflow.contracts import Contract, sql_text
+from utilityflow.contracts import sql_text
 from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.facts import KINDS, facts, final_reads, losers, with_customer
 from utilityflow.lakehouse import FEW_ROWS, Table
-from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned, surrogate_key, version_of
-from utilityflow.session import local_frame
-from utilityflow.silver.duplicates import ORDER, repeated, start
+from utilityflow.scd2 import Dimension, affected_intervals, concerned
+from utilityflow.session import in_parallel
+from utilityflow.silver.duplicates import ORDER, repeated, told_again
 
 NAME, READS, CUSTOMERS, METERS = "gold.fact_usage", "silver.meter_reads", "gold.dim_customer", "gold.dim_meter"
-EARLY, GAP, MIXED, INCOMPLETE = "before_first_version", "delete_gap", "mixed", "incomplete_day"
-_LOOKED_UP = (EARLY, GAP)
 MANY_ROWS = 1_000_000  # so many keys (8 bytes each) are broadcast
-KINDS = ("day", "interval", "period")
 _DAY = dt.timedelta(days=1)
-
-
-# -- pure functions --------------------------------------------------------------------------------------------------
-
-
-def quality_rank(contract: Contract) -> Column:
-    """INT rank of ``read_quality``, 0 for the best; the order is the contract's list of allowed values."""
-    allowed = contract.column("read_quality").allowed
-    pairs = [x for i, name in enumerate(allowed) for x in (F.lit(name), F.lit(i))]
-    return F.element_at(F.create_map(*pairs), F.col("read_quality"))
-
-
-def final_reads(reads: DataFrame, contract: Contract) -> DataFrame:
-    """One read per identity (of intervals: per identity and start): best quality, then newest file, then later record."""
-    lost = losers(reads, F.broadcast(repeated(contract, reads)), contract)
-    return reads.join(F.broadcast(lost), list(ORDER), "left_anti")
-
-
-def losers(reads: DataFrame, several: DataFrame, contract: Contract) -> DataFrame:
-    """ORDER of the reads that are not final. Only identities that repeat are sorted, and only narrow columns are read.
-
-    :param several: as ``silver.duplicates.repeated`` gives it.
-    """
-    narrow = reads.select("_identity", start(contract), quality_rank(contract).alias("_quality"), *ORDER)
-    best = Window.partitionBy("_identity", "_start").orderBy("_quality", *[F.desc(n) for n in ORDER])
-    told = narrow.join(several, ["_identity", "_start"], "left_semi")
-    return told.withColumn("_rank", F.row_number().over(best)).where("_rank > 1").select(*ORDER)
-
-
-def local_days(intervals: DataFrame, zone: str) -> DataFrame:
-    """Interval reads added up to the local day: energy, highest demand in kW, whether the day is complete.
-
-    A local day has 23, 24 or 25 hours; ``incomplete_day`` is flagged against its own length.
-    """
-    seconds = F.unix_timestamp("interval_end") - F.unix_timestamp("interval_start")
-    kilowatts = F.when(F.col("unit") == "kWh", F.col("quantity") * 3600 / seconds)
-    day_start = F.unix_timestamp(F.to_utc_timestamp(F.col("period_start").cast("timestamp"), zone))
-    day_end = F.unix_timestamp(F.to_utc_timestamp(F.col("period_end").cast("timestamp"), zone))
-    same = ["_identity", "customer_id", "meter_id", "commodity", "register", "direction", "unit", "period_start", "period_end",
-            "usage_date", "billing_period"]  # fmt: skip
-    grouped = intervals.withColumns({"_seconds": seconds, "_kw": kilowatts}).groupBy(*same).agg(
-        F.sum("quantity").alias("_sum"), F.max(F.greatest("peak_demand", "_kw")).alias("_peak"),
-        F.sum("_seconds").alias("_covered"), F.min("read_quality").alias("_low"), F.max("read_quality").alias("_high"),
-        F.flatten(F.collect_set("quality_flags")).alias("_flags"),
-        F.min(F.struct("interval_start", "_file_sha256", "_row_number", "rate_schedule")).alias("_first"),
-        F.max("_batch_id").alias("_batch_id"),
-    )  # fmt: skip
-    short = F.when(F.col("_covered") < day_end - day_start, F.array(F.lit(INCOMPLETE))).otherwise(
-        F.array().cast("array<string>")
-    )
-    return grouped.select(
-        *same, F.expr("try_cast(_sum AS decimal(18,6))").alias("quantity"), F.expr("try_cast(_peak AS decimal(8,2))").alias("peak_demand"),  # noqa: E501
-        F.when(F.col("_low") == F.col("_high"), F.col("_low")).otherwise(MIXED).alias("read_quality"),
-        F.array_union("_flags", short).alias("quality_flags"),
-        *[F.col(f"_first.{n}").alias(n) for n in ("_file_sha256", "_row_number", "rate_schedule")], "_batch_id",
-    )  # fmt: skip
-
-
-def facts(
-    final: DataFrame, contract: Contract, zone: str, meters: Dimension, kinds: Collection[str] = KINDS
-) -> DataFrame:
-    """Fact rows without the customer's key: one per identity, ``usage_date`` beside them.
-
-    :param final: the final reads.
-    :param kinds: the kinds of period that they hold; work for others is left out of the plan.
-    """
-    days = local_days(final.where("period_kind = 'interval'"), zone)
-    if "interval" not in kinds:
-        united = final.select(*days.columns)
-    elif set(kinds) == {"interval"}:
-        united = days
-    else:
-        united = _one_of_each(final.where("period_kind <> 'interval'").select(*days.columns).unionByName(days), contract)
-    day = F.col("usage_date")
-    delivered = (F.col("unit") == "kWh") & (F.col("direction") == "delivered")
-    return united.withColumns({
-        "usage_key": F.col("_identity"),
-        "meter_key": surrogate_key(meters, None),  # inferred members only, until meters have a feed
-        "date_key": F.year(day) * 10000 + F.month(day) * 100 + F.dayofmonth(day),
-        "usage_kwh": F.when(delivered, F.expr("try_cast(round(quantity, 2) AS decimal(10,2))")),
-    })  # fmt: skip
-
-
-def _one_of_each(rows: DataFrame, contract: Contract) -> DataFrame:
-    """Where a day came both as a total and as intervals, the better of the two: quality, then the newer file."""
-    best = Window.partitionBy("_identity").orderBy(quality_rank(contract), F.desc("_batch_id"), F.desc("_row_number"))
-    return rows.withColumn("_rank", F.row_number().over(best)).where("_rank = 1").drop("_rank")
-
-
-def with_customer(rows: DataFrame, dim_rows: DataFrame, customers: Dimension, columns: Sequence[str]) -> DataFrame:
-    """Fact rows with ``customer_key`` and the flags of the lookup, in the contract's columns.
-
-    :param rows: facts with ``usage_date``; flags of an earlier lookup are taken off first.
-    """
-    found = version_of(rows, dim_rows, customers, day="usage_date", first_day="period_start")
-    gap = f"customer_key = {UNKNOWN_KEY} AND customer_id IS NOT NULL"
-    looked = f"filter(array(IF({EARLY}, '{EARLY}', NULL), IF({gap}, '{GAP}', NULL)), flag -> flag IS NOT NULL)"
-    own = f"array_except(quality_flags, array({', '.join(map(sql_text, _LOOKED_UP))}))"
-    # most facts have no flag at all, and need no work on arrays
-    none = f"size(quality_flags) = 0 AND NOT {EARLY} AND NOT ({gap})"
-    flags = F.expr(f"CASE WHEN {none} THEN quality_flags ELSE array_sort(concat({own}, {looked})) END")
-    return found.withColumn("quality_flags", flags).select(*columns)
-
-
-# -- the step --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -159,8 +52,9 @@ class Scope:
 def run_fact_usage(run: Run) -> StepResult:
     """Bring fact_usage to the standing reads and the customers' present history.
 
-    The facts of new days are appended (MERGE would shuffle them), then one MERGE brings the rest. Only the last commit
-    says what was consumed, so a run that died between the two is done again, and finds the appended facts equal.
+    The facts of new days are appended, and beside that it is found which others differ: those that the table lacks are
+    appended too, and one MERGE replaces or deletes the rest (a MERGE that inserts would shuffle the table). Only the last
+    commit says what was consumed, so a run that died between them is done again, and finds the appended facts equal.
     """
     house, fact = run.house, run.house.table(NAME)
     now = {n: house.table(n).version() for n in (READS, CUSTOMERS)}
@@ -171,14 +65,24 @@ def run_fact_usage(run: Run) -> StepResult:
     scope = _scope(run, fact, was, now)
     moved = CUSTOMERS in was and was[CUSTOMERS] < now[CUSTOMERS]
     last = scope.touched is None and scope.identities is None and not moved
-    written = 0
-    if scope.fresh is not None:
+    changes: list[DataFrame] = []
+
+    def add() -> int:
+        if scope.fresh is None:
+            return 0
         run.say(f"{NAME}: adding the facts of new days", step=NAME)
         rows = _made(run, scope.fresh, now)
         fact.append(rows, note={"consumed": now} if last else {}, rows_expected=scope.fresh.rows)
-        written = fact.rows_appended()
-    if not last:
-        written += _merge(run, fact, before, scope, _rekeyed(run, before, was, now) if moved else None, now)
+        return fact.rows_appended()
+
+    def find() -> int:
+        changes.append(_changed(run, fact.read(before), scope, _rekeyed(run, before, was, now) if moved else None, now))
+        return 0
+
+    work: list[Callable[[], int]] = [add] if last else [add, find]
+    written = sum(in_parallel(house.spark, lambda job: job(), work))
+    for changed in changes:
+        written += _write(fact, changed, now)
     return StepResult(NAME, "ok" if written else "skipped", written, version=fact.version(), consumed=now)
 
 
@@ -307,10 +211,11 @@ def _final(run: Run, part: Part) -> DataFrame:
     if part.rows <= FEW_ROWS:
         return final_reads(part.reads, contract)
     known = run.repeated.get(READS)
-    several = known.rows if known is not None and known.covers(part.days) else None
-    if several is None:
-        several = run.staged(repeated(contract, part.reads), "usage_repeated")
-    lost = run.staged(losers(part.reads, several, contract), "usage_losers")
+    if known is not None and known.covers(part.days):
+        told = known.records
+    else:
+        told = told_again(contract, part.reads, run.staged(repeated(contract, part.reads), "usage_repeated"))
+    lost = run.staged(losers(told, contract), "usage_losers")
     return part.reads.join(lost, list(ORDER), "left_anti")
 
 
@@ -320,7 +225,9 @@ def _dimensions(run: Run) -> tuple[Dimension, Dimension]:
 
 
 def _rekeyed(run: Run, version: int, was: Mapping[str, Any], now: Mapping[str, int]) -> DataFrame:
-    """Facts whose lookup may have moved, looked up again: those in the intervals in which the history changed.
+    """Facts that find another version now, as ``_differing`` gives them.
+
+    Looked up again are those in the intervals in which the history changed.
 
     :param version: of the facts, before those of new days were added with their right keys.
     """
@@ -328,11 +235,11 @@ def _rekeyed(run: Run, version: int, was: Mapping[str, Any], now: Mapping[str, i
     dim, fact = run.house.table(CUSTOMERS), run.house.table(NAME)
     shape = [*customers.key, customers.surrogate_key, customers.valid_from, customers.valid_to]
     before, after = dim.read(was[CUSTOMERS]).select(*shape), dim.read(now[CUSTOMERS]).select(*shape)
-    keys = (
-        before.join(after, shape[1:], "left_anti")
-        .unionByName(after.join(before, shape[1:], "left_anti"))
-        .select(*customers.key)
-    )
+    if dim.tells_changes(was[CUSTOMERS]):
+        keys = dim.changes(was[CUSTOMERS], now[CUSTOMERS]).select(*customers.key)
+    else:
+        gone, come = before.join(after, shape[1:], "left_anti"), after.join(before, shape[1:], "left_anti")
+        keys = gone.unionByName(come).select(*customers.key)
     keys = run.staged(keys.distinct(), "usage_moved_keys")
     own = [f.join(F.broadcast(keys), list(customers.key), "left_semi") for f in (before, after)]
     intervals = run.staged(affected_intervals(own[0], own[1], customers), "usage_intervals")
@@ -340,38 +247,27 @@ def _rekeyed(run: Run, version: int, was: Mapping[str, Any], now: Mapping[str, i
     day = F.make_date(*[F.expr(part).cast("int") for part in parts])
     dated = fact.read(version).withColumn("usage_date", day)
     hit = concerned(dated, F.broadcast(intervals), customers, day="usage_date", first_day="period_start")
-    return with_customer(hit, dim.read(now[CUSTOMERS]), customers, fact.contract.column_names)
+    was_found = {f"_was_{n}": F.col(n) for n in (customers.surrogate_key, "quality_flags")}
+    columns = fact.contract.column_names
+    found = with_customer(hit.withColumns(was_found), dim.read(now[CUSTOMERS]), customers, [*columns, *was_found])
+    moved = found.where(" OR ".join(f"{name.removeprefix('_was_')} <> {name}" for name in was_found))
+    return moved.select(*columns, F.lit("U").alias("_action"), F.col("billing_period").alias("_month"))
 
 
-def _merge(
-    run: Run, fact: Table, version: int, scope: Scope, moved: DataFrame | None, now: Mapping[str, int]
-) -> int:
-    """Write the facts of touched identities and the re-keyed ones, as far as they differ; returns their number."""
-    columns = list(fact.contract.column_names)
-    touched = scope.identities
-    parts = [] if scope.touched is None else [_made(run, scope.touched, now)]
-    if moved is not None:
+def _changed(
+    run: Run, present: DataFrame, scope: Scope, moved: DataFrame | None, now: Mapping[str, int]
+) -> DataFrame:
+    """The facts of touched identities, as far as they differ, and the re-keyed ones: see ``_differing``."""
+    columns = run.house.contracts[NAME].column_names
+    parts = []
+    if scope.identities is not None:
+        made = present.limit(0) if scope.touched is None else _made(run, scope.touched, now).select(*columns)
+        wanted = run.staged(made, "usage_wanted")
+        parts.append(_differing(present, wanted, _gone(run, scope, scope.identities, wanted), columns))
         key = F.col("_identity").alias("usage_key")
-        others = moved if touched is None else moved.join(F.broadcast(touched.select(key)), "usage_key", "left_anti")
-        parts.append(others)
-    wanted = local_frame(run.house.spark, [], fact.contract.struct()) if not parts else reduce(
-        DataFrame.unionByName, (p.select(*columns) for p in parts)
-    )  # fmt: skip
-    wanted = run.staged(wanted, "usage_wanted")
-    gone = None if touched is None else _gone(run, scope, touched, wanted)
-    staged = run.staged(_differing(fact.read(version), wanted, gone, columns), "usage_changed")
-    months: dict[str, int] = {r[0]: r[1] for r in staged.groupBy("billing_period").count().collect()}
-    if not months:
-        return 0
-    listed = ", ".join(f"'{m}'" for m in sorted(months))
-    fact.merge(
-        staged,
-        on=f"target.usage_key = source.usage_key AND target.billing_period IN ({listed})",
-        clauses="WHEN MATCHED AND source._action = 'D' THEN DELETE WHEN MATCHED THEN UPDATE SET * "
-        "WHEN NOT MATCHED AND source._action = 'U' THEN INSERT *",
-        note={"consumed": now},
-    )
-    return sum(months.values())
+        moved = None if moved is None else moved.join(F.broadcast(scope.identities.select(key)), "usage_key", "left_anti")
+    parts += [] if moved is None else [moved]
+    return run.staged(reduce(DataFrame.unionByName, parts), "usage_changed")
 
 
 def _gone(run: Run, scope: Scope, touched: DataFrame, wanted: DataFrame) -> DataFrame:
@@ -382,18 +278,40 @@ def _gone(run: Run, scope: Scope, touched: DataFrame, wanted: DataFrame) -> Data
     return known.join(wanted.select("usage_key"), "usage_key", "left_anti")
 
 
-def _differing(present: DataFrame, wanted: DataFrame, gone: DataFrame | None, columns: Sequence[str]) -> DataFrame:
-    """Complete rows that the table lacks or holds otherwise (``_action`` U) and those that must go (D)."""
+def _differing(present: DataFrame, wanted: DataFrame, gone: DataFrame, columns: Sequence[str]) -> DataFrame:
+    """Complete rows: ``_action`` I of those that the table lacks, U of those that it holds otherwise, D of those that must go.
+
+    ``_month``: the billing period under which the table holds the row (a day's total that became a billed period of one
+    day ends on the next day, which may be of another month).
+    """
     others = [n for n in columns if n != "usage_key"]
     held = present.join(_small(wanted.select("usage_key")), "usage_key", "left_semi")
-    old = held.select("usage_key", *[F.col(n).alias(f"_old_{n}") for n in others])
+    old = held.select("usage_key", *[F.col(n).alias(f"_old_{n}") for n in others], F.lit(True).alias("_held"))
     differs = F.expr(" OR ".join(f"NOT ({n} <=> _old_{n})" for n in others))
-    compared = wanted.join(old, "usage_key", "left")
-    changed = compared.where(differs).select(*columns, F.lit("U").alias("_action"))
-    if gone is None:
-        return changed
-    dead = present.join(F.broadcast(gone), "usage_key", "left_semi").select(*columns, F.lit("D").alias("_action"))
-    return changed.unionByName(dead)
+    compared = wanted.join(old, "usage_key", "left").where(F.col("_held").isNull() | differs)
+    action, month = F.expr("IF(_held, 'U', 'I') AS _action"), F.col("_old_billing_period").alias("_month")
+    changed = compared.select(*columns, action, month)
+    dead = present.join(F.broadcast(gone), "usage_key", "left_semi")
+    return changed.unionByName(dead.select(*columns, F.lit("D").alias("_action"), F.col("billing_period").alias("_month")))
+
+
+def _write(fact: Table, changed: DataFrame, now: Mapping[str, int]) -> int:
+    """Append the facts that the table lacks, replace and delete the others; returns their number."""
+    counted = [tuple(row) for row in changed.groupBy("_action", "_month").count().collect()]
+    lacking = sum(count for action, _, count in counted if action == "I")
+    months = {month for action, month, _ in counted if action != "I"}
+    if lacking:
+        rows = changed.where("_action = 'I'").select(*fact.contract.column_names)
+        fact.append(rows, note={} if months else {"consumed": now}, rows_expected=lacking)
+    if months:
+        listed = ", ".join(map(sql_text, sorted(months)))
+        fact.merge(
+            changed.where("_action <> 'I'"),
+            on=f"target.usage_key = source.usage_key AND target.billing_period IN ({listed})",
+            clauses="WHEN MATCHED AND source._action = 'D' THEN DELETE WHEN MATCHED THEN UPDATE SET *",
+            note={"consumed": now},
+        )
+    return sum(int(count) for _, _, count in counted)
 
 
 def _small(keys: DataFrame) -> DataFrame:

@@ -14,7 +14,8 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.gold.usage import EARLY, GAP, INCOMPLETE, MIXED, READS, final_reads, quality_rank
+from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
+from utilityflow.gold.usage import READS
 from utilityflow.operate.checks.history import sources
 from utilityflow.operate.scene import Scene, open_scene
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension

@@ -93,18 +93,6 @@ def moves(table: Table, since_version: int, until: int) -> Moves | None:
     return Moves(tuple(files_left), tuple(sorted(feed)))
 
 
-def has_feed(table: Table, version: int) -> bool:
-    """Whether commits after ``version`` wrote a change feed, by the last properties that were set until then."""
-    for number in range(version, -1, -1):
-        file = _commit_file(table, number)
-        if file is None or not file.is_file():
-            return False
-        for action in _actions(file):
-            if "metaData" in action:
-                return bool(action["metaData"].get("configuration", {}).get("delta.enableChangeDataFeed") == "true")
-    return False
-
-
 def whole_files(table: Table, version: int) -> tuple[DataFile, ...]:
     """The data files that are the whole table; () where that cannot be said, or where rows of some file are deleted."""
     first = _commit_file(table, 0)

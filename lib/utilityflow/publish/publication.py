@@ -20,7 +20,7 @@ from utilityflow.control.publication import Publication, TableState
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import crash_point
 from utilityflow.publish import duckdb as target
-from utilityflow.publish.commits import Moves, changed_partitions, commit_id, has_feed, moves, whole_files
+from utilityflow.publish.commits import Moves, changed_partitions, commit_id, moves, whole_files
 from utilityflow.publish.content import conform, content_hash, merged, partition_hashes, restrict, with_changes
 from utilityflow.publish.duckdb import STANDS, Load
 from utilityflow.session import in_parallel
@@ -187,7 +187,7 @@ def _moves(table: Table, published: TableState, changed: set[str], version: int)
     inexact = any(column.type == "double" for column in contract.columns)
     if not changed or held < MANY_ROWS or inexact or not contract.primary_key or not contract.property("changeFeed"):
         return None
-    return moves(table, published.version, version) if has_feed(table, published.version) else None
+    return moves(table, published.version, version) if table.tells_changes(published.version) else None
 
 
 def _told(change: _Change) -> str:

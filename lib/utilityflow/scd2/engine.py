@@ -192,7 +192,7 @@ def _stage(work: _Work, version: int, folder: str) -> _Staged:
     d = work.dimension
     wanted = _wanted(work)
     table = work.table.read(version)
-    into_empty = not table.inputFiles()
+    into_empty = version <= 0 or table.isEmpty()
     if into_empty:
         unknown = unknown_member(work.spark, d).withColumn(CONFLICTS, F.lit(0).cast("bigint"))
         wanted = wanted.unionByName(unknown)

@@ -1,15 +1,16 @@
 """The silver step: the pending files of an entity become judged rows, each record read once and judged once.
 
 Order of commits, each idempotent by content, so that a killed run ends in the same tables when it is started again:
-rows of superseded files leave; loaded rows; quarantine; then records that equal a standing one leave again (finding them
-in the written columns costs a narrow scan, finding them before would cost evaluating every expression twice).
+rows of superseded files leave; loaded rows; then, at once, the quarantine and the leave of records that equal a standing
+one (finding them in the written columns costs a narrow scan, finding them before evaluating every expression twice).
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame, Observation, Window
@@ -22,10 +23,12 @@ from utilityflow.control.run import Run, StepResult, Tally
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import FEW_ROWS, Table
 from utilityflow.quality.rules import Rule, broken_any, tallies
+from utilityflow.session import in_parallel
 from utilityflow.silver import snapshots
 from utilityflow.silver.duplicates import doubles_of, numbers, promote, remove_doubles, rows_by
-from utilityflow.silver.judging import judged, quarantined, record_hash
+from utilityflow.silver.judging import judged, quarantined, raw_rows, record_hash
 
+_BLOCK = "_row_number div 64"  # rows of a file that are judged again together when silver lacks one of them
 DAY = "usage_date"  # the column by which a repeated record's equal can be looked for in few files
 
 
@@ -83,12 +86,16 @@ def _remove(silver: _Silver, leaving: Sequence[Entry]) -> None:
 
 @dataclass
 class _Written:
-    """What the table holds of some ledger numbers: rows by number, the span of their days, and rows by flag."""
+    """What the table holds of some ledger numbers: rows by number, the span of their days, and rows by flag.
+
+    ``blocks``: rows by ``_batch_id`` and ``_block`` as ``_held``, where there are many.
+    """
 
     rows: dict[int, int]
     low: dt.date | None = None
     high: dt.date | None = None
     flags: Mapping[str, int] = field(default_factory=dict)
+    blocks: DataFrame | None = None
 
     def joined(self, other: _Written) -> _Written:
         """Both together."""
@@ -99,26 +106,32 @@ class _Written:
 
 def _load(silver: _Silver, pending: Sequence[Entry], leaves: bool) -> int:
     """Write the pending files of event feeds, settle equal records and count; returns the rows loaded."""
-    table = silver.table
+    run, table = silver.run, silver.table
     by_feed = [(f, [e for e in pending if e.feed == n]) for n, f in silver.feeds.items()]
     written = _Written({})
+    fence: list[Callable[[], None]] = []
     # rising ledger numbers, as transaction ids must rise
     for feed, entries in sorted(((f, e) for f, e in by_feed if e), key=lambda pair: max(numbers(pair[1]))):
-        written = _append(silver, feed, entries).joined(written)
-    promoted = promote(silver.run, silver.feeds, table, _carry(table)) if leaves else {}
-    _count_promoted(silver.run, pending, promoted)
+        held = _append(silver, feed, entries)
+        fence.append(_quarantine(silver, feed, entries, held))
+        written = held.joined(written)
+    promoted = promote(run, silver.feeds, table, _carry(table)) if leaves else {}
+    _count_promoted(run, pending, promoted)
     if not pending:
         return sum(promoted.values())
     if promoted:
-        written = _written(table, pending)
+        written = _written(run, table, pending)
     days = None if written.low is None or written.high is None else (written.low, written.high)
     many = sum(written.rows.values()) > FEW_ROWS
-    doubles = remove_doubles(silver.run, table, _span(table, written), _carry(table), days, many)
+    settle = partial(remove_doubles, run, table, _span(table, written), _carry(table), days, many)
+    # neither needs the other; all that is analysed in a feed's zone, which is the session's for a moment, is so by now
+    work: list[Callable[[], Any]] = [settle, lambda: [write() for write in fence]]
+    doubles: Mapping[int, int] = in_parallel(run.house.spark, lambda job: job(), work)[0]
     return sum(promoted.values()) + _count(silver, pending, written, doubles)
 
 
 def _append(silver: _Silver, feed: Feed, entries: Sequence[Entry]) -> _Written:
-    """Write the loaded and the quarantined rows of one feed's pending files; returns what silver now holds of them."""
+    """Write the good rows of one feed's pending files; returns what silver now holds of them."""
     run, table = silver.run, silver.table
     frame, rules = judged(run, feed, entries)
     top = max(numbers(entries))
@@ -132,27 +145,45 @@ def _append(silver: _Silver, feed: Feed, entries: Sequence[Entry]) -> _Written:
         if not commit.happened:
             what = f"{table.name}: the append of ledger number {top} was skipped as a duplicate"
             raise UtilityFlowError("UF-3007", what)
-    held = _written(table, entries, [rule.flag for rule in rules if rule.severity != "error"])
-    _quarantine(silver, feed, frame, rules, entries, held, note)
-    return held
+    return _written(run, table, entries, [rule.flag for rule in rules if rule.severity != "error"])
 
 
-def _quarantine(silver: _Silver, feed: Feed, frame: DataFrame, rules: Sequence[Rule], entries: Sequence[Entry],
-                held: _Written, note: dict[str, Any]) -> None:  # fmt: skip
-    """Write the broken rows of the files of which silver lacks some, and note how each rule did."""
+def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], held: _Written) -> Callable[[], None]:
+    """What writes the broken rows of the files of which silver lacks some, and notes how each rule did.
+
+    :param held: what silver holds of the files (without doubles, where an interrupted run took them out already).
+    """
     run, table, fence = silver.run, silver.table, silver.fence
     short = [e for e in entries if held.rows.get(e.number, 0) < e.rows_read]
     missing = _not_in(fence, short) if short else []
-    failed: dict[str, int] = {}
-    if missing:
-        seen = Observation(f"broken_{feed.feed}_{run.run_id}")
-        bad = _of(frame.where(broken_any(rules)), missing, entries)
-        bad = bad.observe(seen, F.count(F.lit(1)).alias("rows"), *tallies(rules))
-        few = sum(e.rows_read - held.rows.get(e.number, 0) for e in short)
-        fence.append(quarantined(run, feed, fence, bad, rules), batch=note["batch"], note=note, rows_expected=few)
-        figures = seen.get
-        failed = {rule.id: int(figures[f"rule_{i}"]) for i, rule in enumerate(rules)}
-    _note_tallies(run, table, rules, entries, failed, held.flags)
+    raw = _of(raw_rows(run, feed, entries), missing, entries)
+    if missing and held.blocks is not None:
+        raw = _lacking(silver, raw, held.blocks)
+    frame, rules = judged(run, feed, entries, raw)
+    seen = Observation(f"broken_{feed.feed}_{run.run_id}")
+    bad = frame.where(broken_any(rules)).observe(seen, F.count(F.lit(1)).alias("rows"), *tallies(rules))
+    rows = quarantined(run, feed, fence, bad, rules)
+    few = sum(e.rows_read - held.rows.get(e.number, 0) for e in short)
+    top = max(numbers(entries))
+    note = {"batch": top, "feed": feed.feed, "numbers": numbers(entries)}
+
+    def write() -> None:
+        failed: dict[str, int] = {}
+        if missing:
+            fence.append(rows, batch=top, note=note, rows_expected=few)
+            failed = {rule.id: int(seen.get[f"rule_{i}"]) for i, rule in enumerate(rules)}
+        _note_tallies(run, table, rules, entries, failed, held.flags)
+
+    return write
+
+
+def _lacking(silver: _Silver, raw: DataFrame, blocks: DataFrame) -> DataFrame:
+    """The blocks of bronze rows of which silver lacks some, so that not all rows are judged again for a few broken ones."""
+    placed = raw.withColumn("_block", F.expr(_BLOCK))
+    read = placed.groupBy("_batch_id", "_block").agg(F.count(F.lit(1)).alias("_read"))
+    short = read.join(blocks, ["_batch_id", "_block"], "left").where("_held IS NULL OR _held < _read")
+    short = silver.run.staged(short.select("_batch_id", "_block"), f"lacking_{silver.table.contract.table}")
+    return placed.join(short, ["_batch_id", "_block"], "left_semi").drop("_block")
 
 
 def _of(frame: DataFrame, wanted: Sequence[int], entries: Sequence[Entry]) -> DataFrame:
@@ -179,17 +210,24 @@ def _note_tallies(run: Run, table: Table, rules: Sequence[Rule], entries: Sequen
     run.metrics.append((table.name, f"{entries[0].feed}.rows_judged", float(evaluated)))
 
 
-def _written(table: Table, entries: Sequence[Entry], flags: Sequence[str] = ()) -> _Written:
+def _written(run: Run, table: Table, entries: Sequence[Entry], flags: Sequence[str] = ()) -> _Written:
     rows = table.read().where(F.col("_batch_id").isin(numbers(entries)) & (F.col("_row_number") > 0))
     day = DAY if DAY in table.contract.column_names else "cast(NULL AS date)"
-    wanted = ["count(1) AS n", f"min({day}) AS low", f"max({day}) AS high"]
-    wanted += [f"count_if(array_contains(quality_flags, {sql_text(f)})) AS flag_{i}" for i, f in enumerate(flags)]
-    answer = rows.groupBy("_batch_id").agg(*map(F.expr, wanted)).collect()
+    # name -> what is counted, and how counts of blocks add up
+    wanted = {"n": ("count(1)", "sum"), "low": (f"min({day})", "min"), "high": (f"max({day})", "max")}
+    wanted |= {f"flag_{i}": (f"count_if(array_contains(quality_flags, {sql_text(f)}))", "sum") for i, f in enumerate(flags)}
+    terms = [f"{what} AS {name}" for name, (what, _) in wanted.items()]
+    blocks: DataFrame | None = None
+    if sum(e.rows_read for e in entries) > FEW_ROWS:  # first by block, which the quarantine asks for
+        by_block = rows.withColumn("_block", F.expr(_BLOCK)).groupBy("_batch_id", "_block")
+        rows = run.staged(by_block.agg(*map(F.expr, terms)), f"held_{table.contract.table}")
+        blocks = rows.select("_batch_id", "_block", F.col("n").alias("_held"))
+        terms = [f"{again}({name}) AS {name}" for name, (_, again) in wanted.items()]
+    answer = rows.groupBy("_batch_id").agg(*map(F.expr, terms)).collect()
     lows, highs = [r["low"] for r in answer if r["low"]], [r["high"] for r in answer if r["high"]]
     told = {flag: sum(r[f"flag_{i}"] for r in answer) for i, flag in enumerate(flags)}
-    return _Written(
-        {r["_batch_id"]: r["n"] for r in answer}, min(lows, default=None), max(highs, default=None), told
-    )
+    counts = {r["_batch_id"]: r["n"] for r in answer}
+    return _Written(counts, min(lows, default=None), max(highs, default=None), told, blocks)
 
 
 def _span(table: Table, written: _Written) -> DataFrame:

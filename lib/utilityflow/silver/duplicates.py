@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from utilityflow.bronze.feeds import Feed
@@ -17,6 +17,7 @@ from utilityflow.quality.rules import broken_any
 from utilityflow.silver.judging import canonical_columns, judged
 
 ORDER = ("_batch_id", "_row_number")  # ledger order
+FEW_DOUBLES = 20_000  # 15 bytes each in the commit
 
 
 def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, object], days: Days | None,
@@ -24,21 +25,38 @@ def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, o
     """Take out the records that equal one that stands earlier in ledger order; returns ledger number -> how many.
 
     :param rows: the table's rows among which a new one can have its equal: those of ``days``; None: all.
-    :param many: there are so many that what several of them speak of is kept, for the step that chooses among them.
+    :param many: there are so many that those that speak of the same are kept, for the step that chooses among them.
     """
-    several = repeated(table.contract, rows)
-    if many:  # staged, so that the engine knows whether it is small enough to broadcast
-        several = run.staged(several, f"repeated_{table.contract.table}")
-        run.repeated[table.name] = Repeated(days, several)
-    else:
-        several = F.broadcast(several)
-    staged = run.staged(_doubles(table, rows, several), f"doubles_{table.contract.table}")
+    name, several = table.contract.table, repeated(table.contract, rows)
+    # staged, so that the engine knows whether it is small enough to broadcast, and looks at them once
+    told = told_again(table.contract, rows, run.staged(several, f"repeated_{name}") if many else F.broadcast(several))
+    told = run.staged(told, f"told_{name}") if many else told
+    staged = run.staged(_doubles(table.contract, told), f"doubles_{name}")
+    if many and "_identity" in told.columns:
+        run.repeated[table.name] = Repeated(days, told.join(staged, list(ORDER), "left_anti"))
     counts = rows_by(staged, "_batch_id")
-    if counts:
+    if not counts:
+        return counts
+    if sum(counts.values()) <= FEW_DOUBLES:  # named one by one they are found in a single narrow scan; MERGE takes two
+        table.delete(_places(staged, table.contract), note=note)
+    else:
         keys = [*ORDER, *table.contract.partition_by]
         on = " AND ".join(f"target.{k} = source.{k}" for k in keys) + _within(staged, table)
         table.merge(staged, on=on, clauses="WHEN MATCHED THEN DELETE", note=note)
     return counts
+
+
+def _places(staged: DataFrame, contract: Contract) -> str:
+    """SQL condition for records by partition, ledger number and row; one long list, as many short ones compile slowly."""
+    rows = [tuple(r) for r in staged.select("_batch_id", "_row_number", *contract.partition_by).collect()]
+    held = [
+        f"{name} IN ({', '.join(sorted({sql_text(row[2 + i]) for row in rows}))})"
+        for i, name in enumerate(contract.partition_by)
+    ]
+    batches = f"_batch_id IN ({', '.join(map(str, sorted({row[0] for row in rows})))})"
+    # row numbers stay below 2^40, as those of bronze do
+    places = f"shiftleft(_batch_id, 40) + _row_number IN ({', '.join(str((row[0] << 40) + row[1]) for row in sorted(rows))})"
+    return " AND ".join([*held, batches, places])
 
 
 def repeated(contract: Contract, rows: DataFrame) -> DataFrame:
@@ -57,24 +75,33 @@ def start(contract: Contract) -> Column:
     return F.expr("coalesce(unix_micros(interval_start), 0L)" if kept else "0L").alias("_start")
 
 
-def _doubles(table: Table, rows: DataFrame, several: DataFrame) -> DataFrame:
+def told_again(contract: Contract, rows: DataFrame, several: DataFrame) -> DataFrame:
+    """The records of what several speak of, in narrow columns.
+
+    Columns: ORDER, the partition's, ``_record_hash`` and, where records have an identity, ``_identity``, ``_start`` and
+    ``read_quality``; else the canonical ones.
+
+    :param several: as ``repeated`` gives it.
+    """
+    identified = "_identity" in contract.column_names
+    more = ["_identity", "read_quality"] if identified else canonical_columns(contract)
+    narrow = rows.select(*dict.fromkeys([*ORDER, *contract.partition_by, "_record_hash", *more]),
+                         *([start(contract)] if identified else []))  # fmt: skip
+    return narrow.join(several, several.columns, "left_semi")
+
+
+def _doubles(contract: Contract, told: DataFrame) -> DataFrame:
     """ORDER and partition columns of the records that must go.
 
     Where records carry an identity, the two 64-bit hashes together decide (2^-128): few narrow columns are read. Else the
     values are compared, since one hash over millions of records is not enough.
 
-    :param several: as ``repeated`` gives it.
+    :param told: as ``told_again`` gives it.
     """
-    contract = table.contract
-    hashed: list[str] = [n for n in ("_record_hash", "_identity") if n in contract.column_names]
-    agreeing = [*hashed, *([] if len(hashed) == 2 else canonical_columns(contract))]
-    own = [*ORDER, *contract.partition_by]
-    narrow = rows.select(*dict.fromkeys([*own, *agreeing]), *([start(contract)] if "_start" in several.columns else []))
-    same = narrow.join(several, several.columns, "left_semi")
-    place = F.struct(*ORDER)
-    first = same.groupBy(*[F.col(n).alias(f"f_{n}") for n in agreeing]).agg(F.min(place).alias("kept"))
-    equal = reduce(lambda a, b: a & b, [F.col(n).eqNullSafe(F.col(f"f_{n}")) for n in agreeing])
-    return same.join(first, equal).where(place != F.col("kept")).select(*own)
+    identified = "_identity" in contract.column_names
+    agreeing = ["_record_hash", *(["_identity"] if identified else canonical_columns(contract))]
+    first = F.row_number().over(Window.partitionBy(*agreeing).orderBy(*ORDER))
+    return told.withColumn("_copy", first).where("_copy > 1").select(*ORDER, *contract.partition_by)
 
 
 def _within(staged: DataFrame, table: Table) -> str:

@@ -55,17 +55,26 @@ def _filled(entity: Entity, contract: Contract) -> list[str]:
     return [*entity.filled, *[c.name for c in contract.columns if c.added and c.name not in entity.filled]]
 
 
-def judged(run: Run, feed: Feed, entries: Sequence[Entry]) -> tuple[DataFrame, list[Rule]]:
+def raw_rows(run: Run, feed: Feed, entries: Sequence[Entry]) -> DataFrame:
+    """Bronze rows of some standing files of one feed; ``_batch_id``: the ledger number of each file's application."""
+    raw = run.house.table(f"bronze.{feed.feed}").read().where(_content_of(entries))
+    # the numbers under which bronze appended them are those, unless the content was applied again since
+    return raw if all(e.appended for e in entries) else raw.withColumn("_batch_id", number_of(entries))
+
+
+def judged(
+    run: Run, feed: Feed, entries: Sequence[Entry], raw: DataFrame | None = None
+) -> tuple[DataFrame, list[Rule]]:
     """Judged rows of some standing files of one feed, and the rules that judged them.
 
     Columns: the contract's, the masks of the rules (quality.rules), ``_record`` (struct of raw columns), PROVENANCE;
     ``_batch_id`` is the ledger number of each file's present application.
+
+    :param raw: those of ``raw_rows`` to judge; None: all.
     """
     entity = ENTITIES[feed.entity]
     contract = run.house.contracts[f"silver.{feed.entity}"]
-    raw = run.house.table(f"bronze.{feed.feed}").read().where(_content_of(entries))
-    if not all(e.appended for e in entries):  # else bronze holds the same numbers
-        raw = raw.withColumn("_batch_id", number_of(entries))
+    raw = raw_rows(run, feed, entries) if raw is None else raw
     frame = typed(run.house.spark, raw, feed, contract, _filled(entity, contract), run.zone)
     mapped = set(feed.expressions())
     frame = entity.conform(frame, mapped, run.zone)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from utilityflow.gold.usage import CUSTOMERS, EARLY, NAME, READS
+from utilityflow.gold.facts import EARLY
+from utilityflow.gold.usage import CUSTOMERS, NAME, READS
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
 from utilityflow.operate.scene import Scene
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, version_of
