@@ -244,6 +244,10 @@ def local_frame(spark: SparkSession, rows: Iterable[Sequence[Any]], schema: Stru
     else:
         ddl = schema
         names = [part.split()[0] for part in _SEPARATOR.split(schema)]
+    rows = list(rows)
+    if not rows:  # known as empty to the optimizer, which then leaves out what would have been done with its rows
+        empty = F.lit(None).cast(f"struct<{_fields(ddl)}>").alias("row")
+        return spark.range(1).select(empty).where(F.lit(False)).select("row.*")
     text = json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=_json_value)
     return spark.range(1).select(F.inline(F.from_json(F.lit(text), f"array<struct<{_fields(ddl)}>>", {"mode": "FAILFAST"})))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,8 @@ class Run:
     metrics: list[tuple[str, str, float]] = field(default_factory=list)
     started: float = field(default_factory=time.time)
     repeated: dict[str, Repeated] = field(default_factory=dict)  # by silver table
+    shared: dict[str, DataFrame] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def zone(self) -> str:
@@ -110,6 +113,13 @@ class Run:
         folder = str(self.stage / name)
         frame.write.mode("overwrite").parquet(folder)
         return self.house.spark.read.schema(frame.schema).parquet(folder)
+
+    def once(self, name: str, make: Callable[[], DataFrame]) -> DataFrame:
+        """What several steps of a run need: ``staged`` by the one that asks first, while others that ask wait."""
+        with self.lock:
+            if name not in self.shared:
+                self.shared[name] = self.staged(make(), name)
+        return self.shared[name]
 
     def refuse(self, entry: Entry, reason: str) -> list[Entry]:
         """Reject content that had been taken in; returns the entries that it had superseded and that stand again."""

@@ -13,6 +13,7 @@ from utilityflow.lakehouse import Table
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, apply
 from utilityflow.session import local_frame
 
+MEMBERS = {"silver.meter_reads": ("customer_id", "meter_id")}  # silver table -> columns that name members of dimensions
 FIRST_DAY, LAST_DAY = "1900-01-01", "2100-12-31"
 
 
@@ -103,7 +104,7 @@ def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, f
         frames.append(run.house.table(source).changes(was[source], now[source]).select(key))
     for fact, column in facts.items():
         if was[fact] < now[fact]:
-            changes = run.house.table(fact).changes(was[fact], now[fact]).where(F.col(column).isNotNull())
+            changes = _named(run, fact, was[fact], now[fact]).where(F.col(column).isNotNull())
             known = table.read().select(F.col(key).alias(column))
             fresh = changes.where("_change_type = 'insert'").join(known, column, "left_anti")
             gone = changes.where("_change_type = 'delete'")
@@ -116,6 +117,21 @@ def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, f
     return run.staged(keys.distinct(), f"keys_{table.contract.table}")
 
 
+def _named(run: Run, fact: str, since: int | None, until: int) -> DataFrame:
+    """The members that rows of a silver table name, without repeats; one pass serves all dimensions.
+
+    :param since: a version: those of the rows that changed since, with ``_change_type``; None: of all rows.
+    """
+    table = run.house.table(fact)
+
+    def find() -> DataFrame:
+        if since is None:
+            return table.read(until).select(*MEMBERS[fact]).distinct()
+        return table.changes(since, until).select(*MEMBERS[fact], "_change_type").distinct()
+
+    return run.once(f"named_{table.contract.table}_{'all' if since is None else since}_{until}", find)
+
+
 def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mapping[str, Any], keys: DataFrame | None,
             events: DataFrame) -> DataFrame:  # fmt: skip
     """Keys that standing facts name. Only keys without an upsert, or with a delete (which may have been the last word of
@@ -124,7 +140,8 @@ def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mappi
     key = dimension.key[0]
     named = None
     for fact, column in facts.items():
-        own = run.house.table(fact).read(now[fact]).where(F.col(column).isNotNull()).select(F.col(column).alias(key))
+        rows = _named(run, fact, None, now[fact]) if keys is None else run.house.table(fact).read(now[fact])
+        own = rows.where(F.col(column).isNotNull()).select(F.col(column).alias(key))
         named = own if named is None else named.unionByName(own)
     assert named is not None  # noqa: S101 - every dimension here has facts
     if keys is None:

@@ -98,12 +98,16 @@ def _one_of_each(rows: DataFrame, contract: Contract) -> DataFrame:
     return rows.withColumn("_rank", F.row_number().over(best)).where("_rank = 1").drop("_rank")
 
 
-def with_customer(rows: DataFrame, dim_rows: DataFrame, customers: Dimension, columns: Sequence[str]) -> DataFrame:
+def with_customer(
+    rows: DataFrame, dim_rows: DataFrame, customers: Dimension, columns: Sequence[str], kinds: Collection[str] = KINDS
+) -> DataFrame:
     """Fact rows with ``customer_key`` and the flags of the lookup, in the contract's columns.
 
     :param rows: facts with ``usage_date``; flags of an earlier lookup are taken off first.
+    :param kinds: the kinds of period that they are of; only a billed period can ask for the version of its first day.
     """
-    found = version_of(rows, dim_rows, customers, day="usage_date", first_day="period_start")
+    first_day = "period_start" if "period" in kinds else None
+    found = version_of(rows, dim_rows, customers, day="usage_date", first_day=first_day)
     gap = f"customer_key = {UNKNOWN_KEY} AND customer_id IS NOT NULL"
     looked = f"filter(array(IF({EARLY}, '{EARLY}', NULL), IF({gap}, '{GAP}', NULL)), flag -> flag IS NOT NULL)"
     own = f"array_except(quality_flags, array({', '.join(map(sql_text, _LOOKED_UP))}))"

@@ -202,7 +202,7 @@ def _made(run: Run, part: Part, now: Mapping[str, int]) -> DataFrame:
     columns = contract.column_names
     later = [c for c in contract.columns if c.added and c.name not in rows.columns]  # nothing fills them yet
     rows = rows.withColumns({c.name: F.lit(None).cast(c.type) for c in later}) if later else rows
-    return with_customer(rows, run.house.table(CUSTOMERS).read(now[CUSTOMERS]), customers, columns)
+    return with_customer(rows, run.house.table(CUSTOMERS).read(now[CUSTOMERS]), customers, columns, part.kinds)
 
 
 def _final(run: Run, part: Part) -> DataFrame:

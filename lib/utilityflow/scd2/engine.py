@@ -196,7 +196,8 @@ def _stage(work: _Work, version: int, folder: str) -> _Staged:
     if into_empty:
         unknown = unknown_member(work.spark, d).withColumn(CONFLICTS, F.lit(0).cast("bigint"))
         wanted = wanted.unionByName(unknown)
-    rows = _staged(compared(_existing(work, table), wanted, d), folder)
+    existing = _existing(work, table.where(F.lit(False)) if into_empty else table)  # the optimizer then drops the join
+    rows = _staged(compared(existing, wanted, d), folder)
     found = rows.groupBy(ACTION).agg(F.count("*").alias("n"), F.sum(CONFLICTS).alias("conflicts")).collect()
     counts = {row[ACTION]: int(row["n"]) for row in found}
     conflicts = sum(int(row["conflicts"] or 0) for row in found)
