@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,7 @@ class Run:
     started: float = field(default_factory=time.time)
     repeated: dict[str, Repeated] = field(default_factory=dict)  # by silver table
     shared: dict[str, DataFrame] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=count, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -109,9 +111,12 @@ class Run:
         return folder
 
     def staged(self, frame: DataFrame, name: str) -> DataFrame:
-        """The frame computed once, into Parquet under ``stage``, and read back from there."""
-        folder = str(self.stage / name)
-        frame.write.mode("overwrite").parquet(folder)
+        """The frame computed once, into Parquet in a folder of its own under ``stage``, and read back from there.
+
+        Two calls never share a folder, whatever they are named: steps and parts of steps run at once.
+        """
+        folder = str(self.stage / f"{name}-{next(self.numbers)}")
+        frame.write.parquet(folder)
         return self.house.spark.read.schema(frame.schema).parquet(folder)
 
     def once(self, name: str, make: Callable[[], DataFrame]) -> DataFrame:

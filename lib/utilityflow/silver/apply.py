@@ -158,7 +158,7 @@ def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], held: _Wr
     missing = _not_in(fence, short) if short else []
     raw = _of(raw_rows(run, feed, entries), missing, entries)
     if missing and held.blocks is not None:
-        raw = _lacking(silver, raw, held.blocks)
+        raw = _lacking(run, feed, raw, held.blocks)
     frame, rules = judged(run, feed, entries, raw)
     seen = Observation(f"broken_{feed.feed}_{run.run_id}")
     bad = frame.where(broken_any(rules)).observe(seen, F.count(F.lit(1)).alias("rows"), *tallies(rules))
@@ -177,12 +177,12 @@ def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], held: _Wr
     return write
 
 
-def _lacking(silver: _Silver, raw: DataFrame, blocks: DataFrame) -> DataFrame:
+def _lacking(run: Run, feed: Feed, raw: DataFrame, blocks: DataFrame) -> DataFrame:
     """The blocks of bronze rows of which silver lacks some, so that not all rows are judged again for a few broken ones."""
     placed = raw.withColumn("_block", F.expr(_BLOCK))
     read = placed.groupBy("_batch_id", "_block").agg(F.count(F.lit(1)).alias("_read"))
     short = read.join(blocks, ["_batch_id", "_block"], "left").where("_held IS NULL OR _held < _read")
-    short = silver.run.staged(short.select("_batch_id", "_block"), f"lacking_{silver.table.contract.table}")
+    short = run.staged(short.select("_batch_id", "_block"), f"lacking_{feed.feed}")
     return placed.join(short, ["_batch_id", "_block"], "left_semi").drop("_block")
 
 

@@ -49,10 +49,11 @@ def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, o
 def _places(staged: DataFrame, contract: Contract) -> str:
     """SQL condition for records by partition, ledger number and row; one long list, as many short ones compile slowly."""
     rows = [tuple(r) for r in staged.select("_batch_id", "_row_number", *contract.partition_by).collect()]
-    held = [
-        f"{name} IN ({', '.join(sorted({sql_text(row[2 + i]) for row in rows}))})"
-        for i, name in enumerate(contract.partition_by)
-    ]
+    held = []
+    for i, name in enumerate(contract.partition_by):
+        values = {row[2 + i] for row in rows}
+        if None not in values:
+            held.append(f"{name} IN ({', '.join(sorted(_literal(v) for v in values))})")
     batches = f"_batch_id IN ({', '.join(map(str, sorted({row[0] for row in rows})))})"
     # row numbers stay below 2^40, as those of bronze do
     places = f"shiftleft(_batch_id, 40) + _row_number IN ({', '.join(str((row[0] << 40) + row[1]) for row in sorted(rows))})"
@@ -110,9 +111,13 @@ def _within(staged: DataFrame, table: Table) -> str:
     for name in [*table.contract.partition_by, "_batch_id"]:
         values = [r[0] for r in staged.select(name).distinct().limit(200).collect()]
         if len(values) < 200:
-            shown = ", ".join(sql_text(v) if isinstance(v, str) else str(int(v)) for v in sorted(values))
+            shown = ", ".join(_literal(v) for v in sorted(values))
             terms.append(f" AND target.{name} IN ({shown})")
     return "".join(terms)
+
+
+def _literal(value: str | int) -> str:
+    return sql_text(value) if isinstance(value, str) else str(int(value))
 
 
 def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str, object]) -> dict[int, int]:
