@@ -220,10 +220,10 @@ class Table:
         False where the log does not tell (it is not on a local disk, or incomplete).
         """
         for number in range(version, -1, -1):
-            file = None if self._log is None else self._log / f"{number:020d}.json"
-            if file is None or not file.is_file():
+            lines = self._commit_lines(number)
+            if lines is None:
                 return False
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in lines:
                 if line.startswith('{"metaData"'):
                     told = json.loads(line)["metaData"].get("configuration", {})
                     return bool(told.get("delta.enableChangeDataFeed") == "true")
@@ -343,13 +343,16 @@ class Table:
 
     def _commit_info(self, version: int) -> dict[str, Any] | None:
         """What the log says of a commit; None where it is not on a local disk or says nothing."""
-        file = None if self._log is None else self._log / f"{version:020d}.json"
-        if file is not None and file.is_file():
-            for line in file.read_text(encoding="utf-8").splitlines():
-                if line.startswith('{"commitInfo"'):
-                    info: dict[str, Any] = json.loads(line)["commitInfo"]
-                    return info
+        for line in self._commit_lines(version) or ():
+            if line.startswith('{"commitInfo"'):
+                info: dict[str, Any] = json.loads(line)["commitInfo"]
+                return info
         return None
+
+    def _commit_lines(self, version: int) -> list[str] | None:
+        """The actions of a commit, one JSON text each; None where its file is not on a local disk."""
+        file = None if self._log is None else self._log / f"{version:020d}.json"
+        return file.read_text(encoding="utf-8").splitlines() if file is not None and file.is_file() else None
 
     def overwrite(self, rows: DataFrame, *, where: str | None = None, note: Mapping[str, Any] | None = None) -> Commit:
         """Replace all rows, or those that satisfy ``where`` (a predicate that the new rows satisfy too)."""

@@ -15,6 +15,7 @@ EARLY, GAP, MIXED, INCOMPLETE = "before_first_version", "delete_gap", "mixed", "
 _LOOKED_UP = (EARLY, GAP)
 KINDS = ("day", "interval", "period")
 
+
 def quality_rank(contract: Contract) -> Column:
     """INT rank of ``read_quality``, 0 for the best; the order is the contract's list of allowed values."""
     allowed = contract.column("read_quality").allowed

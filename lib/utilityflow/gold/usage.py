@@ -65,7 +65,6 @@ def run_fact_usage(run: Run) -> StepResult:
     scope = _scope(run, fact, was, now)
     moved = CUSTOMERS in was and was[CUSTOMERS] < now[CUSTOMERS]
     last = scope.touched is None and scope.identities is None and not moved
-    changes: list[DataFrame] = []
 
     def add() -> int:
         if scope.fresh is None:
@@ -75,14 +74,12 @@ def run_fact_usage(run: Run) -> StepResult:
         fact.append(rows, note={"consumed": now} if last else {}, rows_expected=scope.fresh.rows)
         return fact.rows_appended()
 
-    def find() -> int:
-        changes.append(_changed(run, fact.read(before), scope, _rekeyed(run, before, was, now) if moved else None, now))
-        return 0
+    def find() -> DataFrame:
+        return _changed(run, fact.read(before), scope, _rekeyed(run, before, was, now) if moved else None, now)
 
-    work: list[Callable[[], int]] = [add] if last else [add, find]
-    written = sum(in_parallel(house.spark, lambda job: job(), work))
-    for changed in changes:
-        written += _write(fact, changed, now)
+    work: list[Callable[[], Any]] = [add] if last else [add, find]
+    written, *changed = in_parallel(house.spark, lambda job: job(), work)
+    written += sum(_write(fact, rows, now) for rows in changed)
     return StepResult(NAME, "ok" if written else "skipped", written, version=fact.version(), consumed=now)
 
 

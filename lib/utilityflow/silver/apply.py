@@ -112,8 +112,9 @@ def _load(silver: _Silver, pending: Sequence[Entry], leaves: bool) -> int:
     fence: list[Callable[[], None]] = []
     # rising ledger numbers, as transaction ids must rise
     for feed, entries in sorted(((f, e) for f, e in by_feed if e), key=lambda pair: max(numbers(pair[1]))):
-        held = _append(silver, feed, entries)
-        fence.append(_quarantine(silver, feed, entries, held))
+        frame, rules = judged(run, feed, entries)
+        held = _append(silver, feed, entries, frame, rules)
+        fence.append(_quarantine(silver, feed, entries, frame, rules, held))
         written = held.joined(written)
     promoted = promote(run, silver.feeds, table, _carry(table)) if leaves else {}
     _count_promoted(run, pending, promoted)
@@ -130,10 +131,11 @@ def _load(silver: _Silver, pending: Sequence[Entry], leaves: bool) -> int:
     return sum(promoted.values()) + _count(silver, pending, written, doubles)
 
 
-def _append(silver: _Silver, feed: Feed, entries: Sequence[Entry]) -> _Written:
+def _append(
+    silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: DataFrame, rules: Sequence[Rule]
+) -> _Written:
     """Write the good rows of one feed's pending files; returns what silver now holds of them."""
     run, table = silver.run, silver.table
-    frame, rules = judged(run, feed, entries)
     top = max(numbers(entries))
     note = {"batch": top, "feed": feed.feed, "numbers": numbers(entries)}
     fresh = _not_in(table, entries)
@@ -148,30 +150,33 @@ def _append(silver: _Silver, feed: Feed, entries: Sequence[Entry]) -> _Written:
     return _written(run, table, entries, [rule.flag for rule in rules if rule.severity != "error"])
 
 
-def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], held: _Written) -> Callable[[], None]:
+def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: DataFrame, rules: Sequence[Rule],
+                held: _Written) -> Callable[[], None]:  # fmt: skip
     """What writes the broken rows of the files of which silver lacks some, and notes how each rule did.
 
+    :param frame: the files' rows, judged by the rules.
     :param held: what silver holds of the files (without doubles, where an interrupted run took them out already).
     """
     run, table, fence = silver.run, silver.table, silver.fence
     short = [e for e in entries if held.rows.get(e.number, 0) < e.rows_read]
     missing = _not_in(fence, short) if short else []
-    raw = _of(raw_rows(run, feed, entries), missing, entries)
-    if missing and held.blocks is not None:
-        raw = _lacking(run, feed, raw, held.blocks)
-    frame, rules = judged(run, feed, entries, raw)
+    if not missing:
+        return partial(_note_tallies, run, table, rules, entries, {}, held.flags)
+    if held.blocks is not None:
+        raw = _of(raw_rows(run, feed, entries), missing, entries)
+        frame, rules = judged(run, feed, entries, _lacking(run, feed, raw, held.blocks))
     seen = Observation(f"broken_{feed.feed}_{run.run_id}")
-    bad = frame.where(broken_any(rules)).observe(seen, F.count(F.lit(1)).alias("rows"), *tallies(rules))
+    bad = _of(frame.where(broken_any(rules)), missing, entries)
+    bad = bad.observe(seen, F.count(F.lit(1)).alias("rows"), *tallies(rules))
     rows = quarantined(run, feed, fence, bad, rules)
     few = sum(e.rows_read - held.rows.get(e.number, 0) for e in short)
     top = max(numbers(entries))
     note = {"batch": top, "feed": feed.feed, "numbers": numbers(entries)}
 
     def write() -> None:
-        failed: dict[str, int] = {}
-        if missing:
-            fence.append(rows, batch=top, note=note, rows_expected=few)
-            failed = {rule.id: int(seen.get[f"rule_{i}"]) for i, rule in enumerate(rules)}
+        fence.append(rows, batch=top, note=note, rows_expected=few)
+        figures = seen.get
+        failed = {rule.id: int(figures[f"rule_{i}"]) for i, rule in enumerate(rules)}
         _note_tallies(run, table, rules, entries, failed, held.flags)
 
     return write

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -53,11 +54,10 @@ def _places(staged: DataFrame, contract: Contract) -> str:
     for i, name in enumerate(contract.partition_by):
         values = {row[2 + i] for row in rows}
         if None not in values:
-            held.append(f"{name} IN ({', '.join(sorted(_literal(v) for v in values))})")
-    batches = f"_batch_id IN ({', '.join(map(str, sorted({row[0] for row in rows})))})"
+            held.append(_one_of(name, values))
     # row numbers stay below 2^40, as those of bronze do
-    places = f"shiftleft(_batch_id, 40) + _row_number IN ({', '.join(str((row[0] << 40) + row[1]) for row in sorted(rows))})"
-    return " AND ".join([*held, batches, places])
+    places = _one_of("shiftleft(_batch_id, 40) + _row_number", {(row[0] << 40) + row[1] for row in rows})
+    return " AND ".join([*held, _one_of("_batch_id", {row[0] for row in rows}), places])
 
 
 def repeated(contract: Contract, rows: DataFrame) -> DataFrame:
@@ -111,13 +111,13 @@ def _within(staged: DataFrame, table: Table) -> str:
     for name in [*table.contract.partition_by, "_batch_id"]:
         values = [r[0] for r in staged.select(name).distinct().limit(200).collect()]
         if len(values) < 200:
-            shown = ", ".join(_literal(v) for v in sorted(values))
-            terms.append(f" AND target.{name} IN ({shown})")
+            terms.append(f" AND {_one_of(f'target.{name}', values)}")
     return "".join(terms)
 
 
-def _literal(value: str | int) -> str:
-    return sql_text(value) if isinstance(value, str) else str(int(value))
+def _one_of(what: str, values: Iterable[Any]) -> str:
+    """SQL condition: one of these texts or whole numbers."""
+    return f"{what} IN ({', '.join(sql_text(v) if isinstance(v, str) else str(int(v)) for v in sorted(values))})"
 
 
 def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str, object]) -> dict[int, int]:
