@@ -31,7 +31,7 @@ _TableProperty = Literal[
     "scd2",  # how the history engine keeps the dimension: key, surrogate key, grain, type-1 and type-2 columns
     "partitionBy",  # partition columns; the content hash and the publication follow them
     "statistics",  # columns that get file statistics (the few that are filtered or merged on)
-    "deletionVectors",  # on for tables that take MERGE
+    "deletionVectors",  # on for large tables that lose or change single rows
     "changeFeed",  # on where the next step reads changes
     "publish",  # whether the warehouse gets the table
     "idPrefixed",  # columns that carry a feed's id_prefix

@@ -40,6 +40,8 @@ RUNTIME_CONF: dict[str, str] = {
     "spark.databricks.delta.snapshotPartitions": "2",
     # a checksum file beside each commit costs two more renames; on a local disk each forks a process for its link status
     "spark.databricks.delta.writeChecksumFile.enabled": "false",
+    # without that file nobody reads what is listed for it, but every commit would run a query to list it
+    "spark.databricks.delta.allFilesInCrc.enabled": "false",
     # a load of a few months keeps a file open for each; the default sorts every row by its partition first
     "spark.sql.maxConcurrentOutputFileWriters": "8",
     "spark.databricks.delta.write.txnVersion.autoReset.enabled": "true",

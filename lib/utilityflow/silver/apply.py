@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pyspark.sql import DataFrame, Observation, Window
+from pyspark.sql import Column, DataFrame, Observation, Window
 from pyspark.sql import functions as F
 
 from utilityflow.bronze.feeds import Feed
@@ -28,6 +28,7 @@ from utilityflow.silver import snapshots
 from utilityflow.silver.duplicates import doubles_of, numbers, promote, remove_doubles, rows_by
 from utilityflow.silver.judging import judged, quarantined, raw_rows, record_hash
 
+FEW_FILES = 100  # of so many it is counted while their rows are written how many each has
 _BLOCK = "_row_number div 64"  # rows of a file that are judged again together when silver lacks one of them
 DAY = "usage_date"  # the column by which a repeated record's equal can be looked for in few files
 
@@ -109,7 +110,7 @@ def _load(silver: _Silver, pending: Sequence[Entry], leaves: bool) -> int:
     run, table = silver.run, silver.table
     by_feed = [(f, [e for e in pending if e.feed == n]) for n, f in silver.feeds.items()]
     written = _Written({})
-    fence: list[Callable[[], None]] = []
+    fence: list[Callable[[], dict[int, int] | None]] = []
     # rising ledger numbers, as transaction ids must rise
     for feed, entries in sorted(((f, e) for f, e in by_feed if e), key=lambda pair: max(numbers(pair[1]))):
         frame, rules = judged(run, feed, entries)
@@ -127,8 +128,14 @@ def _load(silver: _Silver, pending: Sequence[Entry], leaves: bool) -> int:
     settle = partial(remove_doubles, run, table, _span(table, written), _carry(table), days, many)
     # neither needs the other; all that is analysed in a feed's zone, which is the session's for a moment, is so by now
     work: list[Callable[[], Any]] = [settle, lambda: [write() for write in fence]]
-    doubles: Mapping[int, int] = in_parallel(run.house.spark, lambda job: job(), work)[0]
-    return sum(promoted.values()) + _count(silver, pending, written, doubles)
+    doubles, fenced = in_parallel(run.house.spark, lambda job: job(), work)
+    return sum(promoted.values()) + _count(silver, pending, written, doubles, _together(fenced))
+
+
+def _together(told: Sequence[Mapping[int, int] | None]) -> dict[int, int] | None:
+    """Counts of several feeds as one; None when one is not known."""
+    known = [counts for counts in told if counts is not None]
+    return {n: count for counts in known for n, count in counts.items()} if len(known) == len(told) else None
 
 
 def _append(
@@ -136,23 +143,48 @@ def _append(
 ) -> _Written:
     """Write the good rows of one feed's pending files; returns what silver now holds of them."""
     run, table = silver.run, silver.table
+    fresh = _not_in(table, entries)
+    flags = [rule.flag for rule in rules if rule.severity != "error"]
+    run.say(f"{table.name}: judging {len(entries)} file(s) of {feed.feed}", step=table.name, feed=feed.feed)
+    if not fresh:
+        return _written(run, table, entries, flags)
+    good = _of(frame.where(~broken_any(rules)), fresh, entries).select(*table.contract.column_names)
+    expected = sum(e.rows_read for e in entries if e.number in fresh)
+    if len(fresh) < len(entries) or len(fresh) > FEW_FILES or expected > FEW_ROWS:
+        _commit(table, good, feed, entries, expected)
+        return _written(run, table, entries, flags)
+    seen = Observation(f"loaded_{feed.feed}_{run.run_id}")
+    terms = [*_per_file(fresh), *(F.expr(f"{what} AS {name}") for name, (what, _) in _wanted(table.contract, flags).items())]
+    _commit(table, good.observe(seen, *terms), feed, entries, expected)
+    figures = seen.get
+    rows = {n: figures[f"file_{n}"] for n in fresh if figures[f"file_{n}"]}
+    if sum(rows.values()) != table.rows_appended():  # a task that ran again was counted again
+        return _written(run, table, entries, flags)
+    return _Written(rows, figures["low"], figures["high"], {f: figures[f"flag_{i}"] for i, f in enumerate(flags)})
+
+
+def _commit(table: Table, rows: DataFrame, feed: Feed, entries: Sequence[Entry], expected: int) -> None:
+    """Append rows of these files under their highest ledger number.
+
+    :raises UtilityFlowError: UF-3007 when the table takes the number for one that it has seen.
+    """
     top = max(numbers(entries))
     note = {"batch": top, "feed": feed.feed, "numbers": numbers(entries)}
-    fresh = _not_in(table, entries)
-    run.say(f"{table.name}: judging {len(entries)} file(s) of {feed.feed}", step=table.name, feed=feed.feed)
-    if fresh:
-        good = _of(frame.where(~broken_any(rules)), fresh, entries).select(*table.contract.column_names)
-        expected = sum(e.rows_read for e in entries if e.number in fresh)
-        commit = table.append(good, batch=top, note=note, rows_expected=expected)
-        if not commit.happened:
-            what = f"{table.name}: the append of ledger number {top} was skipped as a duplicate"
-            raise UtilityFlowError("UF-3007", what)
-    return _written(run, table, entries, [rule.flag for rule in rules if rule.severity != "error"])
+    if not table.append(rows, batch=top, note=note, rows_expected=expected).happened:
+        what = f"{table.name}: the append of ledger number {top} was skipped as a duplicate"
+        raise UtilityFlowError("UF-3007", what)
+
+
+def _per_file(listed: Sequence[int]) -> list[Column]:
+    """Aggregates that count the rows of each ledger number."""
+    return [F.expr(f"count_if(_batch_id = {int(n)}) AS file_{int(n)}") for n in listed]
 
 
 def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: DataFrame, rules: Sequence[Rule],
-                held: _Written) -> Callable[[], None]:  # fmt: skip
+                held: _Written) -> Callable[[], dict[int, int] | None]:  # fmt: skip
     """What writes the broken rows of the files of which silver lacks some, and notes how each rule did.
+
+    It returns how many there are by ledger number, or None where the quarantine has to be asked.
 
     :param frame: the files' rows, judged by the rules.
     :param held: what silver holds of the files (without doubles, where an interrupted run took them out already).
@@ -161,23 +193,28 @@ def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: Da
     short = [e for e in entries if held.rows.get(e.number, 0) < e.rows_read]
     missing = _not_in(fence, short) if short else []
     if not missing:
-        return partial(_note_tallies, run, table, rules, entries, {}, held.flags)
+
+        def note() -> dict[int, int] | None:
+            _note_tallies(run, table, rules, entries, {}, held.flags)
+            return None if short else {}
+
+        return note
     if held.blocks is not None:
         raw = _of(raw_rows(run, feed, entries), missing, entries)
         frame, rules = judged(run, feed, entries, _lacking(run, feed, raw, held.blocks))
     seen = Observation(f"broken_{feed.feed}_{run.run_id}")
     bad = _of(frame.where(broken_any(rules)), missing, entries)
-    bad = bad.observe(seen, F.count(F.lit(1)).alias("rows"), *tallies(rules))
+    counted = missing if len(missing) == len(short) <= FEW_FILES else []
+    bad = bad.observe(seen, F.count(F.lit(1)).alias("rows"), *tallies(rules), *_per_file(counted))
     rows = quarantined(run, feed, fence, bad, rules)
     few = sum(e.rows_read - held.rows.get(e.number, 0) for e in short)
-    top = max(numbers(entries))
-    note = {"batch": top, "feed": feed.feed, "numbers": numbers(entries)}
 
-    def write() -> None:
-        fence.append(rows, batch=top, note=note, rows_expected=few)
+    def write() -> dict[int, int] | None:
+        _commit(fence, rows, feed, entries, few)
         figures = seen.get
         failed = {rule.id: int(figures[f"rule_{i}"]) for i, rule in enumerate(rules)}
         _note_tallies(run, table, rules, entries, failed, held.flags)
+        return {n: figures[f"file_{n}"] for n in counted} or None
 
     return write
 
@@ -215,12 +252,17 @@ def _note_tallies(run: Run, table: Table, rules: Sequence[Rule], entries: Sequen
     run.metrics.append((table.name, f"{entries[0].feed}.rows_judged", float(evaluated)))
 
 
+def _wanted(contract: Contract, flags: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """What is counted of written rows, by name, and how the counts of blocks add up."""
+    day = DAY if DAY in contract.column_names else "cast(NULL AS date)"
+    wanted = {"n": ("count(1)", "sum"), "low": (f"min({day})", "min"), "high": (f"max({day})", "max")}
+    held = {f"flag_{i}": f"count_if(array_contains(quality_flags, {sql_text(f)}))" for i, f in enumerate(flags)}
+    return wanted | {name: (what, "sum") for name, what in held.items()}
+
+
 def _written(run: Run, table: Table, entries: Sequence[Entry], flags: Sequence[str] = ()) -> _Written:
     rows = table.read().where(F.col("_batch_id").isin(numbers(entries)) & (F.col("_row_number") > 0))
-    day = DAY if DAY in table.contract.column_names else "cast(NULL AS date)"
-    # name -> what is counted, and how counts of blocks add up
-    wanted = {"n": ("count(1)", "sum"), "low": (f"min({day})", "min"), "high": (f"max({day})", "max")}
-    wanted |= {f"flag_{i}": (f"count_if(array_contains(quality_flags, {sql_text(f)}))", "sum") for i, f in enumerate(flags)}
+    wanted = _wanted(table.contract, flags)
     terms = [f"{what} AS {name}" for name, (what, _) in wanted.items()]
     blocks: DataFrame | None = None
     if sum(e.rows_read for e in entries) > FEW_ROWS:  # first by block, which the quarantine asks for
@@ -257,12 +299,17 @@ def _count_promoted(run: Run, pending: Sequence[Entry], promoted: Mapping[int, i
             run.ledger.mark(entry)
 
 
-def _count(silver: _Silver, pending: Sequence[Entry], written: _Written, doubles: Mapping[int, int]) -> int:
+def _count(silver: _Silver, pending: Sequence[Entry], written: _Written, doubles: Mapping[int, int],
+           fenced: Mapping[int, int] | None) -> int:  # fmt: skip
     """Set each pending file's counts in the ledger; returns the rows loaded.
 
+    :param fenced: broken rows as they were counted on their way into the quarantine; where they do not account for all
+        that silver lacks (or None) it is asked.
     :raises UtilityFlowError: UF-3006 when a record went missing.
     """
-    fenced = rows_by(silver.fence.read().where(F.col("_batch_id").isin(numbers(pending))), "_batch_id")
+    lacking = sum(e.rows_read for e in pending) - sum(written.rows.get(e.number, 0) for e in pending)
+    if fenced is None or sum(fenced.values()) != lacking:
+        fenced = rows_by(silver.fence.read().where(F.col("_batch_id").isin(numbers(pending))), "_batch_id")
     total = 0
     for entry in pending:
         entry.rows_quarantined = fenced.get(entry.number, 0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from utilityflow.bronze.feeds import Feed
@@ -32,24 +33,27 @@ def remove_doubles(run: Run, table: Table, rows: DataFrame, note: Mapping[str, o
     # staged, so that the engine knows whether it is small enough to broadcast, and looks at them once
     told = told_again(table.contract, rows, run.staged(several, f"repeated_{name}") if many else F.broadcast(several))
     told = run.staged(told, f"told_{name}") if many else told
-    staged = run.staged(_doubles(table.contract, told), f"doubles_{name}")
-    if many and "_identity" in told.columns:
-        run.repeated[table.name] = Repeated(days, told.join(staged, list(ORDER), "left_anti"))
-    counts = rows_by(staged, "_batch_id")
-    if not counts:
-        return counts
-    if sum(counts.values()) <= FEW_DOUBLES:  # named one by one they are found in a single narrow scan; MERGE takes two
-        table.delete(_places(staged, table.contract), note=note)
-    else:
-        keys = [*ORDER, *table.contract.partition_by]
-        on = " AND ".join(f"target.{k} = source.{k}" for k in keys) + _within(staged, table)
-        table.merge(staged, on=on, clauses="WHEN MATCHED THEN DELETE", note=note)
-    return counts
+    gone = _doubles(table.contract, told)
+    if many:
+        gone = run.staged(gone, f"doubles_{name}")
+        if "_identity" in told.columns:
+            run.repeated[table.name] = Repeated(days, told.join(gone, list(ORDER), "left_anti"))
+    listed = (gone.limit(FEW_DOUBLES + 1) if many else gone).collect()
+    if not listed:
+        return {}
+    if len(listed) <= FEW_DOUBLES:  # named one by one they are found in a single narrow scan; MERGE takes two
+        table.delete(_places(listed, table.contract), note=note)
+        return Counter(row["_batch_id"] for row in listed)
+    gone = gone if many else run.staged(gone, f"doubles_{name}")
+    keys = [*ORDER, *table.contract.partition_by]
+    on = " AND ".join(f"target.{k} = source.{k}" for k in keys) + _within(gone, table)
+    table.merge(gone, on=on, clauses="WHEN MATCHED THEN DELETE", note=note)
+    return rows_by(gone, "_batch_id")
 
 
-def _places(staged: DataFrame, contract: Contract) -> str:
+def _places(doubles: Iterable[Row], contract: Contract) -> str:
     """SQL condition for records by partition, ledger number and row; one long list, as many short ones compile slowly."""
-    rows = [tuple(r) for r in staged.select("_batch_id", "_row_number", *contract.partition_by).collect()]
+    rows = [(r["_batch_id"], r["_row_number"], *(r[name] for name in contract.partition_by)) for r in doubles]
     held = []
     for i, name in enumerate(contract.partition_by):
         values = {row[2 + i] for row in rows}
