@@ -37,6 +37,8 @@ RUNTIME_CONF: dict[str, str] = {
     "spark.sql.parquet.compression.codec": "zstd",
     # thirty rules over fifteen columns send the inference of constraints into exponential time (SPARK-33152)
     "spark.sql.constraintPropagation.enabled": "false",
+    # the same code in another place of a plan stays the same class, which is compiled already
+    "spark.sql.codegen.useIdInClassName": "false",
     "spark.databricks.delta.snapshotPartitions": "2",
     # a checksum file beside each commit costs two more renames; on a local disk each forks a process for its link status
     "spark.databricks.delta.writeChecksumFile.enabled": "false",

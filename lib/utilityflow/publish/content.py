@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PartitionHash", "conform", "content_hash", "merged", "partition_hashes", "partition_name", "partition_where", "restrict",
-    "with_changes",
+    "with_added", "with_changes",
 ]  # fmt: skip
 
 _SEEDS = (0x5DEECE66D1CE4E5B, -0x61C8864680B583EB)
@@ -111,6 +111,11 @@ def partition_hashes(
     return _totals(conform(restrict(frame, contract, partitions), contract), contract, None)
 
 
+def with_added(before: Mapping[str, PartitionHash], rows: DataFrame, contract: Contract) -> dict[str, PartitionHash]:
+    """Hashes and sums of a table to which ``rows`` were added, and nothing else was done."""
+    return _summed(before, _totals(conform(rows, contract), contract, None), contract)
+
+
 def with_changes(before: Mapping[str, PartitionHash], changes: DataFrame, contract: Contract) -> dict[str, PartitionHash]:
     """Hashes and sums of a table after ``changes``: sums are free of order, so rows that left are taken off again.
 
@@ -120,11 +125,17 @@ def with_changes(before: Mapping[str, PartitionHash], changes: DataFrame, contra
     """
     sign = "IF(_change_type IN ('insert', 'update_postimage'), 1, -1) AS _sign"
     signed = changes.selectExpr(*_conformed(contract, set(changes.columns)), sign)
+    return _summed(before, _totals(signed, contract, "_sign"), contract)
+
+
+def _summed(
+    before: Mapping[str, PartitionHash], more: Mapping[str, PartitionHash], contract: Contract
+) -> dict[str, PartitionHash]:
     result = dict(before)
-    for name, more in _totals(signed, contract, "_sign").items():
+    for name, part in more.items():
         was = result.pop(name, PartitionHash(0, 0, 0))
-        sums = {column: was.sums.get(column, Decimal(0)) + total for column, total in more.sums.items()}
-        now = PartitionHash(was.rows + more.rows, was.sum1 + more.sum1, was.sum2 + more.sum2, sums)
+        sums = {column: was.sums.get(column, Decimal(0)) + total for column, total in part.sums.items()}
+        now = PartitionHash(was.rows + part.rows, was.sum1 + part.sum1, was.sum2 + part.sum2, sums)
         if now.rows or not contract.partition_by:
             result[name] = now
     return result

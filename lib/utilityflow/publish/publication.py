@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utilityflow.control import publication as record
-from utilityflow.control.publication import Publication, TableState
+from utilityflow.control.publication import PartitionHash, Publication, TableState
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import crash_point
 from utilityflow.publish import duckdb as target
-from utilityflow.publish.commits import Moves, changed_partitions, commit_id, moves, whole_files
-from utilityflow.publish.content import conform, content_hash, merged, partition_hashes, restrict, with_changes
+from utilityflow.publish.commits import DataFile, Moves, changed_partitions, commit_id, moves, whole_files
+from utilityflow.publish.content import (
+    conform,
+    content_hash,
+    merged,
+    partition_hashes,
+    restrict,
+    with_added,
+    with_changes,
+)
 from utilityflow.publish.duckdb import STANDS, Load
 from utilityflow.session import in_parallel
 
@@ -169,7 +177,7 @@ def _change(house: Lakehouse, name: str, published: TableState | None) -> _Chang
     changed = changed_partitions(table, published.version, version) if published and same else None
     moved = _moves(table, published, changed, version) if published and changed is not None else None
     if published and moved is not None:
-        parts = with_changes(published.partitions, table.changes(published.version, version), table.contract)
+        parts = followed(table, published.partitions, moved)
     elif published and changed is not None:
         hashes = partition_hashes(table.read(version), table.contract, changed) if changed else {}
         parts = merged(published.partitions, changed, hashes)
@@ -188,6 +196,42 @@ def _moves(table: Table, published: TableState, changed: set[str], version: int)
     if not changed or held < MANY_ROWS or inexact or not contract.primary_key or not contract.property("changeFeed"):
         return None
     return moves(table, published.version, version) if table.tells_changes(published.version) else None
+
+
+def followed(table: Table, before: Mapping[str, PartitionHash], moved: Moves) -> Mapping[str, PartitionHash]:
+    """The hashes and sums of a table after rows moved: those of new files as the rows lie there (the change feed would hand
+    them on at twice the cost), of the other commits by the change feed.
+    """  # noqa: D205
+    parts = before
+    if moved.files:
+        parts = with_added(parts, _rows_of(table, moved.files), table.contract)
+    if moved.versions:
+        parts = with_changes(parts, _changes_of(table, moved.versions), table.contract)
+    return parts
+
+
+def _rows_of(table: Table, files: Sequence[DataFile]) -> DataFrame:
+    """The rows of data files, with their partition columns."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    shape = table.read().schema
+    kinds = {f.name: f.dataType for f in shape}
+    inside = StructType([f for f in shape if f.name not in table.contract.partition_by])
+    paths: dict[tuple[tuple[str, str | None], ...], list[str]] = {}
+    for file in files:
+        paths.setdefault(file.values, []).append(str(file.path))
+    reader = table.house.spark.read.schema(inside).option("recursiveFileLookup", "true")  # folders' names are no columns here
+    frames = [
+        reader.parquet(*found).withColumns({name: F.lit(value).cast(kinds[name]) for name, value in values})
+        for values, found in paths.items()
+    ]
+    return reduce(lambda a, b: a.unionByName(b), frames)
+
+
+def _changes_of(table: Table, versions: Sequence[int]) -> DataFrame:
+    """What the change feed tells of these commits."""
+    return reduce(lambda a, b: a.unionByName(b), (table.changes(v - 1, v) for v in versions))
 
 
 def _told(change: _Change) -> str:
@@ -263,7 +307,7 @@ def _stage(house: Lakehouse, load: Load) -> None:
 def _last_changes(table: Table, versions: Sequence[int]) -> DataFrame:
     from pyspark.sql import functions as F
 
-    told = reduce(lambda a, b: a.unionByName(b), (table.changes(v - 1, v) for v in versions))
+    told = _changes_of(table, versions)
     stands = F.col("_change_type").isin("insert", "update_postimage")
     row = F.struct(*table.contract.column_names, stands.alias(STANDS))
     key = [F.col(name).alias(f"_key_{name}") for name in table.contract.primary_key]

@@ -54,9 +54,9 @@ def contract_rules(contract: Contract, zone: str, judged: Sequence[str]) -> list
         name = column.name
         if column.required:
             rules.append(_error(f"required:{name}", "completeness", f"{name} is missing", f"{name} IS NULL"))
-        if column.length:
+        if column.length:  # no text has more characters than bytes, and those are known without counting
             rules.append(_error(f"length:{name}", "conformity", f"{name} is longer than {column.length} characters",
-                                f"char_length({name}) > {column.length}"))  # fmt: skip
+                                f"octet_length({name}) > {column.length} AND char_length({name}) > {column.length}"))  # fmt: skip
         if column.allowed:
             rules.append(_error(f"allowed:{name}", "conformity", f"{name} is none of {', '.join(column.allowed)}",
                                 f"{name} NOT IN ({', '.join(map(sql_text, column.allowed))})"))  # fmt: skip

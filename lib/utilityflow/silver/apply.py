@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Observation, Window
+from pyspark.sql import DataFrame, Observation, Window
 from pyspark.sql import functions as F
 
 from utilityflow.bronze.feeds import Feed
@@ -26,9 +26,10 @@ from utilityflow.quality.rules import Rule, broken_any, tallies
 from utilityflow.session import in_parallel
 from utilityflow.silver import snapshots
 from utilityflow.silver.duplicates import doubles_of, numbers, promote, remove_doubles, rows_by
-from utilityflow.silver.judging import judged, quarantined, raw_rows, record_hash
+from utilityflow.silver.judging import judged, of_files, quarantined, raw_rows, record_hash
 
 FEW_FILES = 100  # of so many it is counted while their rows are written how many each has
+_FACTOR, _PRIME = 2_654_435_761, 4_294_967_291  # what spreads ledger numbers over 32 bits: their marks
 _BLOCK = "_row_number div 64"  # rows of a file that are judged again together when silver lacks one of them
 DAY = "usage_date"  # the column by which a repeated record's equal can be looked for in few files
 
@@ -154,13 +155,16 @@ def _append(
         _commit(table, good, feed, entries, expected)
         return _written(run, table, entries, flags)
     seen = Observation(f"loaded_{feed.feed}_{run.run_id}")
-    terms = [*_per_file(fresh), *(F.expr(f"{what} AS {name}") for name, (what, _) in _wanted(table.contract, flags).items())]
+    terms = [F.expr(f"{what} AS {name}") for name, (what, _) in _wanted(table.contract, flags).items()]
+    if len(fresh) > 1:
+        terms += [F.expr(f"count_if(_batch_id = {int(n)}) AS file_{int(n)}") for n in fresh]
     _commit(table, good.observe(seen, *terms), feed, entries, expected)
     figures = seen.get
-    rows = {n: figures[f"file_{n}"] for n in fresh if figures[f"file_{n}"]}
+    rows = {n: figures[f"file_{n}"] if len(fresh) > 1 else figures["n"] for n in fresh}
     if sum(rows.values()) != table.rows_appended():  # a task that ran again was counted again
         return _written(run, table, entries, flags)
-    return _Written(rows, figures["low"], figures["high"], {f: figures[f"flag_{i}"] for i, f in enumerate(flags)})
+    told = {flag: figures[f"flag_{i}"] for i, flag in enumerate(flags)}
+    return _Written({n: count for n, count in rows.items() if count}, figures["low"], figures["high"], told)
 
 
 def _commit(table: Table, rows: DataFrame, feed: Feed, entries: Sequence[Entry], expected: int) -> None:
@@ -175,16 +179,12 @@ def _commit(table: Table, rows: DataFrame, feed: Feed, entries: Sequence[Entry],
         raise UtilityFlowError("UF-3007", what)
 
 
-def _per_file(listed: Sequence[int]) -> list[Column]:
-    """Aggregates that count the rows of each ledger number."""
-    return [F.expr(f"count_if(_batch_id = {int(n)}) AS file_{int(n)}") for n in listed]
-
-
 def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: DataFrame, rules: Sequence[Rule],
                 held: _Written) -> Callable[[], dict[int, int] | None]:  # fmt: skip
     """What writes the broken rows of the files of which silver lacks some, and notes how each rule did.
 
-    It returns how many there are by ledger number, or None where the quarantine has to be asked.
+    It returns how many there are by ledger number, or None where the quarantine has to be asked: those that silver lacks, if
+    rows and the sum of their numbers' marks say so (counts that are wrong and agree with both: one in 2^32).
 
     :param frame: the files' rows, judged by the rules.
     :param held: what silver holds of the files (without doubles, where an interrupted run took them out already).
@@ -204,17 +204,18 @@ def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: Da
         frame, rules = judged(run, feed, entries, _lacking(run, feed, raw, held.blocks))
     seen = Observation(f"broken_{feed.feed}_{run.run_id}")
     bad = _of(frame.where(broken_any(rules)), missing, entries)
-    counted = missing if len(missing) == len(short) <= FEW_FILES else []
-    bad = bad.observe(seen, F.count(F.lit(1)).alias("rows"), *tallies(rules), *_per_file(counted))
+    sums = [F.count(F.lit(1)).alias("rows"), F.expr(f"sum(pmod(_batch_id * {_FACTOR}L, {_PRIME}L))").alias("marks")]
+    bad = bad.observe(seen, *sums, *tallies(rules))
     rows = quarantined(run, feed, fence, bad, rules)
-    few = sum(e.rows_read - held.rows.get(e.number, 0) for e in short)
+    lacking = {e.number: e.rows_read - held.rows.get(e.number, 0) for e in short}
 
     def write() -> dict[int, int] | None:
-        _commit(fence, rows, feed, entries, few)
+        _commit(fence, rows, feed, entries, sum(lacking.values()))
         figures = seen.get
         failed = {rule.id: int(figures[f"rule_{i}"]) for i, rule in enumerate(rules)}
         _note_tallies(run, table, rules, entries, failed, held.flags)
-        return {n: figures[f"file_{n}"] for n in counted} or None
+        marks = sum(count * (number * _FACTOR % _PRIME) for number, count in lacking.items())
+        return lacking if (figures["rows"], figures["marks"]) == (sum(lacking.values()), marks) else None
 
     return write
 
@@ -237,7 +238,7 @@ def _not_in(table: Table, entries: Sequence[Entry]) -> list[int]:
     listed = numbers(entries)
     if table.version() <= 0 or int(table.note().get("batch") or max(listed)) < min(listed):
         return listed
-    rows = table.read().where(F.col("_batch_id").isin(listed))
+    rows = table.read().where(of_files(listed))
     found = {r[0] for r in rows.select("_batch_id").distinct().collect()}
     return [n for n in listed if n not in found]
 
@@ -261,7 +262,7 @@ def _wanted(contract: Contract, flags: Sequence[str]) -> dict[str, tuple[str, st
 
 
 def _written(run: Run, table: Table, entries: Sequence[Entry], flags: Sequence[str] = ()) -> _Written:
-    rows = table.read().where(F.col("_batch_id").isin(numbers(entries)) & (F.col("_row_number") > 0))
+    rows = table.read().where(of_files(numbers(entries))).where("_row_number > 0")
     wanted = _wanted(table.contract, flags)
     terms = [f"{what} AS {name}" for name, (what, _) in wanted.items()]
     blocks: DataFrame | None = None
@@ -309,7 +310,7 @@ def _count(silver: _Silver, pending: Sequence[Entry], written: _Written, doubles
     """
     lacking = sum(e.rows_read for e in pending) - sum(written.rows.get(e.number, 0) for e in pending)
     if fenced is None or sum(fenced.values()) != lacking:
-        fenced = rows_by(silver.fence.read().where(F.col("_batch_id").isin(numbers(pending))), "_batch_id")
+        fenced = rows_by(silver.fence.read().where(of_files(numbers(pending))), "_batch_id")
     total = 0
     for entry in pending:
         entry.rows_quarantined = fenced.get(entry.number, 0)

@@ -132,14 +132,22 @@ def quarantined(run: Run, feed: Feed, fence: Table, bad: DataFrame, rules: Seque
     return rows.select(*fence.contract.column_names)
 
 
+def of_files(listed: Collection[int]) -> str:
+    """SQL condition for the rows of these ledger numbers.
+
+    Of up to ten values the engine makes comparisons with literals in the code that it generates, so each load would have its
+    code compiled anew; a longer list is looked up. It is filled up with numbers that no file has, high ones: Delta skips the
+    files of which all numbers are below the smallest.
+    """
+    fill = range(2**63 - 1 - max(11 - len(listed), 0), 2**63 - 1)
+    return f"_batch_id IN ({', '.join(str(int(n)) for n in (*sorted(listed), *fill))})"
+
+
 def _content_of(entries: Sequence[Entry]) -> str:
     """SQL condition for the rows of these files.
 
     Delta skips files by ranges only, and hashes range over everything: so where the ledger numbers under which the rows
-    stand in bronze are known, their range is said too. Else all of bronze would be read, and few of the tasks find rows.
+    stand in bronze are known, they are said too. Else all of bronze would be read, and few of the tasks find rows.
     """
     content = f"_file_sha256 IN ({', '.join(sql_text(e.sha256) for e in entries)})"
-    if not all(e.appended for e in entries):
-        return content
-    numbers = [e.number for e in entries]
-    return f"{content} AND _batch_id BETWEEN {min(numbers)} AND {max(numbers)}"
+    return f"{content} AND {of_files([e.number for e in entries])}" if all(e.appended for e in entries) else content

@@ -54,13 +54,13 @@ def _short_file(place: Place) -> None:
 
 
 def _missing_vector(place: Place) -> None:
-    next((log(place, "ops.file_ledger").parent).glob("deletion_vector_*.bin")).unlink()
+    next((log(place, "gold.fact_usage").parent).glob("deletion_vector_*.bin")).unlink()
 
 
 @pytest.mark.parametrize(
     ("damage", "table", "told"),
     [
-        (_missing_vector, "ops.file_ledger", "deletion_vector_"),
+        (_missing_vector, "gold.fact_usage", "deletion_vector_"),
         (_missing_commit, "silver.meter_reads", "commit 1 of"),
         (_torn_commit, "silver.meter_reads", "is not JSON"),
         (_missing_file, "gold.dim_customer", "is missing"),

@@ -20,6 +20,7 @@ from utilityflow.publish.content import (
     partition_where,
     with_changes,
 )
+from utilityflow.publish.publication import followed
 
 TYPES = ["BIGINT", "INT", "SMALLINT", "DOUBLE", "DATE", "TIMESTAMP", "BIT", "STRING", "VARCHAR(9)", "ARRAY<VARCHAR>",
          "DECIMAL(10,2)", "DECIMAL(38,6)"]  # fmt: skip
@@ -209,7 +210,10 @@ def test_rows_that_moved_follow_the_log(house: Lakehouse, made: Any) -> None:
     for until in range(start + 1, table.version() + 1):
         after = with_changes(before, table.changes(start, until), table.contract)
         whole = partition_hashes(table.read(until), table.contract)
-        assert after == whole
-        assert {n: p.sums for n, p in after.items()} == {n: p.sums for n, p in whole.items()}
+        moved = moves(table, start, until)
+        assert moved is not None
+        for found in (after, followed(table, before, moved)):
+            assert found == whole
+            assert {n: p.sums for n, p in found.items()} == {n: p.sums for n, p in whole.items()}
     assert moves(table, -1, 2) is None
     assert moves(table, table.version() + 1, 2) is None
