@@ -19,7 +19,7 @@ from typing import Any
 
 from utilityflow import __version__
 from utilityflow.bronze.feeds import Feed, load_feeds
-from utilityflow.bronze.ingest import run_bronze
+from utilityflow.bronze.ingest import recover, run_bronze
 from utilityflow.bronze.inspect import find_files
 from utilityflow.contracts import Catalog, load_contracts
 from utilityflow.control.home import Home, hold, open_home
@@ -201,6 +201,7 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool) -> dict[str, An
     outcome: Prepared | None = None
     number: int | None = None
     try:
+        recover(state)
         for wave in waves(steps):
             in_parallel(state.house.spark, partial(_run_step, state), wave)
         _check_threshold(state)

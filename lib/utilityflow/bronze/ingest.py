@@ -79,7 +79,6 @@ def _decide(run: Run, feed: Feed, name: str, seen: Inspection) -> Found:
 def run_bronze(run: Run, feed: Feed) -> StepResult:
     """Bring ``bronze.<feed>`` up to what has landed; every file seen is listed in ``run.files``."""
     table = run.house.table(f"bronze.{feed.feed}")
-    recover(run, feed, table)
     found = scan(run, feed)
     for item in found:
         _list(run, feed, item)
@@ -241,8 +240,16 @@ def _told(entry: Entry) -> dict[str, Any]:
             "stamps": entry.stamps, "definition": entry.definition}  # fmt: skip
 
 
-def recover(run: Run, feed: Feed, table: Table) -> None:
-    """Take over the files that bronze holds and the ledger does not know: a run died between the two."""
+def recover(run: Run) -> None:
+    """Take over the files that bronze holds and the ledger does not know: a run died between the two.
+
+    Of all feeds before the first new file gets a number, as theirs must not be given again.
+    """
+    for feed in run.feeds.values():
+        _take_over(run, feed, run.house.table(f"bronze.{feed.feed}"))
+
+
+def _take_over(run: Run, feed: Feed, table: Table) -> None:
     version = table.version()
     while version > 0:
         listed = table.note(version).get("files", [])

@@ -45,7 +45,10 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
     scene = Scene(settings, home, open_house(settings, home)) if has_lakehouse(home) else None
     day = _as_of(home, scene, as_of)
     run = _run(settings, home, scene, feeds, day)
-    found = {n: _found(run, scene, f) for n, f in feeds.items() if f"bronze.{n}" in names}
+    if scene is not None:
+        recover(run)
+    there = settings.landing_path.is_dir()
+    found = {n: scan(run, f) if there else [] for n, f in feeds.items() if f"bronze.{n}" in names}
     files = [_file(feeds[n], one, _known_columns(scene, n)) for n, ones in found.items() for one in ones]
     tables = _tables(feeds, scene.house if scene else None)
     steps = list(_steps(run, scene, pipeline.graph(feeds), names, files, bool(tables)))
@@ -75,12 +78,6 @@ def _run(settings: Settings, home: Home, scene: Scene | None, feeds: Mapping[str
     return Run(
         settings, home, house, scene.ledger if scene else Ledger(), feeds, day, "", scene.consumed if scene else {}
     )
-
-
-def _found(run: Run, scene: Scene | None, feed: Feed) -> list[Found]:
-    if scene is not None and scene.house.table(f"bronze.{feed.feed}").version() > 0:
-        recover(run, feed, scene.house.table(f"bronze.{feed.feed}"))
-    return scan(run, feed) if run.settings.landing_path.is_dir() else []
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def _append(
     if sum(rows.values()) != table.rows_appended():  # a task that ran again was counted again
         return _written(run, table, entries, flags)
     told = {flag: figures[f"flag_{i}"] for i, flag in enumerate(flags)}
-    return _Written({n: count for n, count in rows.items() if count}, figures["low"], figures["high"], told)
+    return _Written({n: count for n, count in rows.items() if count}, _day(figures["low"]), _day(figures["high"]), told)
 
 
 def _commit(table: Table, rows: DataFrame, feed: Feed, entries: Sequence[Entry], expected: int) -> None:
@@ -255,10 +255,15 @@ def _note_tallies(run: Run, table: Table, rules: Sequence[Rule], entries: Sequen
 
 def _wanted(contract: Contract, flags: Sequence[str]) -> dict[str, tuple[str, str]]:
     """What is counted of written rows, by name, and how the counts of blocks add up."""
-    day = DAY if DAY in contract.column_names else "cast(NULL AS date)"
+    # days as numbers since 1970: Spark 3.5 gives an observed date out as an object of the JVM
+    day = f"unix_date({DAY})" if DAY in contract.column_names else "cast(NULL AS int)"
     wanted = {"n": ("count(1)", "sum"), "low": (f"min({day})", "min"), "high": (f"max({day})", "max")}
     held = {f"flag_{i}": f"count_if(array_contains(quality_flags, {sql_text(f)}))" for i, f in enumerate(flags)}
     return wanted | {name: (what, "sum") for name, what in held.items()}
+
+
+def _day(number: int | None) -> dt.date | None:
+    return None if number is None else dt.date(1970, 1, 1) + dt.timedelta(days=number)
 
 
 def _written(run: Run, table: Table, entries: Sequence[Entry], flags: Sequence[str] = ()) -> _Written:
@@ -272,7 +277,7 @@ def _written(run: Run, table: Table, entries: Sequence[Entry], flags: Sequence[s
         blocks = rows.select("_batch_id", "_block", F.col("n").alias("_held"))
         terms = [f"{again}({name}) AS {name}" for name, (_, again) in wanted.items()]
     answer = rows.groupBy("_batch_id").agg(*map(F.expr, terms)).collect()
-    lows, highs = [r["low"] for r in answer if r["low"]], [r["high"] for r in answer if r["high"]]
+    lows, highs = ([day for r in answer if (day := _day(r[name]))] for name in ("low", "high"))
     told = {flag: sum(r[f"flag_{i}"] for r in answer) for i, flag in enumerate(flags)}
     counts = {r["_batch_id"]: r["n"] for r in answer}
     return _Written(counts, min(lows, default=None), max(highs, default=None), told, blocks)
