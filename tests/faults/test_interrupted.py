@@ -27,7 +27,7 @@ def _fails(*_: Any) -> Any:
 
 
 @pytest.mark.engine
-def test_numbers_of_an_interrupted_run_are_not_given_again(
+def test_files_of_an_interrupted_run_keep_their_numbers_and_are_told(
     spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def land(name: str, key: str) -> None:
@@ -45,7 +45,10 @@ def test_numbers_of_an_interrupted_run_are_not_given_again(
         patched.setattr(pipeline, "run_dim_date", _fails)  # bronze and silver are committed, the ledger is not
         assert pipeline.run(settings)["error"]["message"] == "stopped by the test"
     land("a_feed/1.csv", "A1")  # a feed that is read before the other
-    assert pipeline.run(settings)["error"] is None
+    answer = pipeline.run(settings)
+    assert answer["error"] is None
+    told = {f["file"]: (f["status"], f["rows_read"], f["rows_loaded"]) for f in answer["files"]}
+    assert told == {"a_feed/1.csv": ("loaded", 1, 1), "b_feed/1.csv": ("loaded", 1, 1)}  # the dead run told nobody of its file
 
     house = Lakehouse(spark, str(settings.home_path / "lakehouse"), load_contracts())
     ledger = {r["feed"]: r["batch_id"] for r in house.table("ops.file_ledger").read().collect()}

@@ -104,7 +104,11 @@ def _note_drift(run: Run, table: Table, fresh: Sequence[Found]) -> None:
 
 def _list(run: Run, feed: Feed, item: Found) -> None:
     sha = item.entry.sha256 if item.entry else (item.inspection.sha256 if item.inspection else "")
-    run.files[feed.feed, item.name, sha] = {"status": item.decision, "reason": item.reason}
+    told = {"status": item.decision, "reason": item.reason}
+    if item.decision == "skipped":  # what was taken over from a dead run is new to this one, and told as such already
+        run.files.setdefault((feed.feed, item.name, sha), told)
+    else:
+        run.files[feed.feed, item.name, sha] = told
     if item.decision == "rejected":
         run.say(f"rejected {item.name}: {item.reason}", feed=feed.feed, file=item.name)
 
