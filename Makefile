@@ -26,7 +26,7 @@ test: setup lint ## lint, types and the everyday tests (default lane)
 test-all: setup lint ## every test there is, the slow ones too
 	@$(PY) -m pytest $(ARGS)
 
-# the scenarios take as long as all the rest: make test-floor FLOOR_LATER= runs them too
+# the scenarios take minutes: make test-floor FLOOR_LATER= runs them too
 FLOOR_LATER := --ignore=tests/scenarios
 
 test-floor: setup-floor ## the engine-sensitive tests on the floor lane

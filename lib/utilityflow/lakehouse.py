@@ -98,6 +98,15 @@ class Commit:
         """False when the write was skipped as a duplicate (same transaction id) or had nothing to do."""
         return self.after > self.before
 
+    def require(self, batch: int) -> None:
+        """For writes that are known to be new.
+
+        :raises UtilityFlowError: UF-3007 when the table took ``batch`` for a ledger number that it has seen.
+        """
+        if not self.happened:
+            what = f"{self.table}: the append of ledger number {batch} was skipped as a duplicate"
+            raise UtilityFlowError("UF-3007", what)
+
 
 class Lakehouse:
     """The tables under one root folder, by name ``layer.table``.

@@ -141,10 +141,7 @@ def _append(run: Run, feed: Feed, table: Table, fresh: Sequence[Found]) -> int:
                 raise
             items = sound
             continue
-        if not commit.happened:
-            raise UtilityFlowError(
-                "UF-3007", f"{table.name}: the append of ledger number {top} was skipped as a duplicate"
-            )
+        commit.require(top)
         return _counted(run, feed, table, items)
     return 0
 

@@ -168,15 +168,10 @@ def _append(
 
 
 def _commit(table: Table, rows: DataFrame, feed: Feed, entries: Sequence[Entry], expected: int) -> None:
-    """Append rows of these files under their highest ledger number.
-
-    :raises UtilityFlowError: UF-3007 when the table takes the number for one that it has seen.
-    """
+    """Append rows of these files, of which the table holds none, under their highest ledger number."""
     top = max(numbers(entries))
     note = {"batch": top, "feed": feed.feed, "numbers": numbers(entries)}
-    if not table.append(rows, batch=top, note=note, rows_expected=expected).happened:
-        what = f"{table.name}: the append of ledger number {top} was skipped as a duplicate"
-        raise UtilityFlowError("UF-3007", what)
+    table.append(rows, batch=top, note=note, rows_expected=expected).require(top)
 
 
 def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: DataFrame, rules: Sequence[Rule],

@@ -30,7 +30,7 @@ def look(folder: Path, content: bytes, extra: str = "format: csv", name: str = "
     return inspect_file(feed(extra), path, folder, **more)  # type: ignore[arg-type]
 
 
-def reason(found: Inspection, code: str, *words: str) -> str:
+def assert_refused(found: Inspection, code: str, *words: str) -> str:
     assert found.reason is not None
     assert found.reason.code == code, found.reason
     text = str(found.reason)
@@ -49,47 +49,47 @@ def test_a_sound_file(tmp_path: Path):
 
 def test_empty_file(tmp_path: Path):
     found = look(tmp_path, b"")
-    reason(found, "UF-2001", "empty")
+    assert_refused(found, "UF-2001", "empty")
     assert found.sha256.startswith("e3b0c442")
-    reason(look(tmp_path, gzip.compress(b""), name="a.csv.gz"), "UF-2001", "empty")
-    reason(look(tmp_path, b"\n\n\n"), "UF-2001")
-    reason(look(tmp_path, b"[]", "format: json"), "UF-2001")
-    reason(look(tmp_path, b"\n", "format: jsonl"), "UF-2001")
+    assert_refused(look(tmp_path, gzip.compress(b""), name="a.csv.gz"), "UF-2001", "empty")
+    assert_refused(look(tmp_path, b"\n\n\n"), "UF-2001")
+    assert_refused(look(tmp_path, b"[]", "format: json"), "UF-2001")
+    assert_refused(look(tmp_path, b"\n", "format: jsonl"), "UF-2001")
 
 
 @pytest.mark.parametrize("content", [b"id,b", b"id,b\n", b"\xef\xbb\xbfid,b\r\n\r\n", b'"id","b\n"\n'])
 def test_header_only(tmp_path: Path, content: bytes):
-    reason(look(tmp_path, content), "UF-2001", "a header and no records")
+    assert_refused(look(tmp_path, content), "UF-2001", "a header and no records")
 
 
 def test_missing_column_names_the_nearest(tmp_path: Path):
-    reason(look(tmp_path, b"idd,b\n1,2\n"), "UF-2002", "no column 'id', which 'meter_id' reads", "did you mean 'idd'?")
-    reason(look(tmp_path, b'{"idd": 1}\n', "format: jsonl"), "UF-2002", "'idd'")
+    assert_refused(look(tmp_path, b"idd,b\n1,2\n"), "UF-2002", "no column 'id', which 'meter_id' reads", "did you mean 'idd'?")
+    assert_refused(look(tmp_path, b'{"idd": 1}\n', "format: jsonl"), "UF-2002", "'idd'")
 
 
 def test_truncated_gzip(tmp_path: Path):
     whole = gzip.compress(b"id,b\n" + b"".join(b"%d,%d\n" % (i, i * 7919) for i in range(50_000)))
-    reason(look(tmp_path, whole[:-20], name="a.csv.gz"), "UF-2003", "cut off")
-    reason(look(tmp_path, whole[:-3], name="a.csv.gz"), "UF-2003", "cut off")
-    reason(look(tmp_path, whole[:-8] + b"12345678", name="a.csv.gz"), "UF-2003")
-    reason(look(tmp_path, whole + b"garbage", name="a.csv.gz"), "UF-2003")
-    reason(look(tmp_path, b"id,b\n1,2\n", name="a.csv.gz"), "UF-2003", "not a sound gzip file")
+    assert_refused(look(tmp_path, whole[:-20], name="a.csv.gz"), "UF-2003", "cut off")
+    assert_refused(look(tmp_path, whole[:-3], name="a.csv.gz"), "UF-2003", "cut off")
+    assert_refused(look(tmp_path, whole[:-8] + b"12345678", name="a.csv.gz"), "UF-2003")
+    assert_refused(look(tmp_path, whole + b"garbage", name="a.csv.gz"), "UF-2003")
+    assert_refused(look(tmp_path, b"id,b\n1,2\n", name="a.csv.gz"), "UF-2003", "not a sound gzip file")
     found = look(tmp_path, whole + gzip.compress(b"x,y\n") + bytes(100), name="a.csv.gz")
     assert (found.reason, found.records) == (None, 50_001)
 
 
 def test_gzip_bomb_is_stopped(tmp_path: Path):
     bomb = gzip.compress(b"id\n" + b"0\n" * 10_000_000)
-    reason(look(tmp_path, bomb, name="a.csv.gz", limits=Limits(max_decompressed_bytes=1_000_000)), "UF-2003", "1000000")
+    assert_refused(look(tmp_path, bomb, name="a.csv.gz", limits=Limits(max_decompressed_bytes=1_000_000)), "UF-2003", "1000000")
 
 
 def test_wrong_encoding(tmp_path: Path):
     latin = "id,b\n1,x\n2,Größe\n".encode("latin-1")
-    reason(look(tmp_path, latin), "UF-2004", "line 3", "options.encoding")
-    reason(look(tmp_path, latin, "format: csv\noptions: {encoding: ascii}"), "UF-2004", "line 3", "ascii")
-    reason(look(tmp_path, b"id,b\n1,\xe2\x82"), "UF-2004")
-    reason(look(tmp_path, "id,b\n1,2\n".encode("utf-16")), "UF-2004")
-    reason(look(tmp_path, "id,b\n1,2\n".encode("utf-16-le")), "UF-2004", "NUL byte")
+    assert_refused(look(tmp_path, latin), "UF-2004", "line 3", "options.encoding")
+    assert_refused(look(tmp_path, latin, "format: csv\noptions: {encoding: ascii}"), "UF-2004", "line 3", "ascii")
+    assert_refused(look(tmp_path, b"id,b\n1,\xe2\x82"), "UF-2004")
+    assert_refused(look(tmp_path, "id,b\n1,2\n".encode("utf-16")), "UF-2004")
+    assert_refused(look(tmp_path, "id,b\n1,2\n".encode("utf-16-le")), "UF-2004", "NUL byte")
     for encoding in ("iso-8859-1", "utf-16", "utf-8-sig"):
         found = look(
             tmp_path, "id,b\n1,x\n2,Größe\n".encode(encoding), f"format: csv\noptions: {{encoding: {encoding}}}"
@@ -99,9 +99,9 @@ def test_wrong_encoding(tmp_path: Path):
 
 def test_unclosed_quote_names_the_row_where_it_was_opened(tmp_path: Path):
     lines = b'id,b\n1,x\n2,"open\n' + b"3,x\n" * 1000
-    reason(look(tmp_path, lines), "UF-2005", "record 2 (line 3)")
-    reason(look(tmp_path, b'id,b\n1,"a\nb"\n2,"open\n3,"x"\n'), "UF-2005", "record 2 (line 4)")
-    reason(look(tmp_path, b'id,"b\n1,2\n'), "UF-2005", "header")
+    assert_refused(look(tmp_path, lines), "UF-2005", "record 2 (line 3)")
+    assert_refused(look(tmp_path, b'id,b\n1,"a\nb"\n2,"open\n3,"x"\n'), "UF-2005", "record 2 (line 4)")
+    assert_refused(look(tmp_path, b'id,"b\n1,2\n'), "UF-2005", "header")
 
 
 def test_control_totals(tmp_path: Path):
@@ -109,15 +109,15 @@ def test_control_totals(tmp_path: Path):
     good = b"id,amount\n1,1.10\n2,2.20\nTRL,2,3.30\n"
     found = look(tmp_path, good, control)
     assert (found.reason, found.records) == (None, 2)
-    reason(look(tmp_path, good.replace(b"TRL,2", b"TRL,3"), control), "UF-2006", "says 3", "has 2")
-    reason(look(tmp_path, good.replace(b"3.30", b"3.31"), control), "UF-2006", "sum of amount", "says 3.31", "has 3.30")
-    reason(look(tmp_path, good.replace(b"TRL,2,3.30\n", b""), control), "UF-2006", "no trailer 'TRL'", "2 records")
-    reason(look(tmp_path, good + b"3,1\n", control), "UF-2006", "follows the trailer")
-    reason(look(tmp_path, good.replace(b",3.30\n", b"\n"), control), "UF-2006", "_c2")
+    assert_refused(look(tmp_path, good.replace(b"TRL,2", b"TRL,3"), control), "UF-2006", "says 3", "has 2")
+    assert_refused(look(tmp_path, good.replace(b"3.30", b"3.31"), control), "UF-2006", "sum of amount", "says 3.31", "has 3.30")
+    assert_refused(look(tmp_path, good.replace(b"TRL,2,3.30\n", b""), control), "UF-2006", "no trailer 'TRL'", "2 records")
+    assert_refused(look(tmp_path, good + b"3,1\n", control), "UF-2006", "follows the trailer")
+    assert_refused(look(tmp_path, good.replace(b",3.30\n", b"\n"), control), "UF-2006", "_c2")
     layout = "format: fixed_width\noptions: {fields: {id: [1, 3], amount: [4, 6]}}"
     control = layout + "\ncontrol: {trailer_prefix: TRL, rows: _c1, sums: {amount: _c2}}"
     assert look(tmp_path, b"001 12.50\n002  1.50\nTRL 2 14.00\n", control).reason is None
-    reason(look(tmp_path, b"001 12.50\nTRL 2 14.00\n", control), "UF-2006", "has 1")
+    assert_refused(look(tmp_path, b"001 12.50\nTRL 2 14.00\n", control), "UF-2006", "has 1")
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_without_a_bound_the_senders_clock_does_not_matter(tmp_path: Path):
 def test_a_file_that_vanishes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "a.csv"
     found = inspect_file(feed(), path, tmp_path)
-    reason(found, "UF-2007", "vanished")
+    assert_refused(found, "UF-2007", "vanished")
     path.write_bytes(b"id\n1\n")
     monkeypatch.setattr(module, "_scanner", lambda *_: path.unlink())
     found = inspect_file(feed(), path, tmp_path)
-    reason(found, "UF-2007", "vanished")
+    assert_refused(found, "UF-2007", "vanished")
     assert not found.stable
 
 
@@ -168,7 +168,7 @@ def test_a_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(module, "LineScan", Growing)
     found = inspect_file(feed(), path, tmp_path)
-    reason(found, "UF-2007", "changed")
+    assert_refused(found, "UF-2007", "changed")
     assert not found.stable
 
 
@@ -183,18 +183,18 @@ def test_a_path_that_leaves_the_landing_root_by_a_link(tmp_path: Path):
     (landing / "circle.csv").symlink_to(landing / "circle.csv")
     (landing / "broken.csv").symlink_to(landing / "none.csv")
     found = {p.name: inspect_file(feed(), p, landing) for p in find_files(feed(), landing)}
-    reason(found["link.csv"], "UF-2008", "leads out of the landing root")
+    assert_refused(found["link.csv"], "UF-2008", "leads out of the landing root")
     assert found["inside.csv"].reason is None
     assert found["alias.csv"].reason is None
     assert found["circle.csv"].reason is not None
-    reason(found["broken.csv"], "UF-2007")
-    reason(inspect_file(feed(), landing / "folder" / "secret.csv", landing), "UF-2008")
+    assert_refused(found["broken.csv"], "UF-2007")
+    assert_refused(inspect_file(feed(), landing / "folder" / "secret.csv", landing), "UF-2008")
 
 
 def test_names_with_control_characters_and_other_things(tmp_path: Path):
     assert "UF-2008: a?b.csv" in str(look(tmp_path, b"id\n1\n", name="a\nb.csv").reason)
     os.mkfifo(tmp_path / "pipe.csv")
-    reason(inspect_file(feed(), tmp_path / "pipe.csv", tmp_path), "UF-2011", "no plain file")
+    assert_refused(inspect_file(feed(), tmp_path / "pipe.csv", tmp_path), "UF-2011", "no plain file")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -202,7 +202,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"id\n1\n")
     path.chmod(0)
-    reason(inspect_file(feed(), path, tmp_path), "UF-2011")
+    assert_refused(inspect_file(feed(), path, tmp_path), "UF-2011")
 
 
 def test_a_file_that_may_not_be_read_by_the_systems_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -211,31 +211,31 @@ def test_a_file_that_may_not_be_read_by_the_systems_word(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(module, "_scanner", refuse)
     found = look(tmp_path, b"id\n1\n")
-    reason(found, "UF-2011", "Permission denied")
+    assert_refused(found, "UF-2011", "Permission denied")
     assert (found.size, found.mtime_ns) == (0, 0)  # so that the next run looks again
 
 
 def test_an_endless_line(tmp_path: Path):
     limits = Limits(max_record_bytes=1000)
-    reason(look(tmp_path, b"id,b\n1," + b"x" * 5_000_000, limits=limits), "UF-2009", "longer than 1000")
-    reason(look(tmp_path, b'id,b\n1,"' + b"x\n" * 2000 + b'"\n', limits=limits), "UF-2009", "too long")
+    assert_refused(look(tmp_path, b"id,b\n1," + b"x" * 5_000_000, limits=limits), "UF-2009", "longer than 1000")
+    assert_refused(look(tmp_path, b'id,b\n1,"' + b"x\n" * 2000 + b'"\n', limits=limits), "UF-2009", "too long")
 
 
 def test_what_is_not_its_format(tmp_path: Path):
-    reason(look(tmp_path, b"PAR1 no", "format: parquet", "a.parquet"), "UF-2009", "no readable Parquet")
+    assert_refused(look(tmp_path, b"PAR1 no", "format: parquet", "a.parquet"), "UF-2009", "no readable Parquet")
     binary = pa.table({"id": pa.array([b"a", b"\xff"], pa.binary()), "n": pa.array([1, 2], pa.time32("s"))})
     pq.write_table(binary, tmp_path / "binary.parquet")
     found = inspect_file(feed("format: parquet"), tmp_path / "binary.parquet", tmp_path)
-    reason(found, "UF-2009", "binary.parquet", "no readable Parquet file")
-    reason(look(tmp_path, b"<feed>", "format: greenbutton", "a.xml"), "UF-2009", "line 1")
-    reason(look(tmp_path, b"<feed/>", "format: greenbutton", "a.xml"), "UF-2009", "no IntervalReading")
+    assert_refused(found, "UF-2009", "binary.parquet", "no readable Parquet file")
+    assert_refused(look(tmp_path, b"<feed>", "format: greenbutton", "a.xml"), "UF-2009", "line 1")
+    assert_refused(look(tmp_path, b"<feed/>", "format: greenbutton", "a.xml"), "UF-2009", "no IntervalReading")
     bomb = b'<!DOCTYPE f [<!ENTITY a "aaaa">]><feed>&a;</feed>'
-    reason(look(tmp_path, bomb, "format: greenbutton", "a.xml"), "UF-2009", "EntitiesForbidden")
-    reason(look(tmp_path, b'[{"id": 1}, {"id": ]', "format: json"), "UF-2009", "element 2")
-    reason(look(tmp_path, b'[{"id": 1} {"id": 2}]', "format: json"), "UF-2009", "after element 1")
-    reason(look(tmp_path, b'{"id": 1} x', "format: json"), "UF-2009", "follows the end")
-    reason(look(tmp_path, b"7", "format: json"), "UF-2009", "array or an object")
-    reason(look(tmp_path, b"[" * 100_000, "format: json"), "UF-2009")
+    assert_refused(look(tmp_path, bomb, "format: greenbutton", "a.xml"), "UF-2009", "EntitiesForbidden")
+    assert_refused(look(tmp_path, b'[{"id": 1}, {"id": ]', "format: json"), "UF-2009", "element 2")
+    assert_refused(look(tmp_path, b'[{"id": 1} {"id": 2}]', "format: json"), "UF-2009", "after element 1")
+    assert_refused(look(tmp_path, b'{"id": 1} x', "format: json"), "UF-2009", "follows the end")
+    assert_refused(look(tmp_path, b"7", "format: json"), "UF-2009", "array or an object")
+    assert_refused(look(tmp_path, b"[" * 100_000, "format: json"), "UF-2009")
 
 
 @pytest.mark.parametrize(
