@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from utilityflow.contracts import Catalog, Contract, sql_text
 from utilityflow.errors import UtilityFlowError
@@ -29,6 +29,16 @@ FEW_ROWS = 500_000
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _TXN_APP = "spark.databricks.delta.write.txnAppId"
 _TXN_VERSION = "spark.databricks.delta.write.txnVersion"
+# A MERGE that inserts joins by a left outer join of source and target, so the source cannot be broadcast. A Bloom filter of
+# its keys keeps the other rows of the target out of the shuffle; Spark plans one only where neither side looks small.
+_FILTERED = {
+    "spark.sql.autoBroadcastJoinThreshold": "-1",
+    "spark.sql.adaptive.autoBroadcastJoinThreshold": "64MB",
+    "spark.sql.optimizer.runtime.bloomFilter.enabled": "true",
+    "spark.sql.optimizer.runtime.bloomFilter.applicationSideScanSizeThreshold": "0",
+    "spark.sql.optimizer.runtime.bloomFilter.creationSideThreshold": "1GB",
+    "spark.databricks.delta.merge.materializeSource": "none",
+}
 _COMMIT_FILE = re.compile(r"(\d{20})\.json\Z")
 
 
@@ -108,24 +118,56 @@ class Commit:
             raise UtilityFlowError("UF-3007", what)
 
 
+class Guard(Protocol):
+    """What tells whether this process may still write (a lease)."""
+
+    @property
+    def token(self) -> int:
+        """Rises with each holder; stands in every commit."""
+    def require(self) -> None:
+        """Pass while we may write.
+
+        :raises UtilityFlowError: UF-4008 when another has taken over.
+        """
+    def fenced(self) -> contextlib.AbstractContextManager[None]:
+        """Nobody can take over while the block runs; ``require`` before."""
+
+
 class Lakehouse:
     """The tables under one root folder, by name ``layer.table``.
 
     :param root: folder (or abfss URL) that holds ``<layer>/<table>``.
     :param environment: part of the transaction ids, so that copies of a lakehouse do not share them.
     :param run_id: written into every commit's userMetadata, the key that joins logs, tables and lineage.
+    :param guard: asked before each commit; its token stands beside the run_id.
     """
 
     def __init__(self, spark: SparkSession, root: str, contracts: Catalog, *, environment: str = "local",
-                 run_id: str = "", epochs: Mapping[str, int] | None = None) -> None:  # fmt: skip
+                 run_id: str = "", epochs: Mapping[str, int] | None = None, guard: Guard | None = None) -> None:  # fmt: skip
         self.spark = spark
         self.root = str(root).rstrip("/")
         self.contracts = contracts
         self.environment = environment
         self.run_id = run_id
         self.epochs = dict(epochs or {})
+        self.guard = guard
         self.lock = threading.RLock()
         self.commits: list[Commit] = []
+
+    @contextlib.contextmanager
+    def door(self, name: str) -> Iterator[None]:
+        """``crash_point`` for those who may still write.
+
+        :raises UtilityFlowError: UF-4008 when another process has taken over.
+        """
+        if self.guard is not None:
+            self.guard.require()
+        with crash_point(name):
+            yield
+
+    def fenced(self) -> contextlib.AbstractContextManager[None]:
+        """A block during which nobody takes over; see ``Guard.fenced``."""
+        return self.guard.fenced() if self.guard is not None else contextlib.nullcontext()
 
     def table(self, name: str) -> Table:
         """The table of that name; it need not exist yet.
@@ -226,8 +268,10 @@ class Table:
     def tells_changes(self, version: int) -> bool:
         """Whether commits after ``version`` wrote a change feed, by the last properties that were set until then.
 
-        False where the log does not tell (it is not on a local disk, or incomplete).
+        False where the log does not tell (it is not on a local disk, or incomplete), and where the contract has none any more.
         """
+        if not self.contract.property("changeFeed"):
+            return False
         for number in range(version, -1, -1):
             lines = self._commit_lines(number)
             if lines is None:
@@ -298,7 +342,7 @@ class Table:
         """
         if not self.exists():
             self._clear_debris()
-            with crash_point(f"create {self.name}"):
+            with self.house.door(f"create {self.name}"):
                 self.house.spark.sql(self.contract.delta_ddl(self.path))
             return [f"create {self.name}"]
         steps = self.migration()
@@ -306,9 +350,9 @@ class Table:
         with self.house.lock if steps else contextlib.nullcontext():
             for words, statement in steps:
                 # what the last write noted goes on holding
-                conf.set(_USER_METADATA, self._note({**self.note(), "run_id": self.house.run_id}))
+                conf.set(_USER_METADATA, self._note({**self.note(), **self._mine()}))
                 try:
-                    with crash_point(words or f"set properties {self.name}"):
+                    with self.house.door(words or f"set properties {self.name}"):
                         self.house.spark.sql(statement)
                 finally:
                     conf.unset(_USER_METADATA)
@@ -373,13 +417,18 @@ class Table:
         return self._commit("overwrite", lambda: writer.save(self.path))
 
     def merge(self, source: DataFrame, *, on: str, clauses: str, batch: int | None = None,
-              note: Mapping[str, Any] | None = None) -> Commit:  # fmt: skip
-        """``MERGE INTO target USING source ON <on> <clauses>``; aliases ``target`` and ``source``."""
+              note: Mapping[str, Any] | None = None, staged: bool = False) -> Commit:  # fmt: skip
+        """``MERGE INTO target USING source ON <on> <clauses>``; aliases ``target`` and ``source``.
+
+        :param staged: the source is a filter over staged files, which Delta need not copy before it reads them twice; of
+            the target only rows with a key that the source may hold are then shuffled (decision 010).
+        """
         view = f"source_{uuid.uuid4().hex}"
         source.createOrReplaceTempView(view)
         statement = f"MERGE INTO delta.`{self.path}` AS target USING {view} AS source ON {on} {clauses}"
+        large = staged and self.house.spark.conf.get("spark.sql.adaptive.enabled") == "true"
         try:
-            return self._sql("merge", statement, batch, note)
+            return self._sql("merge", statement, batch, note, _FILTERED if large else {})
         finally:
             self.house.spark.catalog.dropTempView(view)
 
@@ -387,23 +436,28 @@ class Table:
         """Delete the rows that satisfy ``condition``."""
         return self._sql("delete", f"DELETE FROM delta.`{self.path}` WHERE {condition}", None, note)
 
-    def _sql(self, kind: str, statement: str, batch: int | None, note: Mapping[str, Any] | None) -> Commit:
+    def _sql(self, kind: str, statement: str, batch: int | None, note: Mapping[str, Any] | None,
+             extra: Mapping[str, str] | None = None) -> Commit:  # fmt: skip
         # SQL statements take the transaction id and the note from the session, which all threads share
         conf = self.house.spark.conf
         app, number = self._transaction(batch)
+        mine = {_TXN_APP: app, _TXN_VERSION: str(number), _USER_METADATA: self._note(note), **(extra or {})}
         with self.house.lock:
-            conf.set(_TXN_APP, app)
-            conf.set(_TXN_VERSION, str(number))
-            conf.set(_USER_METADATA, self._note(note))
+            before = {key: conf.get(key, None) for key in extra or ()} | dict.fromkeys((_TXN_APP, _TXN_VERSION, _USER_METADATA))
+            for key, value in mine.items():
+                conf.set(key, value)
             try:
                 return self._commit(kind, lambda: self.house.spark.sql(statement).collect())
             finally:
-                for key in (_TXN_APP, _TXN_VERSION, _USER_METADATA):
-                    conf.unset(key)
+                for key, value in before.items():
+                    if value is None:
+                        conf.unset(key)
+                    else:
+                        conf.set(key, value)
 
     def _commit(self, kind: str, write: Any) -> Commit:
         before = self.version()
-        with crash_point(f"{kind} {self.name}"):
+        with self.house.door(f"{kind} {self.name}"):
             answer = write()
         metrics = {k: str(v) for k, v in answer[0].asDict().items()} if isinstance(answer, list) and answer else {}
         commit = Commit(self.name, before, self.version(), metrics)
@@ -411,7 +465,11 @@ class Table:
         return commit
 
     def _note(self, note: Mapping[str, Any] | None) -> str:
-        return json.dumps({"run_id": self.house.run_id, **(note or {})}, sort_keys=True)
+        return json.dumps({**self._mine(), **(note or {})}, sort_keys=True)
+
+    def _mine(self) -> dict[str, Any]:
+        """Who writes: the run, and the token of its lease."""
+        return {"run_id": self.house.run_id} | ({"lease": self.house.guard.token} if self.house.guard else {})
 
     def _transaction(self, batch: int | None) -> tuple[str, int]:
         """A batch number makes the write idempotent; without one the number is the next version, which never was used."""

@@ -232,12 +232,9 @@ def _rekeyed(run: Run, version: int, was: Mapping[str, Any], now: Mapping[str, i
     dim, fact = run.house.table(CUSTOMERS), run.house.table(NAME)
     shape = [*customers.key, customers.surrogate_key, customers.valid_from, customers.valid_to]
     before, after = dim.read(was[CUSTOMERS]).select(*shape), dim.read(now[CUSTOMERS]).select(*shape)
-    if dim.tells_changes(was[CUSTOMERS]):
-        keys = dim.changes(was[CUSTOMERS], now[CUSTOMERS]).select(*customers.key)
-    else:
-        gone, come = before.join(after, shape[1:], "left_anti"), after.join(before, shape[1:], "left_anti")
-        keys = gone.unionByName(come).select(*customers.key)
-    keys = run.staged(keys.distinct(), "usage_moved_keys")
+    # a row that stands in one of the two versions only was made, moved or taken away
+    alone = before.unionByName(after).groupBy(*shape).agg(F.count("*").alias("n")).where("n = 1")
+    keys = run.staged(alone.select(*customers.key).distinct(), "usage_moved_keys")
     own = [f.join(F.broadcast(keys), list(customers.key), "left_semi") for f in (before, after)]
     intervals = run.staged(affected_intervals(own[0], own[1], customers), "usage_intervals")
     parts = ("date_key div 10000", "date_key div 100 % 100", "date_key % 100")

@@ -70,11 +70,13 @@ def affected_intervals(before: DataFrame, after: DataFrame, dimension: Dimension
     nobody = F.struct(F.lit(UNKNOWN_KEY).cast("bigint").alias("found"), F.lit(False).alias("early"))
     ordered = Window.partitionBy(*d.key).orderBy("_at")
     until_here = ordered.rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    points = (
-        _steps(before, d, "_before")
-        .unionByName(_steps(after, d, "_after"), allowMissingColumns=True)
-        .groupBy(*d.key, "_at")
-        .agg(F.max("_before").alias("_before"), F.max("_after").alias("_after"))
+    shape = [*d.key, d.surrogate_key, d.valid_from, d.valid_to]
+    sides = [rows.select(*shape, F.lit(now).alias("_now")) for rows, now in ((before, False), (after, True))]
+    # one shuffle; all that follows is partitioned by the key
+    steps = _steps(sides[0].unionByName(sides[1]).repartition(*d.key), d)
+    points = steps.groupBy(*d.key, "_at").agg(
+        F.max(F.when(~F.col("_now"), F.col("_what"))).alias("_before"),
+        F.max(F.when(F.col("_now"), F.col("_what"))).alias("_after"),
     )
     was, now = (
         F.coalesce(F.last(name, ignorenulls=True).over(until_here), nobody) for name in ("_before", "_after")
@@ -107,9 +109,9 @@ def _kept(name: str, d: Dimension) -> str:
     return either
 
 
-def _steps(rows: DataFrame, d: Dimension, side: str) -> DataFrame:
-    """The lookup of each key as a step function: from ``_at`` on, ``side`` is what a fact finds."""
-    ordered = Window.partitionBy(*d.key).orderBy(d.valid_from)
+def _steps(rows: DataFrame, d: Dimension) -> DataFrame:
+    """The lookup of each key as a step function, before and ``_now``: from ``_at`` on, ``_what`` is what a fact finds."""
+    ordered = Window.partitionBy(*d.key, "_now").orderBy(d.valid_from)
     start, end = F.col(d.valid_from), F.col(d.valid_to)
     following = F.coalesce(F.lead(d.valid_from).over(ordered), d.bound(END))
 
@@ -126,7 +128,7 @@ def _steps(rows: DataFrame, d: Dimension, side: str) -> DataFrame:
     )
     return (
         rows.withColumn("_steps", steps)
-        .select(*d.key, F.explode("_steps").alias("_step"))
+        .select(*d.key, "_now", F.explode("_steps").alias("_step"))
         .where("_step is not null")
-        .select(*d.key, F.col("_step")["at"].alias("_at"), F.col("_step")["what"].alias(side))
+        .select(*d.key, "_now", F.col("_step")["at"].alias("_at"), F.col("_step")["what"].alias("_what"))
     )

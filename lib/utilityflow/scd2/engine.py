@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import reduce
 from typing import Any, Protocol
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark import inheritable_thread_target
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError
@@ -27,6 +31,7 @@ from utilityflow.scd2.timeline import CONFLICTS, refusals, timeline, unknown_mem
 
 Note = Mapping[str, Any] | None
 ATTEMPTS = 4
+KNOWN = "K"  # the action of the unknown member that stands already: every table but an empty one holds it
 _CLAUSES = f"""
     WHEN MATCHED AND source.{ACTION} = '{DELETE}' THEN DELETE
     WHEN MATCHED AND source.{ACTION} = '{UPDATE}' THEN UPDATE SET *
@@ -62,8 +67,10 @@ class Table(Protocol):
         """The rows, at a version."""
     def append(self, rows: DataFrame, *, batch: int | None = None, note: Note = None) -> Commit:
         """Append rows in one commit."""
-    def merge(self, source: DataFrame, *, on: str, clauses: str, batch: int | None = None, note: Note = None) -> Commit:
-        """One MERGE, with the aliases ``target`` and ``source``."""
+    def merge(
+        self, source: DataFrame, *, on: str, clauses: str, batch: int | None = None, note: Note = None, staged: bool = False
+    ) -> Commit:
+        """One MERGE, with the aliases ``target`` and ``source``; a ``staged`` source lies in files and may be read twice."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ class Outcome:
     :param conflicts: different upserts of the rebuilt keys at one time and sequence, beyond the one that won.
     :param commit: the last commit, None when there was none.
     :param before: key, surrogate key, from and to of the rebuilt keys' rows as they were; ``after``: as they are now.
-        Both lie in the scratch folder, so use them before that goes.
+    :param intervals: where facts find another version than before: see ``affected_intervals``. Computed on use, unless
+        they were asked for with the call. All three lie in the scratch folder, so use them before that goes.
     """
 
     inserted: int
@@ -82,15 +90,10 @@ class Outcome:
     deleted: int
     conflicts: int
     commit: Commit | None
-    dimension: Dimension = field(repr=False)
     before: DataFrame = field(repr=False)
     after: DataFrame = field(repr=False)
+    intervals: DataFrame = field(repr=False)
     attempts: int = 1
-
-    @property
-    def intervals(self) -> DataFrame:
-        """Where facts find another version than before: see ``affected_intervals``. Computed anew on each use."""
-        return affected_intervals(self.before, self.after, self.dimension)
 
     @property
     def rows_written(self) -> int:
@@ -111,6 +114,7 @@ class _Work:
     as_of: date
     scratch: str
     spark: SparkSession = field(repr=False)
+    intervals: bool
     idle: bool = False  # no key to rebuild: only the as-of date can change rows
 
 
@@ -126,6 +130,7 @@ def apply(
     scratch: str,
     batch: int | None = None,
     note: Note = None,
+    intervals: bool = False,
 ) -> Outcome:
     """Bring the dimension's table to what its standing events say.
 
@@ -136,13 +141,16 @@ def apply(
     :param needed: keys that standing facts need, at least those among ``keys``; None: none.
     :param scratch: folder for the staged difference, this call's own; the caller removes it afterwards.
     :param batch: strictly rising ledger number that makes the write idempotent; None: the diff alone does.
+    :param intervals: find the affected intervals beside the write and keep them in ``scratch``, which is quicker than
+        asking for them afterwards.
     :raises UtilityFlowError: UF-3004 two identities share a surrogate key (nothing is written); UF-3005 the table kept
         changing under our hands; UF-3007 the write was skipped although it was new.
     """
-    work = _Work(table, dimension, events, keys, needed, zone, as_of, scratch.rstrip("/"), events.sparkSession)
+    work = _Work(table, dimension, events, keys, needed, zone, as_of, scratch.rstrip("/"), events.sparkSession, intervals)
     if keys is not None:
-        distinct = keys.select(*(F.col(n).cast(dimension.types[n]).alias(n) for n in dimension.key)).distinct()
-        work = replace(work, keys=(few := _staged(distinct, f"{work.scratch}/keys")), idle=few.isEmpty())
+        distinct = keys.select(*(F.col(n).cast(dimension.types[n]).alias(f"_its_{n}") for n in dimension.key)).distinct()
+        few = _staged(distinct.withColumn("_hit", F.xxhash64(*distinct.columns)), f"{work.scratch}/keys")
+        work = replace(work, keys=few, idle=few.isEmpty())
     total = {INSERT: 0, UPDATE: 0, DELETE: 0}
     before: DataFrame | None = None
     commit: Commit | None = None
@@ -152,11 +160,12 @@ def apply(
         before = staged.rows if commit is None or before is None else before
         if not staged.changes:
             return _outcome(work, total, staged, commit, before, attempt)
-        if staged.counts[INSERT]:
-            _check_surrogate_keys(work, version, staged)
-        if table.version() != version:
-            continue
-        written = _write(work, staged, batch if commit is None else None, note)
+        with _looking(work, staged, attempt) as found:
+            if staged.counts[INSERT]:
+                _check_surrogate_keys(work, version, staged)
+            if table.version() != version:
+                continue
+            written = _write(work, staged, batch if commit is None else None, note)
         if written is None:
             continue
         if not written.happened:
@@ -168,7 +177,7 @@ def apply(
         done = _done(staged, written)
         total = {action: total[action] + (done or staged.counts)[action] for action in total}
         if written.before == version and done == staged.counts:
-            return _outcome(work, total, staged, commit, before, attempt)
+            return _outcome(work, total, staged, commit, before, attempt, found.result() if found else None)
     message = f"{table.name} changed during each of {ATTEMPTS} attempts"
     raise UtilityFlowError("UF-3005", message, hint="one writer per dimension: end the other one and run again")
 
@@ -190,14 +199,12 @@ class _Staged:
 
 def _stage(work: _Work, version: int, folder: str) -> _Staged:
     d = work.dimension
-    wanted = _wanted(work)
-    table = work.table.read(version)
-    into_empty = version <= 0 or table.isEmpty()
-    if into_empty:
-        unknown = unknown_member(work.spark, d).withColumn(CONFLICTS, F.lit(0).cast("bigint"))
-        wanted = wanted.unionByName(unknown)
-    existing = _existing(work, table.where(F.lit(False)) if into_empty else table)  # the optimizer then drops the join
-    rows = _staged(compared(existing, wanted, d), folder)
+    existing = _existing(work, work.table.read(version))
+    if version <= 0:  # nothing was ever written; the optimizer then drops the join
+        existing = existing.where(F.lit(False))
+    unknown = F.col(d.surrogate_key) == F.lit(UNKNOWN_KEY)
+    action = F.when(unknown, KNOWN).otherwise(F.col(ACTION))
+    rows = _staged(compared(existing, _wanted(work), d).withColumn(ACTION, action), folder)
     found = rows.groupBy(ACTION).agg(F.count("*").alias("n"), F.sum(CONFLICTS).alias("conflicts")).collect()
     counts = {row[ACTION]: int(row["n"]) for row in found}
     conflicts = sum(int(row["conflicts"] or 0) for row in found)
@@ -206,8 +213,12 @@ def _stage(work: _Work, version: int, folder: str) -> _Staged:
         moved = _staged(_moved(work, rows).withColumn(ACTION, F.lit(UPDATE)), f"{folder}-moved")
         counts[UPDATE] = counts.get(UPDATE, 0) + moved.count()
         changed = changed.unionByName(moved)
-    counts = {action: counts.get(action, 0) for action in (INSERT, UPDATE, DELETE)}
-    return _Staged(rows, changed.select(*d.names, ACTION), counts, conflicts, into_empty)
+    changed = changed.select(*d.names, ACTION)
+    if into_empty := KNOWN not in counts:
+        changed = changed.unionByName(unknown_member(work.spark, d).withColumn(ACTION, F.lit(INSERT)))
+        counts[INSERT] = counts.get(INSERT, 0) + 1
+    counts = {name: counts.get(name, 0) for name in (INSERT, UPDATE, DELETE)}
+    return _Staged(rows, changed, counts, conflicts, into_empty and not counts[UPDATE] + counts[DELETE])
 
 
 def _wanted(work: _Work) -> DataFrame:
@@ -223,25 +234,34 @@ def _wanted(work: _Work) -> DataFrame:
 
 
 def _of_keys(frame: DataFrame, work: _Work) -> DataFrame:
-    return frame if work.keys is None else frame.join(work.keys, list(work.dimension.key), "left_semi")
+    return frame if work.keys is None else frame.join(work.keys, _same_key(work.dimension), "left_semi")
+
+
+def _same_key(d: Dimension) -> Column:
+    """Rows belong to a key to rebuild. Spark looks them up by a 64-bit hash, in a third of the time that texts take; the
+    keys themselves are compared by order, which no join can be planned by.
+    """  # noqa: D205
+    mine = {name: F.col(name).cast(d.types[name]) for name in d.key}
+    same = F.xxhash64(*mine.values()) == F.col("_hit")
+    for name, own in mine.items():
+        same = same & (own <= F.col(f"_its_{name}")) & (own >= F.col(f"_its_{name}"))
+    return same
 
 
 def _existing(work: _Work, table: DataFrame) -> DataFrame:
-    """The rows of the keys to rebuild, and (``_flip``) those of others whose ``is_current`` is of another day."""
+    """Of the table the unknown member, the rows of the keys to rebuild, and (``_flip``) others whose ``is_current`` is of
+    another day.
+    """  # noqa: D205
     d = work.dimension
-    rows = table.where(F.col(d.surrogate_key) != UNKNOWN_KEY)
-    flips = F.col(d.current) != valid_on(d, F.col(d.valid_from), F.col(d.valid_to), work.zone, work.as_of)
     if work.keys is None:
-        return rows
+        return table
+    unknown = F.col(d.surrogate_key) == F.lit(UNKNOWN_KEY)
+    flips = F.col(d.current) != valid_on(d, F.col(d.valid_from), F.col(d.valid_to), work.zone, work.as_of)
     if work.idle:
-        return rows.where(flips).withColumn(FLIP, F.lit(True))
-    hit = work.keys.withColumn("_hit", F.lit(True))
-    return (
-        rows.join(hit, list(d.key), "left")
-        .where(F.col("_hit").isNotNull() | flips)
-        .withColumn(FLIP, F.col("_hit").isNull())
-        .drop("_hit")
-    )
+        return table.where(unknown | flips).withColumn(FLIP, ~unknown)
+    mine = F.col("_hit").isNotNull() | unknown
+    found = table.join(work.keys, _same_key(d), "left").where(mine | flips).withColumn(FLIP, ~mine)
+    return found.select(*d.names, FLIP)
 
 
 def _moved(work: _Work, rows: DataFrame) -> DataFrame:
@@ -262,23 +282,37 @@ def _check_surrogate_keys(work: _Work, version: int, staged: _Staged) -> None:
     :raises UtilityFlowError: UF-3004 with both identities.
     """
     d = work.dimension
+    fresh, taken = staged.changed.where(F.col(ACTION) == INSERT), work.table.read(version)
+
+    def together(shown: Callable[[DataFrame], DataFrame]) -> DataFrame:
+        known = taken.join(fresh.select(d.surrogate_key), d.surrogate_key, "left_semi")
+        return shown(fresh) if staged.into_empty else shown(fresh).unionAll(shown(known))
+
+    # the usual question reads one column of the table
+    keys = together(lambda rows: rows.select(d.surrogate_key)).groupBy(d.surrogate_key).agg(F.count("*").alias("n"))
+    if not (doubles := keys.where("n > 1").orderBy(d.surrogate_key).limit(1).collect()):
+        return
     # named by file and row where the table has them: a natural key may be personal data, and messages are logged
     names = (d.valid_from, *(d.provenance or d.key))
     said = [F.concat(F.lit(f" {name} "), F.coalesce(F.col(name).cast("string"), F.lit("-"))) for name in names]
     identity = F.concat(F.lit("the version with"), *said).alias("identity")
-    fresh = staged.changed.where(F.col(ACTION) == INSERT)
-    rows = fresh.select(d.surrogate_key, identity)
-    if not staged.into_empty:
-        taken = work.table.read(version).select(d.surrogate_key, *d.key, d.valid_from, *d.provenance)
-        known = taken.join(fresh.select(d.surrogate_key), d.surrogate_key, "left_semi")
-        rows = rows.unionAll(known.select(d.surrogate_key, identity))
-    twice = rows.groupBy(d.surrogate_key).agg(
-        F.count("*").alias("n"), F.min("identity").alias("one"), F.max("identity").alias("other")
-    )
-    for row in twice.where("n > 1").orderBy(d.surrogate_key).limit(1).collect():
-        both = f"{row['one']} and for {row['other']}"
-        message = f"{work.table.name}: surrogate key {row[d.surrogate_key]} stands for {both}"
-        raise UtilityFlowError("UF-3004", message, hint="nothing was written; rename one of the two at its source")
+    key = doubles[0][d.surrogate_key]
+    both = together(lambda rows: rows.where(F.col(d.surrogate_key) == F.lit(key)).select(d.surrogate_key, identity))
+    row = both.agg(F.min("identity").alias("one"), F.max("identity").alias("other")).collect()[0]
+    message = f"{work.table.name}: surrogate key {key} stands for {row['one']} and for {row['other']}"
+    raise UtilityFlowError("UF-3004", message, hint="nothing was written; rename one of the two at its source")
+
+
+@contextlib.contextmanager
+def _looking(work: _Work, staged: _Staged, attempt: int) -> Iterator[Future[DataFrame] | None]:
+    """Find the affected intervals, where they were asked for, beside the check and the write: Delta leaves cores idle."""
+    if not work.intervals or attempt > 1:
+        yield None
+        return
+    newer = int(work.spark.version.split(".")[0]) >= 4  # 3.5 wraps the function, 4 wants the session first, for its tags
+    staging = inheritable_thread_target(work.spark)(_staged) if newer else inheritable_thread_target(_staged)
+    with ThreadPoolExecutor(1, thread_name_prefix="intervals") as pool:
+        yield pool.submit(staging, _intervals(work.dimension, staged.rows, staged.rows), f"{work.scratch}/intervals")
 
 
 def _write(work: _Work, staged: _Staged, batch: int | None, note: Note) -> Commit | None:
@@ -288,7 +322,7 @@ def _write(work: _Work, staged: _Staged, batch: int | None, note: Note) -> Commi
     key = work.dimension.surrogate_key
     try:
         on = f"target.{key} = source.{key}"
-        return work.table.merge(staged.changed, on=on, clauses=_CLAUSES, batch=batch, note=note)
+        return work.table.merge(staged.changed, on=on, clauses=_CLAUSES, batch=batch, note=note, staged=True)
     except Exception as error:
         if "Concurrent" in type(error).__name__ or "DELTA_CONCURRENT" in str(error):
             return None
@@ -306,27 +340,47 @@ def _done(staged: _Staged, commit: Commit) -> dict[str, int] | None:
 
 
 def _outcome(
-    work: _Work, total: dict[str, int], last: _Staged, commit: Commit | None, first: DataFrame, attempts: int
-) -> Outcome:
+    work: _Work, total: dict[str, int], last: _Staged, commit: Commit | None, first: DataFrame, attempts: int,
+    intervals: DataFrame | None = None,
+) -> Outcome:  # fmt: skip
     """The intervals compare what stood before the first write with what the last one left."""
-    d = work.dimension
-    start, end = F.col("_old_from").alias(d.valid_from), F.col("_old_to").alias(d.valid_to)
-    before = first.where("_old_from is not null").select(*d.key, d.surrogate_key, start, end)
-    after = last.rows.where(F.col(ACTION) != DELETE).select(*d.key, d.surrogate_key, d.valid_from, d.valid_to)
     return Outcome(
         inserted=total[INSERT],
         updated=total[UPDATE],
         deleted=total[DELETE],
         conflicts=last.conflicts,
         commit=commit,
-        dimension=d,
-        before=before,
-        after=after,
+        before=_before(first, work.dimension),
+        after=_after(last.rows, work.dimension),
+        intervals=_intervals(work.dimension, first, last.rows) if intervals is None else intervals,
         attempts=attempts,
     )
 
 
+def _before(rows: DataFrame, d: Dimension) -> DataFrame:
+    """The rows that compared ones stood for before, without the unknown member: key, surrogate key, from, to."""
+    start, end = F.col("_old_from").alias(d.valid_from), F.col("_old_to").alias(d.valid_to)
+    known = rows.where((F.col(ACTION) != KNOWN) & F.col("_old_from").isNotNull())
+    return known.select(*d.key, d.surrogate_key, start, end)
+
+
+def _after(rows: DataFrame, d: Dimension) -> DataFrame:
+    """As ``_before``, afterwards."""
+    known = rows.where(~F.col(ACTION).isin(KNOWN, DELETE))
+    return known.select(*d.key, d.surrogate_key, d.valid_from, d.valid_to)
+
+
+def _intervals(d: Dimension, first: DataFrame, last: DataFrame) -> DataFrame:
+    """The affected intervals between two compared states; keys whose rows kept their times are not looked at."""
+    same_times = F.col("_old_from").eqNullSafe(F.col(d.valid_from)) & F.col("_old_to").eqNullSafe(F.col(d.valid_to))
+    states = [last] if first is last else [first, last]
+    moved = [rows.where((F.col(ACTION) != KNOWN) & ((F.col(ACTION) == DELETE) | ~same_times)).select(*d.key) for rows in states]
+    keys = reduce(DataFrame.unionByName, moved).distinct()
+    before, after = (rows.join(keys, list(d.key), "left_semi") for rows in (_before(first, d), _after(last, d)))
+    return affected_intervals(before, after, d)
+
+
 def _staged(frame: DataFrame, folder: str) -> DataFrame:
-    frame.write.mode("overwrite").parquet(folder)
+    frame.write.mode("overwrite").option("compression", "snappy").parquet(folder)  # read soon, and gone soon
     return frame.sparkSession.read.schema(frame.schema).parquet(folder)
 
