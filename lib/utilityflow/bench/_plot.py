@@ -1,22 +1,16 @@
-"""Bars as text and as PNG, without a plotting library."""
+"""Measurements as bars in text and as pictures."""
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-# 3 x 5 points a sign, row by row
-_GLYPHS = {
-    "0": "111101101101111", "1": "010110010010111", "2": "111001111100111", "3": "111001111001111", "4": "101101111001001",
-    "5": "111100111001111", "6": "111100111101111", "7": "111001001001001", "8": "111101111101111", "9": "111101111001111",
-    "a": "010101111101101", "b": "110101110101110", "c": "111100100100111", "d": "110101101101110", "e": "111100110100111",
-    "f": "111100110100100", "g": "111100101101111", "h": "101101111101101", "i": "111010010010111", "j": "001001001101111",
-    "k": "101101110101101", "l": "100100100100111", "m": "101111111101101", "n": "110101101101101", "o": "111101101101111",
-    "p": "111101111100100", "q": "111101111001001", "r": "110101110101101", "s": "111100111001111", "t": "111010010010010",
-    "u": "101101101101111", "v": "101101101101010", "w": "101101111111101", "x": "101101010101101", "y": "101101010010010",
-    "z": "111001010100111", ".": "000000000000010", ",": "000000000010100", "-": "000000111000000", " ": "000000000000000",
-}  # fmt: skip
+from utilityflow.errors import UtilityFlowError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def bars(data: Sequence[tuple[str, float]], unit: str, width: int = 40) -> str:
@@ -24,35 +18,46 @@ def bars(data: Sequence[tuple[str, float]], unit: str, width: int = 40) -> str:
     if not data:
         return "  (nothing)"
     most, wide = max(v for _, v in data) or 1.0, max(len(label) for label, _ in data)
-    return "\n".join(f"  {label:>{wide}} {'#' * max(1, round(width * v / most)):<{width}} {v:.2f} {unit}" for label, v in data)
+    return "\n".join(f"  {label:>{wide}} {'#' * max(1, round(width * v / most)):<{width}} {v:.4g} {unit}" for label, v in data)
 
 
-def png(data: Sequence[tuple[str, float]], title: str, scale: int = 3) -> bytes:
-    """A bar chart, one bar a line, with label and value."""
-    wide, left, line = 900, 40 * 4 * scale // 3, 12 * scale
-    high = line * (len(data) + 1)
-    image = [bytearray(b"\xff" * (wide * 3)) for _ in range(high)]
-    _text(image, title, 4, 4, scale)
-    most = max((v for _, v in data), default=1.0) or 1.0
-    for row, (label, value) in enumerate(data, start=1):
-        top = row * line
-        _text(image, label, 4, top, scale)
-        length = int((wide - left - 180) * value / most)
-        for y in range(top - scale, top + 6 * scale):
-            image[y][left * 3 : (left + length) * 3] = bytes((38, 110, 170)) * length
-        _text(image, f"{value:.1f}", left + length + 8, top, scale)
-    raw = b"".join(b"\0" + bytes(one) for one in image)
-    head = struct.pack(">IIBBBBB", wide, high, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
+def bar_picture(panels: Mapping[str, Sequence[tuple[str, float]]], title: str) -> bytes:
+    """A PNG with a panel of horizontal bars for each title; the first bar of each is told apart by colour."""
+    figure, axes = _figure(len(panels), title)
+    for axis, (name, data) in zip(axes, panels.items(), strict=True):
+        drawn = axis.barh([n for n, _ in data], [v for _, v in data], color=["#1b6ca8"] + ["#b9c3cc"] * (len(data) - 1))
+        axis.bar_label(drawn, fmt="%.1f", padding=3)
+        axis.invert_yaxis()
+        axis.margins(x=0.15)
+        axis.set_title(name, fontsize=10)
+    return _png(figure)
 
 
-def _text(image: list[bytearray], words: str, x: int, y: int, scale: int) -> None:
-    for n, sign in enumerate(words.lower()):
-        for point, on in enumerate(_GLYPHS.get(sign, _GLYPHS["-"])):
-            if on == "1":
-                left, top = x + (n * 4 + point % 3) * scale, y + point // 3 * scale
-                for row in image[top : top + scale]:
-                    row[left * 3 : (left + scale) * 3] = b"\x20" * (3 * scale)
+def line_picture(panels: Mapping[str, Sequence[tuple[float, float]]], title: str, across: str) -> bytes:
+    """A PNG with a panel of one line for each title, from zero up, over a logarithmic axis."""
+    figure, axes = _figure(len(panels), title)
+    for axis, (name, points) in zip(axes, panels.items(), strict=True):
+        axis.plot([x for x, _ in points], [y for _, y in points], marker="o", color="#1b6ca8")
+        for x, y in points:
+            axis.annotate(f"{y:.3g}", (x, y), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8)
+        axis.set_xscale("log")
+        axis.set_ylim(bottom=0, top=1.2 * max(y for _, y in points))
+        axis.set_xlabel(across)
+        axis.set_title(name, fontsize=10)
+    return _png(figure)
+
+
+def _figure(panels: int, title: str) -> tuple[Figure, Sequence[Axes]]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UtilityFlowError("UF-1007", "pictures need matplotlib", hint="pip install 'utilityflow[dev]'") from error
+    figure = Figure(figsize=(5.5 * panels, 3.6), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def _png(figure: Figure) -> bytes:
+    to = io.BytesIO()
+    figure.savefig(to, format="png", dpi=110)
+    return to.getvalue()

@@ -1,4 +1,4 @@
-"""How others keep a slowly changing dimension on Delta, as the statements that they run; their names lead to the sources.
+"""How others keep a slowly changing dimension on Delta: mack itself, and the statements that the others run.
 
 Each peer works on a table in its own shape, made from the same rows, with deletion vectors on and statistics on few columns.
 """
@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, SparkSession
+
+from utilityflow.errors import UtilityFlowError
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,25 @@ class Shape:
 class Peer:
     """A way of others.
 
-    :param takes_unchanged: whether rows without a change may stand among the updates.
+    :param source: where it is described or comes from.
     :param table: SQL that makes the peer's rows from a view with the shape's columns, ``starts``, ``ends``, ``is_open``.
-    :param merge: SQL statement from (path, view of updates, shape); updates have the shape's columns and ``starts``.
+    :param run: takes (session, path of the table, updates, shape); updates have the shape's columns and ``starts``.
     """
 
     name: str
     source: str
-    takes_unchanged: bool
     table: Callable[[str, Shape], str]
-    merge: Callable[[str, str, Shape], str]
+    run: Callable[[SparkSession, str, DataFrame, Shape], None]
+
+
+def _statement(merge: Callable[[str, str, Shape], str]) -> Callable[[SparkSession, str, DataFrame, Shape], None]:
+    """A peer that is one SQL statement, made of (path, view of updates, shape)."""
+
+    def run(spark: SparkSession, path: str, updates: DataFrame, shape: Shape) -> None:
+        updates.createOrReplaceTempView("bench_updates")
+        spark.sql(merge(path, "bench_updates", shape)).collect()
+
+    return run
 
 
 def _plain_table(view: str, s: Shape) -> str:
@@ -64,17 +75,15 @@ def _recipe(path: str, updates: str, s: Shape) -> str:
             VALUES ({values}, true, s.starts, null)"""
 
 
-def _mack(path: str, updates: str, s: Shape) -> str:
-    values = ", ".join(f"s.{n}" for n in s.columns)
-    return f"""
-        MERGE INTO delta.`{path}` AS t USING (
-            SELECT null AS merge_key, u.* FROM {updates} u JOIN delta.`{path}` t ON u.{s.key} = t.{s.key}
-            WHERE t.is_current = true AND {_differ("u", "t", s.compared)}
-            UNION ALL SELECT u.{s.key} AS merge_key, u.* FROM {updates} u
-        ) AS s ON t.{s.key} = s.merge_key AND t.is_current = true AND {_differ("s", "t", s.compared)}
-        WHEN MATCHED THEN UPDATE SET is_current = false, end_date = s.starts
-        WHEN NOT MATCHED THEN INSERT ({", ".join(s.columns)}, is_current, effective_date, end_date)
-            VALUES ({values}, true, s.starts, null)"""
+def _mack(spark: SparkSession, path: str, updates: DataFrame, s: Shape) -> None:
+    """The package itself."""
+    try:
+        from delta import DeltaTable
+        from mack import type_2_scd_generic_upsert
+    except ImportError as error:
+        raise UtilityFlowError("UF-1007", "the peer 'mack' is not installed", hint="pip install 'utilityflow[dev]'") from error
+    table, named = DeltaTable.forPath(spark, path), updates.withColumnRenamed("starts", "effective_date")
+    type_2_scd_generic_upsert(table, named, s.key, list(s.carried), "is_current", "effective_date", "end_date")
 
 
 def _scd_id(prefix: str, s: Shape) -> str:
@@ -108,9 +117,9 @@ def _dbt(path: str, updates: str, s: Shape) -> str:
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("recipe", "delta-io/delta, documentation, 'SCD type 2 using merge'", True, _plain_table, _recipe),
-        Peer("mack", "MrPowers/mack, type_2_scd_upsert", False, _plain_table, _mack),
-        Peer("dbt", "dbt-labs/dbt-adapters, dbt-spark snapshot, strategy check", True, _dbt_table, _dbt),
+        Peer("recipe", "delta-io/delta, documentation, 'SCD type 2 using merge'", _plain_table, _statement(_recipe)),
+        Peer("mack", "MrPowers/mack 0.5.0, type_2_scd_generic_upsert", _plain_table, _mack),
+        Peer("dbt", "dbt-labs/dbt-adapters, dbt-spark snapshot, strategy check", _dbt_table, _statement(_dbt)),
     )
 }
 
@@ -125,9 +134,3 @@ def make_table(spark: SparkSession, peer: Peer, rows: DataFrame, path: str, shap
     spark.sql(f"""CREATE TABLE delta.`{path}` ({columns}) USING delta TBLPROPERTIES (
         'delta.enableDeletionVectors' = 'true', 'delta.dataSkippingStatsColumns' = '{statistics}')""")
     made.write.format("delta").mode("append").save(path)
-
-
-def run_peer(spark: SparkSession, peer: Peer, path: str, updates: DataFrame, shape: Shape) -> None:
-    """One batch of updates (columns of the shape and ``starts``) into the peer's table."""
-    updates.createOrReplaceTempView("bench_updates")
-    spark.sql(peer.merge(path, "bench_updates", shape)).collect()
