@@ -1,7 +1,7 @@
 # What one does with the repository; `make` alone lists the targets. Every target sets up what it needs by itself.
 # Variables: PYTHON=/path/to/python3.x for set-up, ARGS="-k word -x" for the tests, UPGRADE=1 for the locks.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-floor demo test test-all test-floor lint format lock wheel clean distclean
+.PHONY: help setup setup-floor demo test test-all test-floor scd2-campaign crash pictures lint format lock wheel clean distclean
 SHELL := /bin/bash
 
 VENV := .venv
@@ -31,6 +31,23 @@ FLOOR_LATER := --ignore=tests/scenarios
 
 test-floor: setup-floor ## the engine-sensitive tests on the floor lane
 	@.venv-floor/bin/python -m pytest -m "engine and not slow" $(FLOOR_LATER) $(ARGS)
+
+# another number tries other histories: make scd2-campaign START=7; LANE=floor runs it on Spark 3.5
+LANE := default
+START := 1
+lane_python = $(if $(filter floor,$(LANE)),.venv-floor,.venv)/bin/python
+
+scd2-campaign: setup $(if $(filter floor,$(LANE)),setup-floor) ## tens of thousands of histories, the large cases at full size
+	@SCD2_CAMPAIGN=6000 SCD2_SEEDS=200 SCD2_MANY=3000000 SCD2_BUSY=100000 SCD2_START=$(START) $(lane_python) -m pytest \
+		tests/scd2 -s --timeout=7200 $(ARGS)
+
+# POINTS=20 takes a sample by SEED (default: the day); RANDOM=50 kills at random times too
+crash: setup ## kill runs at every commit, rename and outside write, start them again, compare
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PY) tests/faults/crash_sweep.py "$$folder" \
+		$(if $(POINTS),--points $(POINTS)) $(if $(RANDOM),--random $(RANDOM)) $(if $(SEED),--seed $(SEED))
+
+pictures: setup ## draw docs/pictures anew from what the engine does
+	@UTILITYFLOW_WRITE_PICTURES=1 $(PY) -m pytest -q tests/scd2/test_pictures.py
 
 lint: setup ## ruff and mypy
 	@$(VENV)/bin/ruff check

@@ -162,6 +162,14 @@ class Step:
     changes: dict[str, Counter[tuple[str, int]]] = field(default_factory=dict)
 
 
+class Differs(AssertionError):
+    """The table is not what the reference says, for these keys."""
+
+    def __init__(self, message: str, keys: list[str]) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
 class World:
     """A dimension and all that was told about it."""
 
@@ -278,7 +286,7 @@ class World:
         if wrong:
             shown = "\n\n".join(self.explain(key, before, step) for key in sorted(wrong)[:3])
             head = f"{len(wrong)} histories differ after step {len(self.steps)}: {sorted(wrong)[:20]}"
-            raise AssertionError(f"{head}\n{shown}")
+            raise Differs(f"{head}\n{shown}", sorted(wrong))
         was = {r.sk: r for rows in before.values() for r in rows}
         now = {r.sk: r for rows in step.rows.values() for r in rows}
         assert len(now) == sum(len(rows) for rows in step.rows.values()), "surrogate keys are not unique"

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from utilityflow import scd2
-from utilityflow.bench._scd2_peers import PEERS, Shape, make_table, run_peer
+from utilityflow.bench._scd2_peers import PEERS, Shape, make_table
 
 SHAPE = Shape("id", ("name",), ("name",))
 OPEN = "9999-12-31"
@@ -63,7 +63,7 @@ def of_peer(spark: SparkSession, name: str, folder: Path) -> dict[str, str]:
     make_table(spark, PEERS[name], shaped, path, SHAPE)
     for cases in ([c for c in CASES if c != "a known key, twice"], ["a known key, twice"]):
         try:
-            run_peer(spark, PEERS[name], path, rows(spark, {c: CASES[c][1] for c in cases}), SHAPE)
+            PEERS[name].run(spark, path, rows(spark, {c: CASES[c][1] for c in cases}), SHAPE)
         except PySparkException as error:
             assert "DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW" in str(error)
             refused |= set(cases)
