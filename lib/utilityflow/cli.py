@@ -221,6 +221,10 @@ def _bench_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("rest", nargs=argparse.REMAINDER, help="its options")
 
 
+def _unlock_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--force", action="store_true", help="also from a living holder, which then refuses to write")
+
+
 def _no_words(_: argparse.ArgumentParser) -> None:
     return None
 
@@ -289,6 +293,14 @@ def _doctor(args: argparse.Namespace) -> Answer:
 
     result = doctor.doctor(_settings(args))
     return Answer(result, doctor.text(result), doctor.exit_code(result))
+
+
+def _unlock(args: argparse.Namespace) -> Answer:
+    from utilityflow.control.home import open_home
+    from utilityflow.control.lease import unlock
+
+    said = unlock(open_home(_settings(args), create=False).path, force=args.force)
+    return Answer({"unlock": said}, said)
 
 
 def _feed_check(args: argparse.Namespace) -> Answer:
@@ -393,6 +405,7 @@ _COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], Non
     "explain": ("lead a gold row back to its files and lines", _explain, _explain_words),
     "verify": ("check the invariants on the live lakehouse", _verify, _verify_words),
     "doctor": ("check the environment and the tables' files", _doctor, _no_words),
+    "unlock": ("take the home's lease away from a holder that is dead, by force from any", _unlock, _unlock_words),
     "feed": ("check or list feed files", _feed_list, _feed_words),
     "simulate": ("write source files of a simulated utility", _simulate, _simulate_words),
     "docs": ("the data dictionary as Markdown", _docs, _docs_words),

@@ -61,6 +61,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "UF-4005": ErrorKind("nothing has been published yet", EXIT_FAILED),
     "UF-4006": ErrorKind("no such row", EXIT_FAILED),
     "UF-4007": ErrorKind("the disk is full or the home became read-only during a run", EXIT_FAILED),
+    "UF-4008": ErrorKind("the lease was lost to another process", EXIT_LEASE),
     "UF-4999": ErrorKind("an unforeseen error", EXIT_FAILED),
 }
 

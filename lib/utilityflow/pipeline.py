@@ -29,7 +29,7 @@ from utilityflow.control.run import Run, StepResult, journal, new_run_id
 from utilityflow.errors import UtilityFlowError, disk_refuses, nearest
 from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_meter
 from utilityflow.gold.usage import run_fact_usage
-from utilityflow.lakehouse import Lakehouse
+from utilityflow.lakehouse import Guard, Lakehouse
 from utilityflow.publish.publication import Prepared, finish, prepare
 from utilityflow.session import fit_to, get_session, in_parallel, local_frame
 from utilityflow.settings import Settings
@@ -95,11 +95,12 @@ def select(steps: Sequence[Step], wanted: Iterable[str]) -> list[str]:
 # -- opening ---------------------------------------------------------------------------------------------------------
 
 
-def open_lakehouse(settings: Settings, home: Home, run_id: str = "") -> Lakehouse:
+def open_lakehouse(settings: Settings, home: Home, run_id: str = "", guard: Guard | None = None) -> Lakehouse:
     """A session and the lakehouse of a home; the session's scratch space lies under the home."""
     scratch = home.tmp / f"spark-{os.getpid()}"
     spark = get_session(f"utilityflow {run_id}".strip(), settings=settings, scratch=scratch)
-    return Lakehouse(spark, str(home.lakehouse), load_contracts(), environment=settings.environment, run_id=run_id)
+    return Lakehouse(spark, str(home.lakehouse), load_contracts(), environment=settings.environment, run_id=run_id,
+                     guard=guard)  # fmt: skip
 
 
 def read_feeds(settings: Settings) -> dict[str, Feed]:
@@ -156,8 +157,8 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
         raise UtilityFlowError("UF-1008", f"the landing root {settings.landing_path} is not a folder")
     home = open_home(settings, create=True)
     run_id = new_run_id()
-    with hold(home), journal(home, run_id):
-        house = open_lakehouse(settings, home, run_id)
+    with hold(home, f"run {run_id}", seconds=settings.lease_seconds) as lease, journal(home, run_id):
+        house = open_lakehouse(settings, home, run_id, lease)
         fit_to(house.spark, settings, _size(settings, home, feeds))
         previous = last_publication(house)
         day = as_of or max([home.today()] + ([previous.as_of] if previous else []))

@@ -56,7 +56,8 @@ class Settings:
 
     ``home``: the folder (or abfss root) that holds all that an environment writes. ``landing``: where source files
     arrive. ``feeds``: folder of feed files, None for the shipped ones. ``time_zone``: the utility's zone, in which every
-    day is cut; None takes the home's, or UTC for a new home.
+    day is cut; None takes the home's, or UTC for a new home. ``lease_seconds``: of silence after which another process may
+    take a run for dead.
     """
 
     environment: str = "local"
@@ -66,6 +67,7 @@ class Settings:
     feeds: str | None = None
     time_zone: str | None = None
     publish_memory: str = "1GB"
+    lease_seconds: float = 120.0
     spark: SparkSettings = field(default_factory=SparkSettings)
     thresholds: Thresholds = field(default_factory=Thresholds)
 

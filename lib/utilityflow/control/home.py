@@ -1,7 +1,7 @@
 """The home: one folder that holds everything an environment writes, readable by its owner alone, with one writer.
 
-``home.json`` fixes what may not change (the utility's time zone) and says which layout wrote it. The lock is an advisory
-lock of the operating system on ``home.lock``: it ends with the process, however that dies, so it is never stale.
+``home.json`` fixes what may not change (the utility's time zone) and says which layout wrote it. The one writer is who has
+the lease (``lease.py``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from utilityflow.control.lease import SECONDS, Lease, take
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import rename
 from utilityflow.settings import Settings
@@ -108,27 +108,21 @@ def _existing(path: Path, marker: Path, zone: str | None) -> Home:
 
 
 @contextlib.contextmanager
-def hold(home: Home) -> Iterator[None]:
+def hold(home: Home, what: str = "a command", *, seconds: float = SECONDS) -> Iterator[Lease]:
     """Hold the home as its one writer.
 
+    :param what: the command, for others to read. :param seconds: of silence after which others may take over.
     :raises UtilityFlowError: UF-4004 naming the holder; UF-1008 when the home cannot be written.
     """
     with _usable(home.path):
         for folder in (home.lakehouse, home.warehouse.parent, home.tmp, home.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(home.path / "home.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lease = take(home.path, what, seconds=seconds)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
-            raise UtilityFlowError("UF-4004", f"{home.path} is held by {holder}", hint="wait until it ends") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         _empty(home.tmp)
-        yield
+        yield lease
     finally:
-        os.close(descriptor)
+        lease.give_back()
 
 
 def _empty(folder: Path) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Literal
 
 from utilityflow.contracts import load_contracts
+from utilityflow.control import lease
 from utilityflow.control.home import Home, open_home
 from utilityflow.errors import CATALOGUE, EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK, UtilityFlowError
 from utilityflow.operate.deltalog import damage
@@ -127,17 +128,8 @@ def _home(home: Home) -> Iterator[Line]:
 
 
 def _lock(home: Home) -> Iterator[Line]:
-    file = home.path / "home.lock"
-    holder = ""
-    if file.is_file():
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
-        finally:
-            os.close(descriptor)
-    if holder:
+    holder = lease.read(home.path)
+    if holder is not None and lease.held(holder, time.time()):
         yield Line("lock", "warn", f"the home is held by {holder}", "wait until it ends")
         return
     yield Line("lock", "ok", "nobody holds the home")

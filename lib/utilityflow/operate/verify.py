@@ -45,7 +45,7 @@ def verify(
         run holds the home.
     """
     scene = open_scene(settings)
-    with hold(scene.home):
+    with hold(scene.home, "verify"):
         if rebuild is not None:
             name = history.named_dimension(scene, rebuild)
             check = Check(

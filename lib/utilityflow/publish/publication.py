@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from utilityflow.control import publication as record
 from utilityflow.control.publication import PartitionHash, Publication, TableState
 from utilityflow.errors import UtilityFlowError
-from utilityflow.lakehouse import crash_point
 from utilityflow.publish import duckdb as target
 from utilityflow.publish.commits import DataFile, Moves, changed_partitions, commit_id, moves, whole_files
 from utilityflow.publish.content import (
@@ -119,8 +118,9 @@ def finish(prepared: Prepared) -> Outcome:
 
     :raises UtilityFlowError: UF-3007 when a publication of that number is there already.
     """
-    record.write(prepared.house, prepared.publication)
-    target.swap(prepared.home)
+    with prepared.house.fenced():  # a writer that was frozen and replaced must not come late
+        record.write(prepared.house, prepared.publication)
+        target.swap(prepared.home)
     return Outcome(prepared.publication, prepared.loaded)
 
 
@@ -141,7 +141,8 @@ def catch_up(
         tell(f"publication {publication.number}: the warehouse is missing or behind, building it anew")
         whole = [_Change(name, state, None) for name, state in sorted(publication.tables.items())]
         _build(house, home, publication, whole, None, memory, tell)
-    target.swap(home)
+    with house.fenced():
+        target.swap(home)
     return True
 
 
@@ -282,7 +283,7 @@ def _build_from(
     staging = home / "tmp" / "publish"
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        with crash_point("stage warehouse"):
+        with house.door("stage warehouse"):
             staging.mkdir(parents=True)
             in_parallel(house.spark, lambda load: _stage(house, load), [load for load in loads if load.staged])
         return target.build(home, publication, loads, on_base=on_base, memory=memory)

@@ -1,0 +1,226 @@
+"""Kills runs of the walk with SIGKILL before and after every commit, rename and outside write, starts them again and compares.
+
+`make crash` runs it whole; test_crash_sweep.py a sample. One Spark session serves all kills at points: each attempt is a fork,
+which dies as the process would (what its threads had asked of Spark is cancelled). Kills at random times are separate
+processes, so that Spark dies with them. A walk is a run of the scenario given_facts_before_customers, on the home that the
+runs before it left: 2 new customers take over inferred members (an ordinary run), 3 late events, 4 a file that supersedes.
+
+Usage: crash_sweep.py FOLDER [--points N] [--random N] [--seed S] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from utilityflow import pipeline
+from utilityflow.contracts import load_contracts
+from utilityflow.lakehouse import Lakehouse
+from utilityflow.publish.content import content_hash, partition_hashes
+from utilityflow.session import SMALL, get_session
+from utilityflow.settings import Settings
+
+SCENARIO = Path(__file__).parents[1] / "scenarios" / "given_facts_before_customers"
+FEEDS = SCENARIO.parent / "feeds"
+WALKS = {"ordinary": 2, "late": 3, "superseding": 4}
+AS_OF = date(2025, 2, 1)
+TABLES = ["silver.customers", "silver.customers__quarantine", "silver.meter_reads", "silver.meter_reads__quarantine",
+          "gold.dim_date", "gold.dim_customer", "gold.dim_meter", "gold.fact_usage"]  # fmt: skip
+SETTINGS_OF_A_WRITE = (
+    "spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion",
+    "spark.databricks.delta.commitInfo.userMetadata",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What became of a run that was killed."""
+
+    walk: str
+    where: str
+    wrong: list[str]
+    recovery: float
+
+
+def settings(home: Path) -> Settings:
+    return Settings(home=str(home), feeds=str(FEEDS), time_zone="UTC")
+
+
+def land(home: Path, run: int) -> None:
+    shutil.copytree(SCENARIO / "when" / str(run), home / "landing", dirs_exist_ok=True)
+
+
+def state(spark: Any, home: Path) -> dict[str, Any]:
+    """What must be as after an uninterrupted run: content of all silver and gold tables, accounting, and what a reader sees."""
+    house = Lakehouse(spark, str(home / "lakehouse"), load_contracts())
+    found: dict[str, Any] = {}
+    for name in TABLES:
+        table = house.table(name)
+        found[name] = content_hash(partition_hashes(table.read(), table.contract)) if table.exists() else None
+    counts = ["feed", "file_name", "status", *(f"rows_{n}" for n in ("read", "loaded", "quarantined", "superseded", "duplicate"))]
+    ledger = [tuple(row) for row in house.table("ops.file_ledger").read().select(*counts).collect()]
+    found["accounting"] = sorted(map(str, ledger))
+    found["unaccounted"] = [row for row in ledger if row[3] != sum(row[4:])]
+    with duckdb.connect(str(home / "warehouse" / "utilityflow.duckdb"), read_only=True) as warehouse:
+        sums = "SELECT count(*), sum(usage_kwh), sum(customer_key) FROM gold.fact_usage"
+        sums = "SELECT count(*), sum(usage_kwh), sum(customer_key) FROM gold.fact_usage"
+        found["publication"] = warehouse.execute("SELECT publication FROM gold.publication").fetchall()[0][0]
+        found["published facts"] = warehouse.execute(sums).fetchall()
+    return found
+
+
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    wrong = [f"{name}: {found[name]} instead of {expected[name]}" for name in expected if found[name] != expected[name]]
+    return wrong + [f"rows that are not accounted for: {row}" for row in found["unaccounted"]]
+
+
+# -- kills at points -------------------------------------------------------------------------------------------------
+
+
+def attempt(spark: Any, home: Path, **environment: str) -> int:
+    """A run in a fork; its wait status (9: killed)."""
+    child = os.fork()
+    if not child:
+        os.environ.update(environment)
+        try:
+            answer = pipeline.run(settings(home), as_of=AS_OF)
+            os._exit(0 if answer["error"] is None else 1)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    spark.sparkContext.cancelAllJobs()  # in life Spark's process dies too
+    for name in SETTINGS_OF_A_WRITE:
+        spark.conf.unset(name)
+    return status
+
+
+def recover(spark: Any, home: Path, walk: str, where: str, expected: dict[str, Any]) -> Kill:
+    began = time.monotonic()
+    status = attempt(spark, home)
+    seconds = time.monotonic() - began
+    wrong = differences(state(spark, home), expected) if status == 0 else [f"the run after it ended with status {status}"]
+    return Kill(walk, where, wrong, seconds)
+
+
+class Sweep:
+    """The homes before each walk, and how each of them ends when nobody interferes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spark = get_session(master="local[2]", extra=SMALL, scratch=folder / "spark")
+        self.expected: dict[str, dict[str, Any]] = {}
+        home = folder / "home"
+        for run in range(1, max(WALKS.values()) + 1):
+            land(home, run)
+            for walk in (w for w, n in WALKS.items() if n == run):
+                shutil.copytree(home, folder / walk)
+            answer = pipeline.run(settings(home), as_of=AS_OF)
+            assert answer["error"] is None, answer["error"]
+            for walk in (w for w, n in WALKS.items() if n == run):
+                self.expected[walk] = state(self.spark, home)
+        gc.collect()
+        gc.freeze()  # a fork must not release Java objects of its parent
+
+    def points(self, walk: str) -> list[str]:
+        """The points that a run passes, in their order."""
+        home, log = self.copy(walk), self.folder / "points"
+        log.unlink(missing_ok=True)
+        assert attempt(self.spark, home, UF_CRASH_LOG=str(log)) == 0
+        assert differences(state(self.spark, home), self.expected[walk]) == []
+        shutil.rmtree(home)
+        return [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
+
+    def copy(self, walk: str) -> Path:
+        home = self.folder / "killed"
+        shutil.rmtree(home, ignore_errors=True)
+        return shutil.copytree(self.folder / walk, home)
+
+    def kill(self, walk: str, point: int) -> Kill:
+        home, log = self.copy(walk), self.folder / "points"
+        log.unlink(missing_ok=True)
+        status = attempt(self.spark, home, UF_CRASH_AT=str(point), UF_CRASH_LOG=str(log))
+        passed = log.read_text().splitlines()
+        where = f"{point} {passed[-1].split(' ', 1)[1]}"
+        if status != signal.SIGKILL:
+            return Kill(walk, where, [f"was not killed, but ended with status {status}"], 0.0)
+        return recover(self.spark, home, walk, where, self.expected[walk])
+
+    def kill_at_random(self, walk: str, after: float) -> Kill:
+        """SIGKILL of a process of its own with all its children, Spark among them, some seconds after it began to write."""
+        home = self.copy(walk)
+        code = "import sys; from utilityflow.cli import main; sys.exit(main(sys.argv[1:]))"
+        words = [sys.executable, "-c", code, "run", "--home", str(home), "--feeds", str(FEEDS), "--as-of", str(AS_OF)]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+        began = time.monotonic()
+        while not list((home / "logs").glob("*.jsonl")) or time.monotonic() - began < after:
+            if process.poll() is not None:
+                break
+            time.sleep(0.05)
+        ended = process.poll() is not None
+        if not ended:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        where = f"{'had ended before' if ended else 'killed'} {after:.2f} s"
+        return recover(self.spark, home, walk, where, self.expected[walk])
+
+
+def sample(sweep: Sweep, count: int | None, seed: int) -> Iterator[Kill]:
+    """Kills at ``count`` points over all walks (None: at all), or as many as there are."""
+    rng = random.Random(seed)  # noqa: S311
+    places = [(walk, n) for walk in WALKS for n in range(1, len(sweep.points(walk)) + 1)] if count is None else []
+    for _ in range(count or 0):
+        walk = rng.choice(list(WALKS))
+        places.append((walk, rng.randrange(1, len(sweep.points(walk)) + 1)))
+    for walk, point in places:
+        yield sweep.kill(walk, point)
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--points", type=int, default=None, help="so many points, chosen by the seed (default: all)")
+    parser.add_argument("--random", type=int, default=0, help="kills at random times")
+    parser.add_argument("--seed", type=int, default=int(time.time() // 86_400), help="default: the day")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(words)
+    logging.getLogger("utilityflow").setLevel(logging.ERROR)
+    sweep, rng, kills = Sweep(args.folder), random.Random(args.seed), []  # noqa: S311
+
+    def tell(kill: Kill) -> None:
+        kills.append(kill)
+        verdict = "; ".join(kill.wrong) or "same tables"
+        print(f"{kill.walk:<12} {kill.where:<44} recovered in {kill.recovery:5.1f} s: {verdict}", file=sys.stderr, flush=True)
+
+    for kill in sample(sweep, args.points, args.seed):
+        tell(kill)
+    for _ in range(args.random):
+        tell(sweep.kill_at_random(rng.choice(list(WALKS)), rng.uniform(0, 40)))
+    wrong = [kill for kill in kills if kill.wrong]
+    cost = [kill.recovery for kill in kills] or [0.0]
+    result = {"kills": len(kills), "wrong": [vars(kill) for kill in wrong], "seed": args.seed,
+              "recovery_seconds": {"mean": round(sum(cost) / len(cost), 1), "most": round(max(cost), 1)}}  # fmt: skip
+    print(json.dumps(result) if args.json else f"{len(kills)} kills, seed {args.seed}, {len(wrong)} wrong; "
+          f"recovery {result['recovery_seconds']}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
