@@ -221,6 +221,11 @@ def _bench_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("rest", nargs=argparse.REMAINDER, help="its options")
 
 
+def _maintain_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--hours", type=_number, default=168, metavar="N", help="keep what versions of N hours need (168 or more)")
+    one.add_argument("--most-gib", type=_number, default=10, metavar="N", help="arrange at most N GiB of tables in this call")
+
+
 def _unlock_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("--force", action="store_true", help="also from a living holder, which then refuses to write")
 
@@ -293,6 +298,13 @@ def _doctor(args: argparse.Namespace) -> Answer:
 
     result = doctor.doctor(_settings(args))
     return Answer(result, doctor.text(result), doctor.exit_code(result))
+
+
+def _maintain(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import maintain
+
+    result = maintain.maintain(_settings(args), hours=args.hours, most_bytes=args.most_gib * 1024**3)
+    return Answer(result, maintain.text(result))
 
 
 def _unlock(args: argparse.Namespace) -> Answer:
@@ -405,6 +417,7 @@ _COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], Non
     "explain": ("lead a gold row back to its files and lines", _explain, _explain_words),
     "verify": ("check the invariants on the live lakehouse", _verify, _verify_words),
     "doctor": ("check the environment and the tables' files", _doctor, _no_words),
+    "maintain": ("few large files instead of many small ones; remove files that nothing needs", _maintain, _maintain_words),
     "unlock": ("take the home's lease away from a holder that is dead, by force from any", _unlock, _unlock_words),
     "feed": ("check or list feed files", _feed_list, _feed_words),
     "simulate": ("write source files of a simulated utility", _simulate, _simulate_words),

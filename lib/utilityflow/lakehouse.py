@@ -19,14 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from utilityflow.contracts import Catalog, Contract, sql_text
+from utilityflow.contracts import Catalog, Contract
 from utilityflow.errors import UtilityFlowError
+from utilityflow.migration import steps
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 FEW_ROWS = 500_000
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_OPTIMIZE = "spark.databricks.delta.optimize.{}"
 _TXN_APP = "spark.databricks.delta.write.txnAppId"
 _TXN_VERSION = "spark.databricks.delta.write.txnVersion"
 # A MERGE that inserts joins by a left outer join of source and target, so the source cannot be broadcast. A Bloom filter of
@@ -285,55 +287,11 @@ class Table:
     # -- shape -----------------------------------------------------------------------------------------------------
 
     def migration(self) -> list[tuple[str, str]]:
-        """What brings the live table to its contract, as (words, statement); empty when nothing differs.
+        """What brings the live table to its contract: see ``migration.steps``.
 
-        Added are columns that may be null; a column may become nullable; descriptions follow. The words of what only
-        accompanies the others are empty.
-
-        :raises UtilityFlowError: UF-3002 naming table and column for what would change or lose data: a column that the
-            contract dropped or retyped, one that may no longer be null, a new one that is required.
+        :raises UtilityFlowError: UF-3002 naming table and column.
         """
-        live = {f.name: f for f in self.read().schema}
-        self._check_shape({n: (f.dataType.simpleString(), f.nullable) for n, f in live.items()})
-        steps, place = [], "FIRST"
-        for column in self.contract.columns:
-            name, told = column.name, sql_text(column.description)
-            if name not in live:
-                what = f"ADD COLUMNS ({name} {column.type} COMMENT {told} {place})"
-                steps.append((f"add column {self.name}.{name}", what))
-            elif not column.required and not live[name].nullable:
-                steps.append((f"allow null in {self.name}.{name}", f"ALTER COLUMN {name} DROP NOT NULL"))
-            if name in live and sql_text(live[name].metadata.get("comment", "")) != told:
-                steps.append((f"describe {self.name}.{name} anew", f"ALTER COLUMN {name} COMMENT {told}"))
-            place = f"AFTER {name}"
-        if steps:
-            pairs = ", ".join(f"'{k}' = '{v}'" for k, v in self.contract.delta_properties().items() if v)
-            steps.append(("", f"SET TBLPROPERTIES ({pairs})"))
-        return [(words, f"ALTER TABLE delta.`{self.path}` {what}") for words, what in steps]
-
-    def _check_shape(self, live: Mapping[str, tuple[str, bool]]) -> None:
-        """Refuse what cannot be migrated; ``live``: column -> (type, whether it may be null)."""
-        wanted = {c.name: c for c in self.contract.columns}
-        for name, (kind, nullable) in live.items():
-            if name not in wanted:
-                if self.contract.layer != "bronze":  # there the raw columns follow those of the contract
-                    message = f"{self.name}: column {name} is in the table but not in its contract"
-                    raise UtilityFlowError("UF-3002", message, hint="a column is never dropped; put it back")
-            elif wanted[name].type != kind:
-                message = f"{self.name}: column {name} is {kind} in the table and {wanted[name].type} in its contract"
-                raise UtilityFlowError("UF-3002", message, hint="give the new type to a new column")
-            elif wanted[name].required and nullable:
-                raise UtilityFlowError("UF-3002", f"{self.name}: column {name} may be null in the table, not in its contract")
-        hashed = "_record_hash" in live
-        for name, column in wanted.items():
-            if name in live:
-                continue
-            if column.required:
-                message = f"{self.name}: the new column {name} is required, but the rows that stand have no value for it"
-                raise UtilityFlowError("UF-3002", message, hint="a new column may be null")
-            if hashed and not name.startswith("_") and not column.added:
-                message = f"{self.name}: the new column {name} has no custom property addedIn"
-                raise UtilityFlowError("UF-3002", message, hint="it keeps the hashes of the records that stand")
+        return steps(self.contract, {f.name: f for f in self.read().schema}, self.path)
 
     def ensure(self) -> list[str]:
         """Create the table, or bring it to what its contract has become; returns what was done, in words.
@@ -345,18 +303,16 @@ class Table:
             with self.house.door(f"create {self.name}"):
                 self.house.spark.sql(self.contract.delta_ddl(self.path))
             return [f"create {self.name}"]
-        steps = self.migration()
-        conf = self.house.spark.conf
-        with self.house.lock if steps else contextlib.nullcontext():
-            for words, statement in steps:
+        todo = self.migration()
+        with self.house.lock if todo else contextlib.nullcontext():
+            for words, statement in todo:
                 # what the last write noted goes on holding
-                conf.set(_USER_METADATA, self._note({**self.note(), **self._mine()}))
-                try:
-                    with self.house.door(words or f"set properties {self.name}"):
-                        self.house.spark.sql(statement)
-                finally:
-                    conf.unset(_USER_METADATA)
-        return [words for words, _ in steps if words]
+                with (
+                    self._with({_USER_METADATA: self._note({**self.note(), **self._mine()})}),
+                    self.house.door(words or f"set properties {self.name}"),
+                ):
+                    self.house.spark.sql(statement)
+        return [words for words, _ in todo if words]
 
     def _clear_debris(self) -> None:
         """Remove what a CREATE that was cut off left: Delta takes any folder that is not empty for a table, would leave it
@@ -436,24 +392,56 @@ class Table:
         """Delete the rows that satisfy ``condition``."""
         return self._sql("delete", f"DELETE FROM delta.`{self.path}` WHERE {condition}", None, note)
 
+    # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    def optimize(self, small: int, full: int) -> Commit:
+        """Write files of under ``small`` bytes, and those with many deleted rows, anew as files of up to ``full`` bytes.
+
+        No row changes: what the last write noted goes on holding.
+        """
+        bounds = {_OPTIMIZE.format("minFileSize"): str(small), _OPTIMIZE.format("maxFileSize"): str(full)}
+        note = {_USER_METADATA: json.dumps({**self.note(), **self._mine()}, sort_keys=True)}
+        return self._arrange("optimize", f"OPTIMIZE delta.`{self.path}`", bounds | note)
+
+    def clean(self, hours: int) -> Commit:
+        """Remove files that no version of the last ``hours`` needs; Delta refuses less than its own bound, 168."""
+        usual = {"spark.databricks.delta.vacuum.logging.enabled": "false",  # no commits that say so: the log is for data
+                 "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8"}  # 10,000 tasks for a small folder, else
+        return self._arrange("vacuum", f"VACUUM delta.`{self.path}` RETAIN {int(hours)} HOURS", usual)
+
+    def _arrange(self, kind: str, statement: str, extra: Mapping[str, str]) -> Commit:
+        with self.house.lock, self._with(extra):
+            return self._commit(kind, lambda: self.house.spark.sql(statement).collect())
+
+    @contextlib.contextmanager
+    def _with(self, extra: Mapping[str, str]) -> Iterator[None]:
+        """The session's settings, changed while the block runs."""
+        conf = self.house.spark.conf
+        before = {key: conf.get(key, None) for key in extra}
+        for key, value in extra.items():
+            conf.set(key, value)
+        try:
+            yield
+        finally:
+            for key, old in before.items():
+                if old is None:
+                    conf.unset(key)
+                else:
+                    conf.set(key, old)
+
     def _sql(self, kind: str, statement: str, batch: int | None, note: Mapping[str, Any] | None,
              extra: Mapping[str, str] | None = None) -> Commit:  # fmt: skip
         # SQL statements take the transaction id and the note from the session, which all threads share
-        conf = self.house.spark.conf
         app, number = self._transaction(batch)
-        mine = {_TXN_APP: app, _TXN_VERSION: str(number), _USER_METADATA: self._note(note), **(extra or {})}
-        with self.house.lock:
-            before = {key: conf.get(key, None) for key in extra or ()} | dict.fromkeys((_TXN_APP, _TXN_VERSION, _USER_METADATA))
+        mine = {_TXN_APP: app, _TXN_VERSION: str(number), _USER_METADATA: self._note(note)}
+        with self.house.lock, self._with(extra or {}):
             for key, value in mine.items():
-                conf.set(key, value)
+                self.house.spark.conf.set(key, value)
             try:
                 return self._commit(kind, lambda: self.house.spark.sql(statement).collect())
             finally:
-                for key, value in before.items():
-                    if value is None:
-                        conf.unset(key)
-                    else:
-                        conf.set(key, value)
+                for key in mine:
+                    self.house.spark.conf.unset(key)
 
     def _commit(self, kind: str, write: Any) -> Commit:
         before = self.version()

@@ -126,12 +126,9 @@ def _renamed(act: Act, key: str) -> Act:
 # -- kept --------------------------------------------------------------------------------------------------------------
 
 
-def as_text(why: str, rules: str, history: History, days: Sequence[date]) -> str:
+def as_text(why: str, rules: str, history: History) -> str:
     """A scenario's ``history.yaml``."""
-    batches = [
-        {"as_of": day, "acts": [{what: _plain(event) if event else True} for what, event in acts]}
-        for day, acts in zip(days, history, strict=True)
-    ]
+    batches = [[{what: _plain(event) if event else True} for what, event in acts] for acts in history]
     return yaml.safe_dump({"why": why, "rules": rules, "batches": batches}, sort_keys=False, allow_unicode=True)
 
 
@@ -142,14 +139,13 @@ def _plain(event: Event) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "key" and value != usual[name]}
 
 
-def kept() -> dict[str, tuple[str, History, list[date]]]:
-    """The scenarios: name -> rules, history, days."""
+def kept() -> dict[str, tuple[str, History]]:
+    """The scenarios: name -> rules, history."""
     found = {}
     for path in sorted(SCENARIOS.glob("given_*/history.yaml")):
         told = yaml.safe_load(path.read_text(encoding="utf-8"))
         name = path.parent.name
-        history = [[_act(name, act) for act in batch["acts"]] for batch in told["batches"]]
-        found[name] = (told["rules"], history, [batch["as_of"] for batch in told["batches"]])
+        found[name] = (told["rules"], [[_act(name, act) for act in batch] for batch in told["batches"]])
     return found
 
 

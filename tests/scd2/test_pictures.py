@@ -8,7 +8,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scd2_pictures import Stage, svg
@@ -124,7 +123,6 @@ def found_by(spark: SparkSession, name: str, rows: DataFrame, labels: dict[int, 
     ]
 
 
-@pytest.mark.engine
 def test_the_pictures_in_the_documentation_are_what_the_engine_does(spark: SparkSession, repository: Path) -> None:
     folder = repository / "docs" / "pictures"
     pictures = {f"scd2-{name}.svg": picture for name, picture in drawn(spark).items()}

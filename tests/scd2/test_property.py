@@ -1,7 +1,8 @@
 """Random histories, split into random batches and played into real Delta tables, agree with the reference model.
 
-Each example is a world with many histories as its keys. `make scd2-campaign` plays tens of thousands. A history that fails
-is made small and printed as a scenario: put it under scenarios/given_<what>/history.yaml, where it is played ever after.
+Each example is a world with many histories as its keys, the kept scenarios among them; `make scd2-campaign` plays tens of
+thousands. A history that fails is made small and printed as a scenario: put it under scenarios/given_<what>/history.yaml,
+where it is played ever after.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ WORLDS = max(1, HISTORIES // PER_WORLD)
 
 @pytest.mark.engine
 @pytest.mark.parametrize("kind", list(RULES))
-def test_random_histories_agree_with_the_reference(spark: SparkSession, tmp_path: Path, kind: str) -> None:
+def test_random_and_kept_histories_agree_with_the_reference(spark: SparkSession, tmp_path: Path, kind: str) -> None:
     rules = RULES[kind]
 
     @start_from(START)
@@ -42,29 +43,19 @@ def test_random_histories_agree_with_the_reference(spark: SparkSession, tmp_path
         print(f"scd2 {kind}: {PER_WORLD} histories of seed {number}")
         rng = random.Random(number)
         histories = {f"k{n}": random_history(rng, f"k{n}", rules) for n in range(PER_WORLD)}
+        histories |= {name: history for name, (of, history) in kept().items() if of == kind}
         days = [date(2026, 3, rng.randint(5, 11)) for _ in range(BATCHES)]
         try:
             world = play(spark, tmp_path, rules, histories, days)
         except Differs as found:
             small = shrunk(spark, tmp_path, rules, histories[found.keys[0]], days)
-            print(f"\n{as_text(f'{kind}, seed {number}, {found.keys[0]}', kind, small, days)}")
+            print(f"\n{as_text(f'{kind}, seed {number}, {found.keys[0]}, as of {days}', kind, small)}")
             raise
         for key, rows in world.last.rows.items():
             check_invariants(rows, world.standing[key], rules)
         world.check_facts(number)
 
     agree()
-
-
-@pytest.mark.engine
-@pytest.mark.parametrize("kind", sorted({rules for rules, _, _ in kept().values()}))
-def test_kept_histories_agree_with_the_reference(spark: SparkSession, tmp_path: Path, kind: str) -> None:
-    by_days: dict[tuple[date, ...], dict[str, list]] = {}  # type: ignore[type-arg]
-    for name, (rules, history, days) in kept().items():
-        if rules == kind:
-            by_days.setdefault(tuple(days), {})[name] = history
-    for days, histories in by_days.items():
-        play(spark, tmp_path, RULES[kind], histories, days)
 
 
 def test_a_wrong_engine_is_found_and_its_history_made_small(

@@ -18,6 +18,7 @@ ROOMS = (
     "contracts",
     "keys",
     "session",
+    "migration",
     "lakehouse",
     "control",
     "bronze",
