@@ -37,6 +37,13 @@ from utilityflow.contracts import Contract, parse_contract
 from utilityflow.lakehouse import Lakehouse, Table
 
 UNKNOWN = (-1, "?")
+# of one attribute, for tests that make no table
+SIMPLE = scd2.Dimension(
+    name="dim_test",
+    columns=(("sk", "bigint"), ("id", "string"), ("name", "string"), ("effective_date", "date"), ("expiry_date", "date"),
+             ("is_current", "boolean"), ("is_inferred", "boolean")),
+    key=("id",), surrogate_key="sk", type2=("name",),
+)  # fmt: skip
 NOON = int(datetime(2026, 1, 10, 17, tzinfo=timezone.utc).timestamp()) * 1_000_000  # in New York
 FUTURE = int(datetime(2027, 1, 10, 17, tzinfo=timezone.utc).timestamp()) * 1_000_000  # after the first as-of date
 

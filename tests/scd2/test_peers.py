@@ -13,6 +13,7 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from scd2_world import SIMPLE
 
 from utilityflow import scd2
 from utilityflow.bench._scd2_peers import PEERS, Shape, make_table
@@ -36,12 +37,6 @@ CASES: dict[str, tuple[Said, Said, History]] = {
     "a known key, twice": ([("A", "2024-05-01")], [("B", "2024-07-01"), ("C", "2024-08-01")],
                            [("A", "2024-05-01", "2024-07-01"), ("B", "2024-07-01", "2024-08-01"), ("C", "2024-08-01", OPEN)]),
 }  # fmt: skip
-DIMENSION = scd2.Dimension(
-    name="dim_test",
-    columns=(("sk", "bigint"), ("id", "string"), ("name", "string"), ("effective_date", "date"), ("expiry_date", "date"),
-             ("is_current", "boolean"), ("is_inferred", "boolean")),
-    key=("id",), surrogate_key="sk", type2=("name",),
-)  # fmt: skip
 
 
 def rows(spark: SparkSession, said: dict[str, Said]):  # type: ignore[no-untyped-def]
@@ -77,7 +72,7 @@ def of_peer(spark: SparkSession, name: str, folder: Path) -> dict[str, str]:
 def of_ours(spark: SparkSession) -> dict[str, str]:
     told = rows(spark, {c: standing + arriving for c, (standing, arriving, _) in CASES.items()})
     events = told.select("id", "name", F.col("starts").cast("timestamp").alias("effective_at"))
-    built = scd2.versions(events, DIMENSION, zone="UTC", as_of=date(2026, 1, 1)).collect()
+    built = scd2.versions(events, SIMPLE, zone="UTC", as_of=date(2026, 1, 1)).collect()
     histories = {c: [(r["name"], str(r["effective_date"]), str(r["expiry_date"])) for r in built if r["id"] == c] for c in CASES}
     return {c: verdict(histories[c], CASES[c][2]) for c in CASES}
 

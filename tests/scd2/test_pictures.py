@@ -11,16 +11,11 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scd2_pictures import Stage, svg
+from scd2_world import SIMPLE
 
 from utilityflow import scd2
 
 BEGIN = date(2026, 1, 1)  # day 0
-DIMENSION = scd2.Dimension(
-    name="dim_test",
-    columns=(("sk", "bigint"), ("id", "string"), ("name", "string"), ("effective_date", "date"), ("expiry_date", "date"),
-             ("is_current", "boolean"), ("is_inferred", "boolean")),
-    key=("id",), surrogate_key="sk", type2=("name",),
-)  # fmt: skip
 # name of the picture -> stages: title, what comes (as in test_cases.py; a fraction is a time of that day)
 STORIES: dict[str, list[tuple[str, str]]] = {
     "day": [("Within a day, the last event stands for the day", "A@1.4 B@1.7 B@3.4 C@4.4")],
@@ -71,7 +66,7 @@ def rows_of(spark: SparkSession, stories: dict[str, Story]) -> DataFrame:
     midnight = F.lit(BEGIN.isoformat()).cast("timestamp").cast("long")
     events = events.withColumn("effective_at", F.timestamp_seconds(midnight + F.col("second")))
     needed = spark.createDataFrame([(key,) for key, story in stories.items() if story.needed], "id string")
-    return scd2.versions(events, DIMENSION, zone="UTC", as_of=BEGIN, needed=needed)
+    return scd2.versions(events, SIMPLE, zone="UTC", as_of=BEGIN, needed=needed)
 
 
 def day(moment: date) -> float | None:
@@ -96,7 +91,7 @@ def drawn(spark: SparkSession) -> dict[str, str]:
         fresh = {name: stories[name].hear(told[n][1]) for name, told in STORIES.items() if n < len(told)}
         after = rows_of(spark, stories)
         versions = by_key(after, "effective_date")
-        affected = by_key(scd2.affected_intervals(before, after, DIMENSION), "affected_from") if before is not None else {}
+        affected = by_key(scd2.affected_intervals(before, after, SIMPLE), "affected_from") if before is not None else {}
         for name, new in fresh.items():
             shown = []
             for r in versions[name]:
@@ -116,7 +111,7 @@ def found_by(spark: SparkSession, name: str, rows: DataFrame, labels: dict[int, 
         return []
     facts = spark.createDataFrame([(name, at, int(at)) for at in FACTS[name]], "id string, at double, number int")
     facts = facts.withColumn("day", F.date_add(F.lit(BEGIN), F.col("number")))
-    found = scd2.version_of(facts, rows, DIMENSION, day="day").collect()
+    found = scd2.version_of(facts, rows, SIMPLE, day="day").collect()
     return [
         (r["at"], labels.get(r["sk"], str(r["sk"])) + (", flagged" if r["before_first_version"] else ""))
         for r in sorted(found, key=lambda r: r["at"])
