@@ -5,7 +5,7 @@ which dies as the process would (what its threads had asked of Spark is cancelle
 processes, so that Spark dies with them. A walk is a run of the scenario given_facts_before_customers, on the home that the
 runs before it left: 2 new customers take over inferred members (an ordinary run), 3 late events, 4 a file that supersedes.
 
-Usage: crash_sweep.py FOLDER [--points N] [--random N] [--seed S] [--json]
+Usage: crash_sweep.py FOLDER [--points N] [--only PATTERN] [--random N] [--seed S] [--json]
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -127,26 +127,22 @@ class Sweep:
         self.folder = folder
         self.spark = get_session(master="local[2]", extra=SMALL, scratch=folder / "spark")
         self.expected: dict[str, dict[str, Any]] = {}
+        self.points: dict[str, list[str]] = {}  # that a walk passes, in their order
         home = folder / "home"
         for run in range(1, max(WALKS.values()) + 1):
             land(home, run)
             for walk in (w for w, n in WALKS.items() if n == run):
                 shutil.copytree(home, folder / walk)
+            log = folder / f"points-{run}"
+            os.environ["UF_CRASH_LOG"] = str(log)
             answer = pipeline.run(settings(home), as_of=AS_OF)
+            del os.environ["UF_CRASH_LOG"]
             assert answer["error"] is None, answer["error"]
             for walk in (w for w, n in WALKS.items() if n == run):
                 self.expected[walk] = state(self.spark, home)
+                self.points[walk] = [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
         gc.collect()
         gc.freeze()  # a fork must not release Java objects of its parent
-
-    def points(self, walk: str) -> list[str]:
-        """The points that a run passes, in their order."""
-        home, log = self.copy(walk), self.folder / "points"
-        log.unlink(missing_ok=True)
-        assert attempt(self.spark, home, UF_CRASH_LOG=str(log)) == 0
-        assert differences(state(self.spark, home), self.expected[walk]) == []
-        shutil.rmtree(home)
-        return [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
 
     def copy(self, walk: str) -> Path:
         home = self.folder / "killed"
@@ -182,21 +178,19 @@ class Sweep:
         return recover(self.spark, home, walk, where, self.expected[walk])
 
 
-def sample(sweep: Sweep, count: int | None, seed: int) -> Iterator[Kill]:
-    """Kills at ``count`` points over all walks (None: at all), or as many as there are."""
-    rng = random.Random(seed)  # noqa: S311
-    places = [(walk, n) for walk in WALKS for n in range(1, len(sweep.points(walk)) + 1)] if count is None else []
-    for _ in range(count or 0):
-        walk = rng.choice(list(WALKS))
-        places.append((walk, rng.randrange(1, len(sweep.points(walk)) + 1)))
-    for walk, point in places:
-        yield sweep.kill(walk, point)
+def places(sweep: Sweep, count: int | None, only: str, seed: int) -> list[tuple[str, int]]:
+    """Where to kill: at all points that the pattern ``only`` finds, then at ``count`` others by the seed (None: at all)."""
+    everywhere = [(walk, n, name) for walk in WALKS for n, name in enumerate(sweep.points[walk], start=1)]
+    chosen = [(walk, n) for walk, n, name in everywhere if only and re.search(only, f"{walk} {name}")]
+    rest = [(walk, n) for walk, n, _ in everywhere if (walk, n) not in chosen]
+    return chosen + (rest if count is None else random.Random(seed).sample(rest, count))  # noqa: S311
 
 
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--points", type=int, default=None, help="so many points, chosen by the seed (default: all)")
+    parser.add_argument("--only", default="", help="first all points that this pattern finds in '<walk> <point>'")
     parser.add_argument("--random", type=int, default=0, help="kills at random times")
     parser.add_argument("--seed", type=int, default=int(time.time() // 86_400), help="default: the day")
     parser.add_argument("--json", action="store_true")
@@ -209,8 +203,8 @@ def main(words: list[str]) -> int:
         verdict = "; ".join(kill.wrong) or "same tables"
         print(f"{kill.walk:<12} {kill.where:<44} recovered in {kill.recovery:5.1f} s: {verdict}", file=sys.stderr, flush=True)
 
-    for kill in sample(sweep, args.points, args.seed):
-        tell(kill)
+    for walk, point in places(sweep, args.points, args.only, args.seed):
+        tell(sweep.kill(walk, point))
     for _ in range(args.random):
         tell(sweep.kill_at_random(rng.choice(list(WALKS)), rng.uniform(0, 40)))
     wrong = [kill for kill in kills if kill.wrong]

@@ -10,13 +10,16 @@ from pathlib import Path
 from crash_sweep import differences
 
 
-def test_a_run_that_is_killed_ends_in_the_same_tables_when_it_is_started_again(tmp_path: Path, repository: Path) -> None:
-    """Another two points each day: the seed is printed, and `crash_sweep.py FOLDER --points 2 --seed N` tries them again."""
-    words = [sys.executable, str(repository / "tests" / "faults" / "crash_sweep.py"), str(tmp_path), "--points", "2", "--json"]
+def test_cases_45_and_46_a_run_that_is_killed_ends_in_the_same_tables_when_it_is_started_again(
+    tmp_path: Path, repository: Path
+) -> None:
+    """Before and after the dimension's MERGE of a late run, and at another point each day: the seed is printed."""
+    script = str(repository / "tests" / "faults" / "crash_sweep.py")
+    words = [sys.executable, script, str(tmp_path), "--only", "late .* merge gold.dim_customer", "--points", "1", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=550)  # noqa: S603
     print(done.stdout, done.stderr)
     result = json.loads(done.stdout)
-    assert (result["kills"], result["wrong"]) == (2, [])
+    assert (result["kills"], result["wrong"]) == (3, [])
     assert done.returncode == 0
 
 

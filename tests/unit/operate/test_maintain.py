@@ -30,9 +30,15 @@ def hashes(place: Place, spark: Any) -> dict[str, str]:
     return {t.name: content_hash(partition_hashes(t.read(), t.contract)) for t in tables}
 
 
+def few_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables that say something, and two files are many: each VACUUM takes seconds."""
+    monkeypatch.setattr(maintain, "MANY", 2)
+    monkeypatch.setattr(maintain, "_names", lambda feeds: ["silver.meter_reads", "gold.dim_customer", "gold.fact_usage"])
+
+
 @pytest.mark.engine
 def test_files_become_fewer_and_nothing_else_changes(copy: Place, spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintain, "MANY", 2)
+    few_tables(monkeypatch)
     before = hashes(copy, spark)
     folder = copy.settings.home_path / "lakehouse" / "silver" / "meter_reads"
     old, young = folder / "part-of-a-dead-run.parquet", folder / "part-of-a-run-of-today.parquet"
@@ -48,13 +54,13 @@ def test_files_become_fewer_and_nothing_else_changes(copy: Place, spark: Any, mo
     assert hashes(copy, spark) == before
     answer = pipeline.run(copy.settings, as_of=dt.date(2025, 2, 1))
     assert (answer["status"], answer["error"]) == ("nothing_to_do", None)
-    assert main(["verify", *copy.words]) == 0
+    assert main(["verify", "--only", "published", "once", *copy.words]) == 0
     again = maintain.maintain(copy.settings)["tables"]
-    assert [one["table"] for one in again if one["arranged"] and one["files"] != one["files_before"]] == []
+    assert [one["table"] for one in again if one["files"] != one["files_before"]] == []
 
 
 def test_the_limit_of_a_call_leaves_the_large_tables_for_the_next(copy: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintain, "MANY", 2)
+    few_tables(monkeypatch)
     result = maintain.maintain(copy.settings, most_bytes=1)
     assert {one["why_not"] for one in result["tables"]} == {"few files", "beyond the limit of this call"}
     assert "beyond the limit" in maintain.text(result)
