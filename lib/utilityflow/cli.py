@@ -179,6 +179,10 @@ def _run_words(one: argparse.ArgumentParser) -> None:
     )
 
 
+def _resume_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("run_id", metavar="RUN_ID", help="the run that did not end; its as-of date and steps are kept")
+
+
 def _explain_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("table", help="a gold table, for example gold.fact_usage")
     one.add_argument("key", help="its key (for a dimension also the natural key)")
@@ -258,6 +262,14 @@ def _run(args: argparse.Namespace) -> Answer:
         )
     code = CATALOGUE[error["code"]].exit_code if error else EXIT_OK
     return Answer(result, "" if args.json else summary.text(settings, result), code)
+
+
+def _resume(args: argparse.Namespace) -> Answer:
+    from utilityflow.control.home import open_home
+    from utilityflow.control.run import asked_for
+
+    args.as_of, args.select = asked_for(open_home(_settings(args), create=False), args.run_id)
+    return _run(args)
 
 
 def _publish(args: argparse.Namespace) -> Answer:
@@ -412,6 +424,7 @@ def _tell(message: str, **_: Any) -> None:
 _COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
     "plan": ("what a run would do; touches nothing", _plan, _run_words),
     "run": ("bring the lakehouse and the warehouse up to what has landed", _run, _run_words),
+    "resume": ("do what a run that did not end had been asked for", _resume, _resume_words),
     "publish": ("publish what the gold tables hold now", _publish, _no_words),
     "status": ("last runs, last publication, files, quarantine", _status, _no_words),
     "explain": ("lead a gold row back to its files and lines", _explain, _explain_words),

@@ -14,6 +14,7 @@ import shutil
 import signal
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,13 +48,13 @@ _COMMIT_FILE = re.compile(r"(\d{20})\.json\Z")
 class CrashPoints:
     """Names the points that a process passes; when told to, ends the process there as a power cut would.
 
-    ``UF_CRASH_AT=<n>`` kills at the n-th passed point (1-based; each write passes one before and one after);
-    ``UF_CRASH_LOG=<file>`` appends the name of each passed point.
+    ``UF_CRASH_AT=<n>`` kills at the n-th passed point (1-based; each write passes one before and one after), ``<name>#<n>``
+    at the n-th of that name; ``UF_CRASH_LOG=<file>`` appends number and name of each passed point, ``<name>#<n>``.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._passed = 0
+        self._passed: Counter[str] = Counter()
 
     def reach(self, name: str) -> None:
         """Pass the point ``name``."""
@@ -61,11 +62,12 @@ class CrashPoints:
         if not log and not at:
             return
         with self._lock:
-            self._passed += 1
+            self._passed[name] += 1
+            number, named = str(self._passed.total()), f"{name}#{self._passed[name]}"
             if log:
                 with Path(log).open("a", encoding="utf-8") as stream:
-                    stream.write(f"{self._passed} {name}\n")
-            if at and int(at) == self._passed:
+                    stream.write(f"{number} {named}\n")
+            if at in (number, named):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -25,7 +25,7 @@ from utilityflow.contracts import Catalog, load_contracts
 from utilityflow.control.home import Home, hold, open_home
 from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
 from utilityflow.control.publication import last as last_publication
-from utilityflow.control.run import Run, StepResult, journal, new_run_id
+from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_beginning
 from utilityflow.errors import UtilityFlowError, disk_refuses, nearest
 from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_meter
 from utilityflow.gold.usage import run_fact_usage
@@ -166,6 +166,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
             raise UtilityFlowError(
                 "UF-1005", f"the last publication is as of {previous.as_of}, the run was asked for {day}"
             )
+        note_beginning(run_id, day, wanted)
         with _writable("the tables could not be made"):
             ensure_tables(house, tables_of(feeds))
         state = Run(settings, home, house, read_ledger(house), feeds, day, run_id, last_consumed(house))

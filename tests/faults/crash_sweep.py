@@ -30,7 +30,7 @@ from typing import Any
 
 import duckdb
 
-from utilityflow import pipeline
+from utilityflow import lakehouse, pipeline
 from utilityflow.contracts import load_contracts
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.content import content_hash, partition_hashes
@@ -98,6 +98,7 @@ def attempt(spark: Any, home: Path, **environment: str) -> int:
     """A run in a fork; its wait status (9: killed)."""
     child = os.fork()
     if not child:
+        lakehouse._POINTS = lakehouse.CrashPoints()  # counted anew, as in a process of its own
         os.environ.update(environment)
         try:
             answer = pipeline.run(settings(home), as_of=AS_OF)
@@ -134,6 +135,7 @@ class Sweep:
             for walk in (w for w, n in WALKS.items() if n == run):
                 shutil.copytree(home, folder / walk)
             log = folder / f"points-{run}"
+            lakehouse._POINTS = lakehouse.CrashPoints()
             os.environ["UF_CRASH_LOG"] = str(log)
             answer = pipeline.run(settings(home), as_of=AS_OF)
             del os.environ["UF_CRASH_LOG"]
@@ -149,15 +151,13 @@ class Sweep:
         shutil.rmtree(home, ignore_errors=True)
         return shutil.copytree(self.folder / walk, home)
 
-    def kill(self, walk: str, point: int) -> Kill:
-        home, log = self.copy(walk), self.folder / "points"
-        log.unlink(missing_ok=True)
-        status = attempt(self.spark, home, UF_CRASH_AT=str(point), UF_CRASH_LOG=str(log))
-        passed = log.read_text().splitlines()
-        where = f"{point} {passed[-1].split(' ', 1)[1]}"
+    def kill(self, walk: str, point: str) -> Kill:
+        """Killed at a point by its name, as steps that run at once pass theirs in any order."""
+        home = self.copy(walk)
+        status = attempt(self.spark, home, UF_CRASH_AT=point)
         if status != signal.SIGKILL:
-            return Kill(walk, where, [f"was not killed, but ended with status {status}"], 0.0)
-        return recover(self.spark, home, walk, where, self.expected[walk])
+            return Kill(walk, point, [f"was not killed, but ended with status {status}"], 0.0)
+        return recover(self.spark, home, walk, point, self.expected[walk])
 
     def kill_at_random(self, walk: str, after: float) -> Kill:
         """SIGKILL of a process of its own with all its children, Spark among them, some seconds after it began to write."""
@@ -178,11 +178,11 @@ class Sweep:
         return recover(self.spark, home, walk, where, self.expected[walk])
 
 
-def places(sweep: Sweep, count: int | None, only: str, seed: int) -> list[tuple[str, int]]:
+def places(sweep: Sweep, count: int | None, only: str, seed: int) -> list[tuple[str, str]]:
     """Where to kill: at all points that the pattern ``only`` finds, then at ``count`` others by the seed (None: at all)."""
-    everywhere = [(walk, n, name) for walk in WALKS for n, name in enumerate(sweep.points[walk], start=1)]
-    chosen = [(walk, n) for walk, n, name in everywhere if only and re.search(only, f"{walk} {name}")]
-    rest = [(walk, n) for walk, n, _ in everywhere if (walk, n) not in chosen]
+    everywhere = [(walk, point) for walk in WALKS for point in sweep.points[walk]]
+    chosen = [place for place in everywhere if only and re.search(only, " ".join(place))]
+    rest = sorted(set(everywhere) - set(chosen)) if count is not None else [p for p in everywhere if p not in chosen]
     return chosen + (rest if count is None else random.Random(seed).sample(rest, count))  # noqa: S311
 
 
@@ -195,7 +195,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=int(time.time() // 86_400), help="default: the day")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)
-    logging.getLogger("utilityflow").setLevel(logging.ERROR)
+    logging.getLogger("utilityflow").propagate = False  # the journals are enough
     sweep, rng, kills = Sweep(args.folder), random.Random(args.seed), []  # noqa: S311
 
     def tell(kill: Kill) -> None:

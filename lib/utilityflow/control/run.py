@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from utilityflow.control.home import Home
 from utilityflow.control.ledger import Entry, Ledger
+from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.settings import Settings
 
@@ -140,6 +141,28 @@ class Run:
         log.info(message, extra={"fields": {"run_id": self.run_id, **fields}})
 
 
+def note_beginning(run_id: str, as_of: dt.date, wanted: Sequence[str]) -> None:
+    """What a run was asked for, in its journal: ``asked_for`` finds it there, so that it can be resumed."""
+    fields = {"run_id": run_id, "as_of": as_of.isoformat(), "select": list(wanted)}
+    log.info(f"run {run_id} as of {as_of}", extra={"fields": fields})
+
+
+def asked_for(home: Home, run_id: str) -> tuple[dt.date, list[str]]:
+    """As-of date and selected steps of a run of this home.
+
+    :raises UtilityFlowError: UF-1004 when the home's journals do not know the run.
+    """
+    known = sorted((path.stem for path in home.logs.glob("*Z-*.jsonl")), reverse=True)
+    if run_id not in known:
+        hint = nearest(run_id, known) or "utilityflow status lists the last runs"
+        raise UtilityFlowError("UF-1004", f"{home.path} knows no run '{run_id}'", hint=hint)
+    for line in (home.logs / f"{run_id}.jsonl").read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError, KeyError):
+            told = json.loads(line)
+            return dt.date.fromisoformat(told["as_of"]), list(told["select"])
+    raise UtilityFlowError("UF-1004", f"run {run_id} ended before it had begun to work", hint="utilityflow run")
+
+
 class JsonLines(logging.Formatter):
     """Log records as JSON lines: time (UTC), level, message and the record's fields."""
 
@@ -169,8 +192,12 @@ def journal(home: Home, run_id: str) -> Iterator[Path]:
     handler = _Journal(path, encoding="utf-8")
     handler.setFormatter(JsonLines())
     log.addHandler(handler)
+    before = log.level
+    if not log.isEnabledFor(logging.INFO):  # in a notebook nobody has said what is to be logged; the journal wants it all
+        log.setLevel(logging.INFO)
     try:
         yield path
     finally:
+        log.setLevel(before)
         log.removeHandler(handler)
         handler.close()

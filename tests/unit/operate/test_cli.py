@@ -102,6 +102,31 @@ def test_the_status_of_a_failed_run_is_its_errors(
     assert "run r: failed" in out
 
 
+def test_resume_keeps_the_day_and_the_steps_of_its_run(
+    copy: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: Any) -> None:
+        raise UtilityFlowError("UF-4001", "stopped by the test")
+
+    copy.land({"cis/z.csv": "id,name,city,class,changed_at,seq,op\nC0042,Zoe,Springfield,residential,2025-02-20 08:00:00,1,I\n"})
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "run_dim_customer", fails)
+        words = ["run", "--json", "--as-of", "2025-02-10", "--select", "bronze", "silver", "gold", *copy.words]
+        assert main(words) == 1
+    dead = one_object(capsys)[0]["run_id"]
+    assert main(["resume", dead, "--json", *copy.words]) == 0
+    result, _ = one_object(capsys)
+    assert result["run_id"] != dead
+    assert [s["status"] for s in result["steps"] if s["step"] == "gold.dim_customer"] == ["ok"]
+    assert result["publication"] == 2  # it had not been asked to publish
+    assert main(["status", "--json", *copy.words]) == 0
+    runs = one_object(capsys)[0]["runs"]
+    assert [(r["run_id"], r["as_of"]) for r in runs[:2]] == [(result["run_id"], "2025-02-10"), (dead, "2025-02-10")]
+    assert main(["resume", dead[:-1] + "x", *copy.words]) == 2
+    assert dead in capsys.readouterr().err
+    assert main(["resume", "../../etc/passwd", *copy.words]) == 2
+
+
 @pytest.mark.parametrize(
     ("failure", "status", "told"),
     [

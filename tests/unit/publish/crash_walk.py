@@ -66,7 +66,7 @@ def main(folder: Path) -> None:
         status = attempt(house, home, f"killed{point}", UF_CRASH_AT=str(point), UF_CRASH_LOG=str(log))
         if status == 0:
             break
-        name = log.read_text().splitlines()[-1].split(" ", 1)[1]
+        name = log.read_text().splitlines()[-1].split(" ", 1)[1].partition("#")[0]
         after = seen(home)
         again = attempt(house, home, f"again{point}")
         left = beside(home).exists() or (home / "tmp" / "publish").exists()
