@@ -26,6 +26,7 @@ from utilityflow.errors import UtilityFlowError
 PATIENCE = 30.0  # seconds to wait for one who takes, beats or publishes
 SECONDS = 120.0  # of silence after which a holder is taken for dead; it beats four times in that time
 Clock = Callable[[], float]
+_OURS: set[tuple[str, int]] = set()  # homes and tokens that this process holds
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Lease:
     def __init__(self, path: Path, holder: Holder, clock: Clock) -> None:
         self._path, self._clock = path, clock
         self.holder = holder
+        _OURS.add((str(path), holder.token))
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
@@ -98,6 +100,7 @@ class Lease:
         """End the heartbeat and leave the lease, if it is still ours."""
         self._done.set()
         self._thread.join()
+        _OURS.discard((str(self._path), self.holder.token))  # free for this process even where a full disk keeps the file
         with contextlib.suppress(OSError), _locked(self._path):
             if (now := read(self._path)) and now.token == self.holder.token:
                 _write(self._path, replace(now, process=0, what="nobody"))
@@ -122,7 +125,7 @@ def take(path: Path, what: str, *, seconds: float = SECONDS, clock: Clock = time
     """
     with _locked(path):
         before, now = read(path), clock()
-        if before is not None and held(before, now):
+        if before is not None and held(path, before, now):
             message = f"{path} is held by {before}"
             hint = "wait until it ends; if that process is known to be dead: utilityflow unlock --force"
             raise UtilityFlowError("UF-4004", message, hint=hint)
@@ -130,13 +133,16 @@ def take(path: Path, what: str, *, seconds: float = SECONDS, clock: Clock = time
         holder = Holder(token, what, os.getpid(), os.uname().nodename, _began(os.getpid()), now, now, seconds)
         _write(path, holder)
         if before is not None and before.process:
-            why = "its process is gone" if before.gone else f"nothing was heard of it for {now - before.beat:.0f} s"
+            silent = f"nothing was heard of it for {now - before.beat:.0f} s"
+            why = silent if before.silent(now) and not before.gone else "its process is gone, or gave up"
             _audit(path, now, "taken over", holder, {"from": str(before), "why": why})
     return Lease(path, holder, clock)
 
 
-def held(holder: Holder, now: float) -> bool:
-    """Whether somebody is at work under this lease."""
+def held(path: Path, holder: Holder, now: float) -> bool:
+    """Whether somebody is at work in the home under this lease."""
+    if holder.began == _began(os.getpid()) and holder.process == os.getpid():
+        return (str(path), holder.token) in _OURS
     return bool(holder.process) and not holder.gone and not holder.silent(now)
 
 
@@ -151,7 +157,7 @@ def unlock(path: Path, *, force: bool, clock: Clock = time.time) -> str:
         before, now = read(path), clock()
         if before is None or not before.process:
             return "nobody holds the home"
-        if held(before, now) and not force:
+        if held(path, before, now) and not force:
             raise UtilityFlowError("UF-4004", f"{path} is held by {before}", hint="--force takes it away all the same")
         after = replace(before, token=before.token + 1, process=0, what="nobody", beat=now)
         _write(path, after)

@@ -129,7 +129,7 @@ def _home(home: Home) -> Iterator[Line]:
 
 def _lock(home: Home) -> Iterator[Line]:
     holder = lease.read(home.path)
-    if holder is not None and lease.held(holder, time.time()):
+    if holder is not None and lease.held(home.path, holder, time.time()):
         yield Line("lock", "warn", f"the home is held by {holder}", "wait until it ends")
         return
     yield Line("lock", "ok", "nobody holds the home")

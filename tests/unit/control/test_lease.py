@@ -119,7 +119,7 @@ def test_a_holder_that_was_killed_is_replaced_at_once(tmp_path: Path) -> None:
         with taken(tmp_path) as lease:
             assert lease.token == 2
     (line,) = audit(tmp_path)
-    assert (line["event"], line["why"]) == ("taken over", "its process is gone")
+    assert (line["event"], line["why"]) == ("taken over", "its process is gone, or gave up")
     assert f"process {process.pid}" in line["from"]
 
 
@@ -166,13 +166,25 @@ def test_fault_41_a_clock_that_goes_back_replaces_nobody(tmp_path: Path, clock: 
         clock.now -= 86_400
         holder = read(tmp_path)
         assert holder is not None
-        assert held(holder, clock.now)
+        assert held(tmp_path, holder, clock.now)
 
 
 def test_nobody_takes_over_while_the_holder_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("utilityflow.control.lease.PATIENCE", 0.3)
     with taken(tmp_path) as lease, lease.fenced(), pytest.raises(UtilityFlowError, match=r"UF-4004.*run mine"):
         unlock(tmp_path, force=True)
+
+
+def test_a_lease_that_a_full_disk_kept_from_being_given_back_is_free_for_its_process(tmp_path: Path) -> None:
+    lease = take(tmp_path, "run full")
+    (tmp_path / "lease.json.new").mkdir()  # nothing can be written
+    lease.give_back()
+    (tmp_path / "lease.json.new").rmdir()
+    kept = read(tmp_path)
+    assert kept is not None
+    assert kept.what == "run full"
+    with taken(tmp_path) as following:
+        assert following.token == 2
 
 
 def test_unlock_asks_for_force_and_leaves_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

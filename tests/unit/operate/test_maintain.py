@@ -62,7 +62,7 @@ def test_files_become_fewer_and_nothing_else_changes(copy: Place, spark: Any, mo
 def test_the_limit_of_a_call_leaves_the_large_tables_for_the_next(copy: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     few_tables(monkeypatch)
     result = maintain.maintain(copy.settings, most_bytes=1)
-    assert {one["why_not"] for one in result["tables"]} == {"few files", "beyond the limit of this call"}
+    assert {one["why_not"] for one in result["tables"]} - {"few files"} == {"beyond the limit of this call"}
     assert "beyond the limit" in maintain.text(result)
 
 
