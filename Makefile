@@ -32,13 +32,14 @@ FLOOR_LATER := --ignore=tests/scenarios
 test-floor: setup-floor ## the engine-sensitive tests on the floor lane
 	@.venv-floor/bin/python -m pytest -m "engine and not slow" $(FLOOR_LATER) $(ARGS)
 
-# another number tries other histories: make scd2-campaign START=7; LANE=floor runs it on Spark 3.5
+# another number tries other histories: make scd2-campaign START=7; LANE=floor runs it on Spark 3.5; HISTORIES of each kind
 LANE := default
 START := 1
+HISTORIES := 6000
 lane_python = $(if $(filter floor,$(LANE)),.venv-floor,.venv)/bin/python
 
 scd2-campaign: setup $(if $(filter floor,$(LANE)),setup-floor) ## tens of thousands of histories, the large cases at full size
-	@SCD2_CAMPAIGN=6000 SCD2_SEEDS=200 SCD2_MANY=3000000 SCD2_BUSY=100000 SCD2_START=$(START) $(lane_python) -m pytest \
+	@SCD2_CAMPAIGN=$(HISTORIES) SCD2_SEEDS=200 SCD2_MANY=3000000 SCD2_BUSY=100000 SCD2_START=$(START) $(lane_python) -m pytest \
 		tests/scd2 -s --timeout=7200 $(ARGS)
 
 # POINTS=20 takes a sample by SEED (default: the day); RANDOM=50 kills at random times too
