@@ -45,7 +45,7 @@ def random_history(rng: random.Random, key: str, rules: Rules) -> History:
     events = [random_event(rng, key, rules, row) for row in range(rng.randint(0, 7))]
     for event in events[:]:
         if rng.random() < 0.2:  # the same again, from another file
-            events.append(replace(event, file="again", row=rng.randrange(100, 200)))
+            events.append(replace(event, file="again", row=100 + event.row))  # file and row name one event only
     rng.shuffle(events)
     batches: History = [[] for _ in range(BATCHES)]
     for event in dict.fromkeys(events):
