@@ -19,6 +19,8 @@ from utilityflow import scd2
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import Commit, Lakehouse
 from utilityflow.scd2 import engine, timeline
+from utilityflow.session import SMALL, fit_to
+from utilityflow.settings import Settings
 
 pytestmark = pytest.mark.engine
 RULES = Rules()
@@ -260,12 +262,17 @@ def test_case_38_a_missing_column_is_refused_or_carried_forward(spark: SparkSess
 # -- size ------------------------------------------------------------------------------------------------------------
 
 
-def test_cases_19_50_51_and_53_few_changes_among_many_rows(spark: SparkSession, tmp_path: Path) -> None:
+def test_cases_19_50_51_and_53_few_changes_among_many_rows(
+    spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """19: one late event; 50: all rows again; 51: 100 changed keys; 53: one key with very many events.
 
     The campaign plays them at the sizes that the cases name.
     """
     many, busy = (int(os.environ.get(f"SCD2_{name}", usual)) for name, usual in (("MANY", 20_000), ("BUSY", 5_000)))
+    if many > 100_000:  # planned as runs of that size are
+        fit_to(spark, Settings(), many * 1000)
+        request.addfinalizer(lambda: [spark.conf.set(key, value) for key, value in SMALL.items()])
     contract = gold(contract_yaml(RULES))
     table, dimension = empty_table(spark, tmp_path, contract), scd2.Dimension.from_contract(contract)
 
