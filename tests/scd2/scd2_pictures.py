@@ -72,7 +72,8 @@ def _events(parts: list[str], stage: Stage, top: int) -> int:
         fill = "#333" if (day, name) in stage.fresh else "#bbb"
         mark = f'<path d="M {_x(day) - 5:g} {y - 5} l 10 10 m 0 -10 l -10 10" stroke="{fill}" stroke-width="2.5"/>'
         parts.append(mark if name == "D" else f'<circle cx="{_x(day):g}" cy="{y}" r="5" fill="{fill}"/>')
-        parts.append(_text(_x(day) + 9, y + 4, "delete" if name == "D" else name))
+        before = [one for at, one in stage.told if at == day and (at, one) < (day, name)]  # of the same moment
+        parts.append(_text(_x(day) + 9 + 14 * len(before), y + 4, "delete" if name == "D" else name))
     return top + LINE
 
 
