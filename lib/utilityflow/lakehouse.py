@@ -272,10 +272,8 @@ class Table:
     def tells_changes(self, version: int) -> bool:
         """Whether commits after ``version`` wrote a change feed, by the last properties that were set until then.
 
-        False where the log does not tell (it is not on a local disk, or incomplete), and where the contract has none any more.
+        False where the log does not tell (it is not on a local disk, or incomplete).
         """
-        if not self.contract.property("changeFeed"):
-            return False
         for number in range(version, -1, -1):
             lines = self._commit_lines(number)
             if lines is None:

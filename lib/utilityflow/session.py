@@ -273,16 +273,22 @@ def in_parallel(spark: SparkSession, work: Callable[[_T], _R], items: Iterable[_
 
     All are brought to their end before the first error, in that order, is raised.
     """
-    from pyspark import inheritable_thread_target
-
     todo = list(items)
     if len(todo) < 2:
         return [work(item) for item in todo]
-    newer = spark_version(spark) >= (4, 0)  # 3.5 wraps the function, 4 wants the session first, for its tags
-    wrapped = inheritable_thread_target(spark)(work) if newer else inheritable_thread_target(work)
+    wrapped = for_threads(spark, work)
     with ThreadPoolExecutor(workers, thread_name_prefix="utilityflow") as pool:
         futures = [pool.submit(wrapped, item) for item in todo]
     return [future.result() for future in futures]
+
+
+def for_threads(spark: SparkSession, work: Callable[..., _R]) -> Callable[..., _R]:
+    """The function as another thread may call it: Spark's job tags and pools of this thread go with it."""
+    from pyspark import inheritable_thread_target
+
+    newer = spark_version(spark) >= (4, 0)  # 3.5 wraps the function, 4 wants the session first, for its tags
+    wrapped: Callable[..., _R] = inheritable_thread_target(spark)(work) if newer else inheritable_thread_target(work)
+    return wrapped
 
 
 def spark_version(spark: SparkSession) -> tuple[int, int]:

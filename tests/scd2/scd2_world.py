@@ -220,6 +220,7 @@ class World:
             None if rebuild else key_frame(self.spark, keys, folder / "changed"),
             key_frame(self.spark, self.needed, folder / "needed") if self.needed else None,
             zone=self.rules.zone, as_of=self.as_of, scratch=str(folder / "scratch"), batch=batch,
+            intervals=len(self.steps) % 2 == 1,  # both ways to them: found beside the write, and asked for afterwards
         )  # fmt: skip
         version = self.table.version()
         rows = before if self.steps and version == self.last.version else self.rows()  # no commit, the same rows

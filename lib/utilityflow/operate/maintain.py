@@ -57,7 +57,7 @@ def maintain(settings: Settings, *, hours: int = WINDOW, most_bytes: int = 10 * 
                 read += size
                 table.optimize(SMALL, FULL)
             table.clean(hours)
-            done.append(Kept(table.name, files, _size(table)[0], size, not why_not, why_not))
+            done.append(Kept(table.name, files, files if why_not else _size(table)[0], size, not why_not, why_not))
     return {"hours": hours, "tables": [asdict(one) for one in sorted(done, key=lambda one: one.table)]}
 
 

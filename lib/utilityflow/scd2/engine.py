@@ -10,7 +10,6 @@ from datetime import date
 from functools import reduce
 from typing import Any, Protocol
 
-from pyspark import inheritable_thread_target
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -28,6 +27,7 @@ from utilityflow.scd2.difference import (
 )
 from utilityflow.scd2.dimension import UNKNOWN_KEY, Dimension
 from utilityflow.scd2.timeline import CONFLICTS, refusals, timeline, unknown_member, valid_on
+from utilityflow.session import for_threads
 
 Note = Mapping[str, Any] | None
 ATTEMPTS = 4
@@ -148,8 +148,7 @@ def apply(
     """
     work = _Work(table, dimension, events, keys, needed, zone, as_of, scratch.rstrip("/"), events.sparkSession, intervals)
     if keys is not None:
-        distinct = keys.select(*(F.col(n).cast(dimension.types[n]).alias(f"_its_{n}") for n in dimension.key)).distinct()
-        few = _staged(distinct.withColumn("_hit", F.xxhash64(*distinct.columns)), f"{work.scratch}/keys")
+        few = _staged(_hashed(keys, dimension), f"{work.scratch}/keys")
         work = replace(work, keys=few, idle=few.isEmpty())
     total = {INSERT: 0, UPDATE: 0, DELETE: 0}
     before: DataFrame | None = None
@@ -237,6 +236,12 @@ def _of_keys(frame: DataFrame, work: _Work) -> DataFrame:
     return frame if work.keys is None else frame.join(work.keys, _same_key(work.dimension), "left_semi")
 
 
+def _hashed(keys: DataFrame, d: Dimension) -> DataFrame:
+    """Each key once, with the hash by which ``_same_key`` finds it."""
+    distinct = keys.select(*(F.col(n).cast(d.types[n]).alias(f"_its_{n}") for n in d.key)).distinct()
+    return distinct.withColumn("_hit", F.xxhash64(*distinct.columns))
+
+
 def _same_key(d: Dimension) -> Column:
     """Rows belong to a key to rebuild. Spark looks them up by a 64-bit hash, in a third of the time that texts take; the
     keys themselves are compared by order, which no join can be planned by.
@@ -309,8 +314,7 @@ def _looking(work: _Work, staged: _Staged, attempt: int) -> Iterator[Future[Data
     if not work.intervals or attempt > 1:
         yield None
         return
-    newer = int(work.spark.version.split(".")[0]) >= 4  # 3.5 wraps the function, 4 wants the session first, for its tags
-    staging = inheritable_thread_target(work.spark)(_staged) if newer else inheritable_thread_target(_staged)
+    staging = for_threads(work.spark, _staged)
     with ThreadPoolExecutor(1, thread_name_prefix="intervals") as pool:
         yield pool.submit(staging, _intervals(work.dimension, staged.rows, staged.rows), f"{work.scratch}/intervals")
 
