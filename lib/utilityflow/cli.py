@@ -230,6 +230,16 @@ def _maintain_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("--most-gib", type=_number, default=10, metavar="N", help="arrange at most N GiB of tables in this call")
 
 
+def _rollback_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--to", type=_number, metavar="N", help="publication to go back to (default: the one before)")
+    one.add_argument("--dry-run", action="store_true", help="write nothing, say what would be restored and held")
+
+
+def _requeue_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("files", nargs="*", metavar="FILE", help="held files, by name under the landing root or by SHA-256")
+    one.add_argument("--all", action="store_true", help="all held files")
+
+
 def _unlock_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("--force", action="store_true", help="also from a living holder, which then refuses to write")
 
@@ -317,6 +327,22 @@ def _maintain(args: argparse.Namespace) -> Answer:
 
     result = maintain.maintain(_settings(args), hours=args.hours, most_bytes=args.most_gib * 1024**3)
     return Answer(result, maintain.text(result))
+
+
+def _rollback(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import rollback
+
+    result = rollback.rollback(_settings(args), args.to, only_show=args.dry_run)
+    return Answer(result, rollback.text(result))
+
+
+def _requeue(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import rollback
+
+    if bool(args.files) == args.all:
+        raise UtilityFlowError("UF-1004", "name the files, or give --all", hint="'utilityflow status' lists held files")
+    result = rollback.requeue(_settings(args), args.files, everything=args.all)
+    return Answer(result, rollback.requeue_text(result))
 
 
 def _unlock(args: argparse.Namespace) -> Answer:
@@ -431,6 +457,8 @@ _COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], Non
     "verify": ("check the invariants on the live lakehouse", _verify, _verify_words),
     "doctor": ("check the environment and the tables' files", _doctor, _no_words),
     "maintain": ("few large files instead of many small ones; remove files that nothing needs", _maintain, _maintain_words),
+    "rollback": ("go back to an earlier publication, warehouse and lakehouse", _rollback, _rollback_words),
+    "requeue": ("let files that a rollback holds be taken again", _requeue, _requeue_words),
     "unlock": ("take the home's lease away from a holder that is dead, by force from any", _unlock, _unlock_words),
     "feed": ("check or list feed files", _feed_list, _feed_words),
     "simulate": ("write source files of a simulated utility", _simulate, _simulate_words),

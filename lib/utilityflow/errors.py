@@ -54,6 +54,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "UF-3005": ErrorKind("a dimension changed while its difference was computed", EXIT_FAILED),
     "UF-3006": ErrorKind("an invariant of the lakehouse does not hold", EXIT_INTEGRITY),
     "UF-3007": ErrorKind("a write was skipped as a duplicate although it was new", EXIT_INTEGRITY),
+    "UF-3010": ErrorKind("a setting of another write was left in the session", EXIT_INTEGRITY),
     "UF-4001": ErrorKind("a step failed", EXIT_FAILED),
     "UF-4002": ErrorKind("a target did not agree with the lakehouse and was not published", EXIT_INTEGRITY),
     "UF-4003": ErrorKind("a declared threshold was crossed", EXIT_GATE),
@@ -62,6 +63,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "UF-4006": ErrorKind("no such row", EXIT_FAILED),
     "UF-4007": ErrorKind("the disk is full or the home became read-only during a run", EXIT_FAILED),
     "UF-4008": ErrorKind("the lease was lost to another process", EXIT_LEASE),
+    "UF-4009": ErrorKind("a publication cannot be gone back to", EXIT_FAILED),
     "UF-4999": ErrorKind("an unforeseen error", EXIT_FAILED),
 }
 

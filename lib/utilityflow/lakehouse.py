@@ -143,17 +143,19 @@ class Lakehouse:
     :param root: folder (or abfss URL) that holds ``<layer>/<table>``.
     :param environment: part of the transaction ids, so that copies of a lakehouse do not share them.
     :param run_id: written into every commit's userMetadata, the key that joins logs, tables and lineage.
+    :param epoch: part of the transaction ids too: how often the tables were rolled back (RESTORE keeps the ids that it
+        undoes, so that what is written again would be taken for done).
     :param guard: asked before each commit; its token stands beside the run_id.
     """
 
     def __init__(self, spark: SparkSession, root: str, contracts: Catalog, *, environment: str = "local",
-                 run_id: str = "", epochs: Mapping[str, int] | None = None, guard: Guard | None = None) -> None:  # fmt: skip
+                 run_id: str = "", epoch: int = 0, guard: Guard | None = None) -> None:  # fmt: skip
         self.spark = spark
         self.root = str(root).rstrip("/")
         self.contracts = contracts
         self.environment = environment
         self.run_id = run_id
-        self.epochs = dict(epochs or {})
+        self.epoch = epoch
         self.guard = guard
         self.lock = threading.RLock()
         self.commits: list[Commit] = []
@@ -183,6 +185,13 @@ class Lakehouse:
         except KeyError:
             raise UtilityFlowError("UF-3001", f"no contract describes the table {name}") from None
         return Table(self, contract)
+
+    def tables(self) -> list[str]:
+        """Names of the tables that are there, also of feeds that are no longer in use; on a local disk only."""
+        if "://" in self.root:
+            raise UtilityFlowError("UF-3003", f"the tables under {self.root} cannot be listed")
+        found = Path(self.root).glob("*/*/_delta_log")
+        return sorted(f"{log.parent.parent.name}.{log.parent.name}" for log in found)
 
 
 class Table:
@@ -392,6 +401,11 @@ class Table:
         """Delete the rows that satisfy ``condition``."""
         return self._sql("delete", f"DELETE FROM delta.`{self.path}` WHERE {condition}", None, note)
 
+    def restore(self, version: int, note: Mapping[str, Any]) -> Commit:
+        """Make the rows and columns those of an older version, in a new commit."""
+        extra = {_USER_METADATA: json.dumps({**note, **self._mine()}, sort_keys=True)}
+        return self._arrange("restore", f"RESTORE TABLE delta.`{self.path}` TO VERSION AS OF {int(version)}", extra)
+
     # -- upkeep ----------------------------------------------------------------------------------------------------
 
     def optimize(self, small: int, full: int) -> Commit:
@@ -411,6 +425,7 @@ class Table:
 
     def _arrange(self, kind: str, statement: str, extra: Mapping[str, str]) -> Commit:
         with self.house.lock, self._with(extra):
+            self._no_stale_setting()
             return self._commit(kind, lambda: self.house.spark.sql(statement).collect())
 
     @contextlib.contextmanager
@@ -435,6 +450,7 @@ class Table:
         app, number = self._transaction(batch)
         mine = {_TXN_APP: app, _TXN_VERSION: str(number), _USER_METADATA: self._note(note)}
         with self.house.lock, self._with(extra or {}):
+            self._no_stale_setting()
             for key, value in mine.items():
                 self.house.spark.conf.set(key, value)
             try:
@@ -442,6 +458,16 @@ class Table:
             finally:
                 for key in mine:
                     self.house.spark.conf.unset(key)
+
+    def _no_stale_setting(self) -> None:
+        """A transaction id that somebody left in the session could turn this write, or his next one, into none.
+
+        :raises UtilityFlowError: UF-3010 naming the setting.
+        """
+        left = [key for key in (_TXN_APP, _TXN_VERSION) if self.house.spark.conf.get(key, None) is not None]
+        if left:
+            what = f"{self.name}: the session holds {' and '.join(left)} of another write"
+            raise UtilityFlowError("UF-3010", what, hint="unset it: spark.conf.unset(...)")
 
     def _commit(self, kind: str, write: Any) -> Commit:
         before = self.version()
@@ -461,7 +487,7 @@ class Table:
 
     def _transaction(self, batch: int | None) -> tuple[str, int]:
         """A batch number makes the write idempotent; without one the number is the next version, which never was used."""
-        name = f"utilityflow:{self.house.environment}:{self.name}:{self.house.epochs.get(self.name, 0)}"
+        name = f"utilityflow:{self.house.environment}:{self.name}:{self.house.epoch}"
         return (name, batch) if batch is not None else (f"{name}:free", self.version() + 1)
 
 

@@ -25,12 +25,14 @@ from utilityflow.contracts import Catalog, load_contracts
 from utilityflow.control.home import Home, hold, open_home
 from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
 from utilityflow.control.publication import last as last_publication
+from utilityflow.control.rollback import open_rollback
 from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_beginning
 from utilityflow.errors import UtilityFlowError, disk_refuses, nearest
 from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_meter
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.lakehouse import Guard, Lakehouse
 from utilityflow.publish.publication import Prepared, finish, prepare
+from utilityflow.publish.rollback import Done, carry_out
 from utilityflow.session import fit_to, get_session, in_parallel, local_frame
 from utilityflow.settings import Settings
 from utilityflow.silver.apply import run_silver
@@ -135,9 +137,9 @@ def last_consumed(house: Lakehouse) -> dict[str, dict[str, Any]]:
     for contract in house.contracts.of_layer("gold"):
         table = house.table(contract.name)
         if table.exists() and table.version() > versions.get(contract.name, 0):
-            note = table.note().get("consumed")
-            if note:
-                result[contract.name] = note
+            note = table.note()
+            if "consumed" in note:
+                result[contract.name] = note["consumed"]
     return result
 
 
@@ -160,6 +162,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
     with hold(home, f"run {run_id}", seconds=settings.lease_seconds) as lease, journal(home, run_id):
         house = open_lakehouse(settings, home, run_id, lease)
         fit_to(house.spark, settings, _size(settings, home, feeds))
+        finish_rollback(settings, home, house, feeds)
         previous = last_publication(house)
         day = as_of or max([home.today()] + ([previous.as_of] if previous else []))
         if previous is not None and day < previous.as_of:
@@ -174,6 +177,16 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
             return _run_steps(state, [s for s in steps if s.name in names], PUBLISH in names)
         finally:
             shutil.rmtree(state.stage, ignore_errors=True)
+
+
+def finish_rollback(settings: Settings, home: Home, house: Lakehouse, feeds: Mapping[str, Feed]) -> Done | None:
+    """Do what is left of a rollback that was cut off; None when there is none. Sets the house's epoch."""
+    left = open_rollback(house)
+    if left is None:
+        return None
+    state = Run(settings, home, house, read_ledger(house), feeds, home.today(), house.run_id, {})
+    state.say(f"ending the rollback to publication {left.to} that was cut off")
+    return carry_out(state, left)
 
 
 def _size(settings: Settings, home: Home, feeds: Mapping[str, Feed]) -> int:

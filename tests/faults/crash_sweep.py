@@ -3,7 +3,8 @@
 `make crash` runs it whole; test_crash_sweep.py a sample. One Spark session serves all kills at points: each attempt is a fork,
 which dies as the process would (what its threads had asked of Spark is cancelled). Kills at random times are separate
 processes, so that Spark dies with them. A walk is a run of the scenario given_facts_before_customers, on the home that the
-runs before it left: 2 new customers take over inferred members (an ordinary run), 3 late events, 4 a file that supersedes.
+runs before it left: 2 new customers take over inferred members (an ordinary run), 3 late events, 4 a file that supersedes;
+the last walk is a rollback of that, which the next run ends.
 
 Usage: crash_sweep.py FOLDER [--points N] [--only PATTERN] [--random N] [--seed S] [--json]
 """
@@ -33,13 +34,14 @@ import duckdb
 from utilityflow import lakehouse, pipeline
 from utilityflow.contracts import load_contracts
 from utilityflow.lakehouse import Lakehouse
+from utilityflow.operate import rollback as way_back
 from utilityflow.publish.content import content_hash, partition_hashes
 from utilityflow.session import SMALL, get_session
 from utilityflow.settings import Settings
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "given_facts_before_customers"
 FEEDS = SCENARIO.parent / "feeds"
-WALKS = {"ordinary": 2, "late": 3, "superseding": 4}
+WALKS = {"ordinary": 2, "late": 3, "superseding": 4, "rollback": 5}
 AS_OF = date(2025, 2, 1)
 TABLES = ["silver.customers", "silver.customers__quarantine", "silver.meter_reads", "silver.meter_reads__quarantine",
           "gold.dim_date", "gold.dim_customer", "gold.dim_meter", "gold.fact_usage"]  # fmt: skip
@@ -64,7 +66,16 @@ def settings(home: Path) -> Settings:
 
 
 def land(home: Path, run: int) -> None:
-    shutil.copytree(SCENARIO / "when" / str(run), home / "landing", dirs_exist_ok=True)
+    source = SCENARIO / "when" / str(run)
+    if source.is_dir():
+        shutil.copytree(source, home / "landing", dirs_exist_ok=True)
+
+
+def walked(home: Path, walk: str) -> bool:
+    """Do what the walk does; whether it went well."""
+    if walk == "rollback":
+        return bool(way_back.rollback(settings(home))["publication"])
+    return pipeline.run(settings(home), as_of=AS_OF)["error"] is None
 
 
 def state(spark: Any, home: Path) -> dict[str, Any]:
@@ -80,7 +91,6 @@ def state(spark: Any, home: Path) -> dict[str, Any]:
     found["unaccounted"] = [row for row in ledger if row[3] != sum(row[4:])]
     with duckdb.connect(str(home / "warehouse" / "utilityflow.duckdb"), read_only=True) as warehouse:
         sums = "SELECT count(*), sum(usage_kwh), sum(customer_key) FROM gold.fact_usage"
-        sums = "SELECT count(*), sum(usage_kwh), sum(customer_key) FROM gold.fact_usage"
         found["publication"] = warehouse.execute("SELECT publication FROM gold.publication").fetchall()[0][0]
         found["published facts"] = warehouse.execute(sums).fetchall()
     return found
@@ -94,15 +104,14 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
 # -- kills at points -------------------------------------------------------------------------------------------------
 
 
-def attempt(spark: Any, home: Path, **environment: str) -> int:
-    """A run in a fork; its wait status (9: killed)."""
+def attempt(spark: Any, home: Path, walk: str, **environment: str) -> int:
+    """A run, or what the walk does, in a fork; its wait status (9: killed)."""
     child = os.fork()
     if not child:
         lakehouse._POINTS = lakehouse.CrashPoints()  # counted anew, as in a process of its own
         os.environ.update(environment)
         try:
-            answer = pipeline.run(settings(home), as_of=AS_OF)
-            os._exit(0 if answer["error"] is None else 1)
+            os._exit(0 if walked(home, walk) else 1)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -115,7 +124,7 @@ def attempt(spark: Any, home: Path, **environment: str) -> int:
 
 def recover(spark: Any, home: Path, walk: str, where: str, expected: dict[str, Any]) -> Kill:
     began = time.monotonic()
-    status = attempt(spark, home)
+    status = attempt(spark, home, "run")
     seconds = time.monotonic() - began
     wrong = differences(state(spark, home), expected) if status == 0 else [f"the run after it ended with status {status}"]
     return Kill(walk, where, wrong, seconds)
@@ -129,20 +138,21 @@ class Sweep:
         self.spark = get_session(master="local[2]", extra=SMALL, scratch=folder / "spark")
         self.expected: dict[str, dict[str, Any]] = {}
         self.points: dict[str, list[str]] = {}  # that a walk passes, in their order
-        home = folder / "home"
-        for run in range(1, max(WALKS.values()) + 1):
-            land(home, run)
-            for walk in (w for w, n in WALKS.items() if n == run):
-                shutil.copytree(home, folder / walk)
-            log = folder / f"points-{run}"
+        self.before: dict[str, dict[str, Any]] = {}
+        home, names = folder / "home", {n: w for w, n in WALKS.items()}
+        last: dict[str, Any] = {}
+        for number in range(1, max(WALKS.values()) + 1):
+            walk = names.get(number, "first")
+            land(home, number)
+            shutil.copytree(home, folder / walk)
+            log = folder / f"points-{number}"
             lakehouse._POINTS = lakehouse.CrashPoints()
             os.environ["UF_CRASH_LOG"] = str(log)
-            answer = pipeline.run(settings(home), as_of=AS_OF)
+            assert walked(home, walk), f"the {walk} walk failed without being killed"
             del os.environ["UF_CRASH_LOG"]
-            assert answer["error"] is None, answer["error"]
-            for walk in (w for w, n in WALKS.items() if n == run):
-                self.expected[walk] = state(self.spark, home)
-                self.points[walk] = [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
+            self.before[walk], last = last, state(self.spark, home)
+            self.expected[walk] = last
+            self.points[walk] = [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
         gc.collect()
         gc.freeze()  # a fork must not release Java objects of its parent
 
@@ -154,10 +164,11 @@ class Sweep:
     def kill(self, walk: str, point: str) -> Kill:
         """Killed at a point by its name, as steps that run at once pass theirs in any order."""
         home = self.copy(walk)
-        status = attempt(self.spark, home, UF_CRASH_AT=point)
+        status = attempt(self.spark, home, walk, UF_CRASH_AT=point)
         if status != signal.SIGKILL:
             return Kill(walk, point, [f"was not killed, but ended with status {status}"], 0.0)
-        return recover(self.spark, home, walk, point, self.expected[walk])
+        begun = walk != "rollback" or "after append ops.rollback#1" in self.points[walk][: self.points[walk].index(point) + 1]
+        return recover(self.spark, home, walk, point, (self.expected if begun else self.before)[walk])
 
     def kill_at_random(self, walk: str, after: float) -> Kill:
         """SIGKILL of a process of its own with all its children, Spark among them, some seconds after it began to write."""
@@ -206,12 +217,14 @@ def main(words: list[str]) -> int:
     for walk, point in places(sweep, args.points, args.only, args.seed):
         tell(sweep.kill(walk, point))
     for _ in range(args.random):
-        tell(sweep.kill_at_random(rng.choice(list(WALKS)), rng.uniform(0, 40)))
+        tell(sweep.kill_at_random(rng.choice([w for w in WALKS if w != "rollback"]), rng.uniform(0, 40)))
     wrong = [kill for kill in kills if kill.wrong]
     cost = [kill.recovery for kill in kills] or [0.0]
-    result = {"kills": len(kills), "wrong": [vars(kill) for kill in wrong], "seed": args.seed,
+    passed = sum(map(len, sweep.points.values())) - len(sweep.points["first"])
+    result = {"points": passed, "kills": len(kills), "wrong": [vars(kill) for kill in wrong], "seed": args.seed,
               "recovery_seconds": {"mean": round(sum(cost) / len(cost), 1), "most": round(max(cost), 1)}}  # fmt: skip
-    print(json.dumps(result) if args.json else f"{len(kills)} kills, seed {args.seed}, {len(wrong)} wrong; "
+    print(json.dumps(result) if args.json else f"{passed} points, {len(kills)} kills, "
+          f"seed {args.seed}, {len(wrong)} wrong; "
           f"recovery {result['recovery_seconds']}")
     return 1 if wrong else 0
 

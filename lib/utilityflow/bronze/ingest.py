@@ -73,7 +73,7 @@ def _decide(run: Run, feed: Feed, name: str, seen: Inspection) -> Found:
     )  # fmt: skip
     for old in replaced:
         run.files[feed.feed, old.file_name, old.sha256] = {"status": "superseded"}
-    return Found(name, decision, entry, seen, reason)
+    return Found(name, decision, entry, seen, entry.reason if entry.status == "held" else reason)
 
 
 def run_bronze(run: Run, feed: Feed) -> StepResult:
@@ -253,7 +253,10 @@ def recover(run: Run) -> None:
 def _take_over(run: Run, feed: Feed, table: Table) -> None:
     version = table.version()
     while version > 0:
-        listed = table.note(version).get("files", [])
+        note = table.note(version)
+        listed = note.get("files", [])
+        if "rollback" in note:  # what lies before it was dealt with by the rollback
+            return
         version -= 1
         files = [f for f in listed if _unknown(run, feed, f)]
         if listed and not files:

@@ -3,7 +3,8 @@
 One entry per feed and SHA-256. A name is a path under the landing root; content stands while at least one name holds it.
 The rules (DESIGN.md sections 3, 4 and 10): the same content under another name is skipped; changed content under a known
 name supersedes what that name held (or stands beside it with ``same_name: append``); superseded content that is
-delivered again is applied again. This module decides; it reads and writes nothing but its own table.
+delivered again is applied again; content that was rolled back is held until it is released. This module decides; it reads
+and writes nothing but its own table.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.session import local_frame
 
 TABLE = "ops.file_ledger"
-Status = Literal["landed", "loaded", "leaving", "superseded", "rejected"]
+# held: rolled back, and not taken again until somebody releases it (requeue); released: as if it had never arrived
+Status = Literal["landed", "loaded", "leaving", "superseded", "rejected", "held", "released"]
 Decision = Literal["loaded", "superseding", "skipped", "rejected"]
 
 
@@ -102,6 +104,8 @@ class Ledger:
                     return entry
                 if entry.status == "rejected" and entry.definition == definition and name in entry.names:
                     return entry
+                if entry.status == "held" and name in entry.names:
+                    return entry
         return None
 
     def arrive(self, feed: str, name: str, sha256: str, size: int, mtime_ns: int, definition: str, *,
@@ -120,6 +124,11 @@ class Ledger:
             entry.stamps[name] = [size, mtime_ns]
             self.mark(entry)
             return "skipped", entry, [] if append else self._release(feed, name, sha256)
+        if entry is not None and entry.status == "held":
+            entry.names.add(name)
+            entry.stamps[name] = [size, mtime_ns]
+            self.mark(entry)
+            return "skipped", entry, []
         if entry is None:
             entry = Entry(feed, sha256, name, size, definition)
         entry.definition, entry.reason = definition, reason
@@ -150,6 +159,27 @@ class Ledger:
                 found.append(old)
         return found
 
+    def roll_back(self, then: Ledger, why: str) -> list[Entry]:
+        """Make every content what it was ``then``, at an earlier publication, and hold what was taken in since.
+
+        Done twice it changes nothing more. A held entry keeps its number, so that numbers go on rising.
+
+        :param why: the reason that held entries give. :returns: the held entries.
+        """
+        for key, entry in list(self.entries.items()):
+            old = then.entries.get(key)
+            became = _as_it_was(entry, old)
+            if became.status == "held":
+                became.reason = why if entry.status != "held" else entry.reason
+            if became != entry:
+                self.mark(became)
+        return [e for e in self.entries.values() if e.status == "held"]
+
+    def release(self, entry: Entry) -> None:
+        """Let held content be taken as new where it is found again."""
+        entry.status, entry.reason, entry.names, entry.stamps = "released", None, set(), {}
+        self.mark(entry)
+
     def _release(self, feed: str, name: str, sha256: str) -> list[Entry]:
         """Take ``name`` from every other content that holds it; returns those that no name holds any more."""
         gone = []
@@ -164,12 +194,25 @@ class Ledger:
         return gone
 
 
-def read_ledger(house: Lakehouse) -> Ledger:
-    """The ledger as committed by the last run that ended."""
+def _as_it_was(entry: Entry, old: Entry | None) -> Entry:
+    """What content is after a rollback to a time when it was ``old`` (None: it had not arrived)."""
+    if old is None and entry.status in ("rejected", "released", "held"):
+        return entry
+    if old is None:  # its records leave bronze too
+        fresh = Entry(entry.feed, entry.sha256, entry.file_name, entry.size, entry.definition, entry.number, "held")
+        fresh.names, fresh.stamps, fresh.run_id = set(entry.names), dict(entry.stamps), entry.run_id
+        return fresh
+    if not old.stands and entry.status in ("landed", "loaded", "held"):  # it came again since
+        return replace(old, status="held", number=entry.number, names=set(entry.names), stamps=dict(entry.stamps))
+    return entry if entry.status == old.status == "rejected" else replace(old, names=set(old.names))
+
+
+def read_ledger(house: Lakehouse, version: int | None = None) -> Ledger:
+    """The ledger as committed by the last run that ended, or as it was at a version."""
     table = house.table(TABLE)
     if table.version() <= 0:  # not there, or as it was created: empty
         return Ledger()
-    return Ledger(_entry(row.asDict()) for row in table.read().collect())
+    return Ledger(_entry(row.asDict()) for row in table.read(version).collect())
 
 
 def write_ledger(house: Lakehouse, ledger: Ledger, run_id: str) -> int:

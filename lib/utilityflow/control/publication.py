@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,46 @@ class Publication:
     as_of: dt.date
     zone: str
     tables: Mapping[str, TableState]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A publication as the way back needs it: content hashes of its tables, and versions of all tables of that time.
+
+    ``versions`` by name, those of bronze, silver and the file ledger among them; empty where they were not recorded.
+    """
+
+    number: int
+    run_id: str
+    as_of: dt.date
+    hashes: Mapping[str, str]
+    versions: Mapping[str, int]
+
+
+def recorded(house: Lakehouse) -> list[Recorded]:
+    """All publications, newest first."""
+    table = house.table(TABLE)
+    if table.version() <= 0:
+        return []
+    versions: dict[int, Mapping[str, int]] = {}
+    for number in range(table.version(), 0, -1):
+        note = table.note(number)
+        if isinstance(note.get("publication"), int) and isinstance(note.get("lakehouse"), dict):
+            versions.setdefault(note["publication"], note["lakehouse"])
+    found: dict[int, Recorded] = {}
+    for row in table.read().select("publication", "table_name", "content_hash", "as_of", "run_id").collect():
+        number = int(row["publication"])
+        one = found.setdefault(number, Recorded(number, row["run_id"], row["as_of"], {}, versions.get(number, {})))
+        found[number] = replace(one, hashes={**one.hashes, row["table_name"]: row["content_hash"]})
+    return sorted(found.values(), key=lambda one: -one.number)
+
+
+def _versions_now(house: Lakehouse) -> dict[str, int]:
+    """Versions of all tables that a way back has to know; {} where they cannot be listed."""
+    if "://" in house.root:
+        return {}
+    names = [name for name in house.tables() if not name.startswith("ops.") or name == "ops.file_ledger"]
+    return {name: house.table(name).version() for name in names}
 
 
 def last(house: Lakehouse) -> Publication | None:
@@ -146,7 +186,8 @@ def write(house: Lakehouse, publication: Publication) -> Commit:
     data = [tuple(row[name] for name in names) for row in rows_of(publication)]
     frame = local_frame(house.spark, data, table.contract.struct())
     commits = {name: state.commit for name, state in publication.tables.items() if state.commit}
-    commit = table.append(frame, batch=publication.number, note={"publication": publication.number, "commits": commits})
+    note = {"publication": publication.number, "commits": commits, "lakehouse": _versions_now(house)}
+    commit = table.append(frame, batch=publication.number, note=note)
     if not commit.happened:
         raise UtilityFlowError("UF-3007", f"publication {publication.number} was already committed by another run")
     return commit

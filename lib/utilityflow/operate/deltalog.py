@@ -19,11 +19,15 @@ _UUID_LENGTH = 20
 Live = dict[str, Mapping[str, Any]]  # path of a data file -> its ``add``
 
 
-def damage(log: Path) -> Iterator[str]:
-    """What is wrong with the table of a ``_delta_log``: gaps, entries that do not parse, files missing or of other size."""
+def damage(log: Path, until: int | None = None) -> Iterator[str]:
+    """What is wrong with the table of a ``_delta_log``: gaps, entries that do not parse, files missing or of other size.
+
+    :param until: the version to look at, default the newest.
+    """
     versions = sorted(int(p.stem) for p in log.glob("*.json") if p.stem.isdigit() and len(p.stem) == 20)
-    if not versions:
-        yield f"{log} holds no commit"
+    versions = [v for v in versions if until is None or v <= until]
+    if not versions or (until is not None and versions[-1] != until):
+        yield f"{log} holds no commit" + ("" if until is None else f" {until}")
         return
     missing = sorted(set(range(versions[0], versions[-1] + 1)) - set(versions))
     if missing:
@@ -31,7 +35,7 @@ def damage(log: Path) -> Iterator[str]:
     live: Live = {}
     if versions[0] > 0:
         start = _checkpoint(log, versions[0] - 1)
-        if start is None:
+        if start is None or start[0] > versions[-1]:
             yield f"the log begins with version {versions[0]} and no checkpoint leads to it"
             return
         live, versions = start[1], [v for v in versions if v > start[0]]

@@ -27,7 +27,7 @@ def status(settings: Settings) -> dict[str, Any]:
     """
     home = open_home(settings, create=False)
     empty: dict[str, Any] = {
-        "home": str(home.path), "time_zone": home.zone, "runs": [], "publication": None, "files": {}, "rejected": [],
+        "home": str(home.path), "time_zone": home.zone, "runs": [], "publication": None, "files": {}, "rejected": [], "held": [],
         "quarantine": {}, "steps": [], "quality": [], "conflicts": {}, "warehouse": None,
         "hint": f"nothing has run here yet: put files under {settings.landing_path} and start 'utilityflow run'",
     }  # fmt: skip
@@ -42,8 +42,8 @@ def status(settings: Settings) -> dict[str, Any]:
         "runs": [_run(r) for r in runs[:RUNS]],
         "publication": _publication(scene),
         "files": _files(scene),
-        "rejected": [{"feed": e.feed, "file": e.file_name, "sha256": e.sha256, "reason": e.reason}
-                     for e in scene.ledger.entries.values() if e.status == "rejected"],
+        "rejected": _with_reason(scene, "rejected"),
+        "held": _with_reason(scene, "held"),
         "quarantine": quarantine,
         "steps": [_step(s) for s in sorted(steps, key=lambda s: s["finished_at"]) if s["run_id"] == worked],
         "quality": quality_of(scene.house, worked),
@@ -102,6 +102,11 @@ def _files(scene: Scene) -> dict[str, dict[str, int]]:
     return {feed: dict(sorted(counts.items())) for feed, counts in sorted(result.items())}
 
 
+def _with_reason(scene: Scene, state: str) -> list[dict[str, Any]]:
+    found = sorted((e for e in scene.ledger.entries.values() if e.status == state), key=lambda e: (e.feed, e.number))
+    return [{"feed": e.feed, "file": e.file_name, "sha256": e.sha256, "reason": e.reason} for e in found]
+
+
 def _quarantine(scene: Scene) -> dict[str, dict[str, int]]:
     from pyspark.sql import functions as F
 
@@ -131,6 +136,8 @@ def _hint(result: dict[str, Any]) -> str:
         return "nothing is published yet: start 'utilityflow run'"
     if result["warehouse"] is None:
         return "the warehouse file is missing: start 'utilityflow run', it is built anew"
+    if result["held"]:
+        return f"{len(result['held'])} file(s) are held: deliver them mended, or release them with 'utilityflow requeue'"
     if result["rejected"]:
         return f"{len(result['rejected'])} file(s) were rejected: mend them or their feed file, and run again"
     if result["quarantine"]:
@@ -147,7 +154,8 @@ def text(result: dict[str, Any]) -> str:
     lines += _published_text(result)
     for feed, counts in result["files"].items():
         lines.append(f"  {feed}: " + ", ".join(f"{n:,} {state}" for state, n in counts.items()))
-    lines += [f"  rejected {r['file']}: {r['reason']}" for r in result["rejected"][:20]]
+    for state in ("rejected", "held"):
+        lines += [f"  {state} {r['file']}: {r['reason']}" for r in result[state][:20]]
     for table, rules in result["quarantine"].items():
         lines.append(f"  {table}: " + ", ".join(f"{n:,} {rule}" for rule, n in rules.items()))
     if result["steps"]:
