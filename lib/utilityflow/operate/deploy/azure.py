@@ -11,7 +11,7 @@ from typing import Any
 from utilityflow import __version__
 from utilityflow.errors import UtilityFlowError
 from utilityflow.operate.deploy.conf import Deployment
-from utilityflow.operate.deploy.schedule import parse, recurrence
+from utilityflow.operate.deploy.schedule import never, parse, recurrence
 from utilityflow.operate.deploy.zones import windows_zone
 
 
@@ -67,7 +67,11 @@ def trigger(conf: Deployment, scheduler: str) -> tuple[str, dict[str, Any]]:
             "UF-1020", f"schedule.time_zone: {conf.schedule.time_zone} has no Windows name, as {scheduler} needs"
         )
     try:
-        recurring = recurrence(parse(conf.schedule.cron), zone, conf.schedule.start)
+        cron = parse(conf.schedule.cron)
+        recurring = recurrence(cron, zone, conf.schedule.start)
+        gap = never(cron, conf.schedule.time_zone)
+        if gap:
+            raise ValueError(f"{conf.schedule.time_zone} has no {gap}: no run on that day")
     except ValueError as error:
         raise UtilityFlowError("UF-1020", f"schedule.cron '{conf.schedule.cron}' for {scheduler}: {error}") from None
     name = f"{conf.name}_schedule"

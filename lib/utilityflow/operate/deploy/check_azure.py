@@ -10,6 +10,7 @@ from utilityflow.errors import nearest
 from utilityflow.operate.deploy.azure import as_of, parameter
 from utilityflow.operate.deploy.expected import Expected, Graph, about_graph, about_job, about_version
 from utilityflow.operate.deploy.files import Finding, at, get, items, plain, scalars
+from utilityflow.operate.deploy.parameters import misfit
 from utilityflow.operate.deploy.shapes import BOOL, Free, Int, Is, Items, Keys, Map, Shape, Text, compare
 from utilityflow.operate.deploy.synapse import CONF
 from utilityflow.operate.deploy.zones import iana_zones, windows_zone
@@ -62,7 +63,7 @@ def _pipeline(activity: Keys) -> Keys:
 _JOB_RUN = Keys(
     {
         "sparkJob": _reference("SparkJobDefinitionReference"),
-        "args": Items(Free(), least=1),  # texts and expressions: _words looks at them
+        "args": Items(Free(), least=1),  # texts and expressions: _run looks at them
         "pythonCodeReference": Items(Text(), least=1),
     },
     {"targetBigDataPool": _reference("BigDataPoolReference")},
@@ -98,7 +99,11 @@ DEFINITION = Keys(
                     {"jars": Items(Text()), "files": Items(Text()), "archives": Items(Text())},
                 ),
             },
-            {"description": Text(), "folder": Keys({"name": Text()})},
+            {
+                "description": Text(),
+                "folder": Keys({"name": Text()}),
+                "targetSparkConfiguration": _reference("SparkConfigurationReference"),
+            },
         ),
     }
 )
@@ -200,12 +205,19 @@ def _shaped(files: Mapping[str, Node], shapes: Mapping[str, Keys]) -> Iterator[F
 
 
 def check_synapse(files: Mapping[str, Node], texts: Mapping[str, str], expected: Expected) -> Iterator[Finding]:
-    """What is wrong with the Synapse files, by their path below their folder."""
+    """What is wrong with the Synapse files, by their path below their folder: their form, or else what they refer to."""
     shapes = {"pipeline": SYNAPSE_PIPELINE, "trigger": TRIGGER, "sparkJobDefinition": DEFINITION}
-    yield from _shaped(files, shapes)
+    form = list(_shaped(files, shapes))
+    yield from form
+    if form:
+        return
     definitions = _below(files, "sparkJobDefinition")
-    for node in definitions.values():
-        yield from _definition(node)
+    every = [a for p in _below(files, "pipeline").values() for a in items(get(p, "properties", "activities"))]
+    used = {plain(activity, "typeProperties", "sparkJob", "referenceName") for activity in every}
+    for name, node in definitions.items():
+        yield from _definition(node, expected)
+        if name not in used:
+            yield at(node, "no activity runs it: left over, or its activity names another one")
     for pipeline in _below(files, "pipeline").values():
         graph = Graph()
         for activity in items(get(pipeline, "properties", "activities")):
@@ -216,11 +228,14 @@ def check_synapse(files: Mapping[str, Node], texts: Mapping[str, str], expected:
 
 
 def check_adf(files: Mapping[str, Node], job_parameters: set[str] | None) -> Iterator[Finding]:
-    """What is wrong with the factory's files.
+    """What is wrong with the factory's files: their form, or else what they refer to.
 
     :param job_parameters: names that the Databricks job beside them declares; None when there is no bundle beside them.
     """
-    yield from _shaped(files, {"pipeline": ADF_PIPELINE, "trigger": TRIGGER, "linkedService": SERVICE})
+    form = list(_shaped(files, {"pipeline": ADF_PIPELINE, "trigger": TRIGGER, "linkedService": SERVICE}))
+    yield from form
+    if form:
+        return
     services = _below(files, "linkedService")
     for pipeline in _below(files, "pipeline").values():
         activities = items(get(pipeline, "properties", "activities"))
@@ -284,12 +299,18 @@ def _run(
     yield from about_job(activity, str(name.value), words, text, expected)
 
 
-def _definition(node: Node) -> Iterator[Finding]:
+def _definition(node: Node, expected: Expected) -> Iterator[Finding]:
     conf = get(node, "properties", "jobProperties", "conf")
     given: dict[str, Any] = conf.plain() if conf is not None and isinstance(conf.value, dict) else {}
     for key, value in CONF.items():
         if conf is not None and given.get(key) != value:
             yield at(get(conf, key) or conf, f"{key} must be {value}")
+    file, args = plain(node, "properties", "jobProperties", "file"), get(node, "properties", "jobProperties", "args")
+    job = expected.chain.job(str(file).rpartition("/")[2].removesuffix(".py"))
+    if job is not None and args is not None:
+        wrong = misfit(job, [str(word.text or word.value) for word in items(args)], expected.parser)
+        if wrong:
+            yield at(args, wrong)
     code = get(conf, "spark.submit.pyFiles")
     if conf is not None and code is None:
         yield at(conf, "spark.submit.pyFiles must name the zip of the suite")

@@ -10,7 +10,7 @@ from utilityflow.errors import nearest
 from utilityflow.operate.deploy.databricks import AS_OF, ENTRY, JOBS, STARTER
 from utilityflow.operate.deploy.expected import Expected, Graph, about_graph, about_job, about_version
 from utilityflow.operate.deploy.files import Finding, at, get, items, plain, scalars
-from utilityflow.operate.deploy.schedule import other_day_in_utc, parse
+from utilityflow.operate.deploy.schedule import never, other_day_in_utc, parse
 from utilityflow.operate.deploy.shapes import BOOL, Free, Int, Is, Items, Keys, Map, Shape, Text, compare
 from utilityflow.strict import Node
 
@@ -25,6 +25,13 @@ _EVENTS = Keys(
     }
 )
 _NUMBER_OR_REFERENCE = Text(r"[1-9]\d*|" + _REFERENCE, "a number or a reference ${var.name}", number=True)
+
+_PERMISSIONS = Items(
+    Keys(
+        {"level": Is(("CAN_VIEW", "CAN_MANAGE_RUN", "CAN_MANAGE", "CAN_RUN", "IS_OWNER"))},
+        {"group_name": Text(), "user_name": Text(), "service_principal_name": Text()},
+    )
+)
 
 BUNDLE = Keys(
     need={
@@ -47,6 +54,7 @@ BUNDLE = Keys(
                     "workspace": Keys(
                         may={"host": Text(r"https://.+", "an address"), "profile": Text(), "root_path": Text()}
                     ),
+                    "permissions": _PERMISSIONS,
                     "run_as": Keys(may={"service_principal_name": Text(), "user_name": Text()}),
                 },
             ),
@@ -54,7 +62,7 @@ BUNDLE = Keys(
         ),
     },
     may={
-        "variables": Map(Keys(may={"description": Text(), "default": Free()})),
+        "variables": Map(Keys(may={"description": Text(), "default": Text(r".*", "a text or a number", number=True)})),
         "workspace": Keys(may={"host": Text(r"https://.+", "an address"), "profile": Text(), "root_path": Text()}),
     },
 )
@@ -62,10 +70,17 @@ CLUSTER = Keys(
     {
         "spark_version": Text(),
         "node_type_id": Text(),
-        "num_workers": _NUMBER_OR_REFERENCE,
-        "spark_env_vars": Keys({"UTILITYFLOW_ENV": Is(("databricks",))}, {}),
+        "spark_env_vars": Keys({"UTILITYFLOW_ENV": Is(("databricks",))}, rest=Text()),
     },
     {
+        "num_workers": _NUMBER_OR_REFERENCE,
+        "autoscale": Keys({"min_workers": _NUMBER_OR_REFERENCE, "max_workers": _NUMBER_OR_REFERENCE}),
+        "driver_node_type_id": Text(),
+        "single_user_name": Text(),
+        "runtime_engine": Is(("STANDARD", "PHOTON")),
+        "azure_attributes": Free(),
+        "cluster_log_conf": Free(),
+        "init_scripts": Free(),
         "data_security_mode": Is(("SINGLE_USER", "DATA_SECURITY_MODE_DEDICATED")),
         "spark_conf": Map(Text()),
         "custom_tags": Map(Text()),
@@ -121,6 +136,8 @@ JOB = Keys(
     {
         "description": Text(),
         "tags": Map(Text()),
+        "permissions": _PERMISSIONS,
+        "email_notifications": Free(),
         "webhook_notifications": _EVENTS,
         "notification_settings": Keys(may={"no_alert_for_skipped_runs": BOOL, "no_alert_for_canceled_runs": BOOL}),
     },
@@ -129,7 +146,7 @@ RESOURCES: Shape = Keys({"resources": Keys({"jobs": Map(JOB, least=1)})})
 
 
 def check(files: Mapping[str, Node], texts: Mapping[str, str], expected: Expected) -> Iterator[Finding]:
-    """What is wrong with the bundle.
+    """What is wrong with the bundle: its form, or, where that is right, what it refers to.
 
     :param files: parsed YAML files by their path below the bundle's folder; :param texts: every file's content.
     """
@@ -138,9 +155,10 @@ def check(files: Mapping[str, Node], texts: Mapping[str, str], expected: Expecte
         yield Finding("databricks.yml", "", "the file is missing")
         return
     resources = {name: node for name, node in files.items() if name.startswith("resources/")}
-    yield from compare(bundle, BUNDLE)
-    for node in resources.values():
-        yield from compare(node, RESOURCES)
+    form = [*compare(bundle, BUNDLE), *(f for node in resources.values() for f in compare(node, RESOURCES))]
+    yield from form
+    if form:
+        return
     yield from _included(bundle, resources)
     yield from _targets(bundle)
     yield from _variables(bundle, files)
@@ -231,6 +249,9 @@ def _schedule(job: Node, zone_of_home: str | None) -> Iterator[Finding]:
     except ValueError as error:
         yield at(cron, f"'{cron.value}' is no Quartz expression: {error}")
         return
+    gap = never(read, str(zone.value))
+    if gap:
+        yield at(cron, f"{zone.value} has no {gap}: no run on that day")
     if zone_of_home not in (None, zone.value):
         yield at(zone, f"is not {zone_of_home}, the zone of the home: the date of a run must be cut where its days are")
     as_of = next((p for p in items(get(job, "parameters")) if plain(p, "name") == "as_of"), None)
@@ -251,6 +272,10 @@ def _tasks(job: Node, texts: Mapping[str, str], expected: Expected) -> Iterator[
     clusters = {str(plain(c, "job_cluster_key")) for c in items(get(job, "job_clusters"))}
     parameters = {str(plain(p, "name")) for p in items(get(job, "parameters"))}
     graph = Graph()
+    for node in items(get(job, "job_clusters")):
+        cluster = get(node, "new_cluster")
+        if cluster is not None and (get(cluster, "num_workers") is None) == (get(cluster, "autoscale") is None):
+            yield at(cluster, "needs num_workers or autoscale, one of the two")
     for task in tasks:
         key = get(task, "task_key")
         if key is None:

@@ -35,28 +35,34 @@ def needed(chain: Chain, parser: argparse.ArgumentParser) -> None:
             raise UtilityFlowError("UF-1020", f"no job takes {flag(name)} any more; a schedule hands it over")
 
 
-def faults(job: Job, words: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[str]:
-    """What is wrong with the words that a file passes to a job, in plain words."""
+def misfit(job: Job, words: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """Why a job's command does not take these words, in plain words; empty when it does."""
     known = options(parser, job.command)
     for word in words:
-        if word.startswith("--") and word.partition("=")[0] not in known:
-            name = word.partition("=")[0]
-            yield f"'{job.command}' has no option {name} ({nearest(name, known)})"
-            return
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in known:
+            return f"'{job.command}' has no option {name} ({nearest(name, known)})"
     try:
         parser.parse_args([*job.words, *(re.sub(r"^(\{\{|@|\$\{).*", _SAMPLE, word) for word in words)])
     except UtilityFlowError as error:
-        yield f"'{job.command}' does not take these arguments: {error.message}"
+        return f"'{job.command}' does not take these arguments: {error.message}"
+    return ""
+
+
+def faults(job: Job, words: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[str]:
+    """What is wrong with the words that a scheduled run passes to a job, in plain words."""
+    wrong = misfit(job, words, parser)
+    if wrong:
+        yield wrong
         return
-    for name in RUN:
-        if flag(name) not in known:
+    known = options(parser, job.command)
+    for option in (flag(name) for name in RUN if flag(name) in known):
+        if option not in words:
+            yield f"{option} is not passed"
             continue
-        if flag(name) not in words:
-            yield f"{flag(name)} is not passed"
-            continue
-        value = words[words.index(flag(name)) + 1]
+        value = words[words.index(option) + 1]
         found = re.findall(r"\bparameters\.(\w+)", value)
-        if found and found != [name]:
-            yield f"{flag(name)} is given '{value}', which is another parameter"
-        elif name == "as_of" and not found:
-            yield f"{flag(name)} is given '{value}'; it must be the run's parameter, or each run would have the same date"
+        if not found:
+            yield f"{option} is given '{value}'; it must be the run's parameter, so that all jobs of a run have the same"
+        elif [flag(name) for name in found] != [option]:
+            yield f"{option} is given '{value}', which is another parameter"

@@ -121,9 +121,30 @@ def recurrence(cron: Cron, windows_zone: str, start: str) -> dict[str, Any]:
 
 def times_of(recurring: Mapping[str, Any]) -> tuple[Any, ...]:
     """What two recurrences must share to fire at the same times."""
-    when = recurring.get("schedule", {})
-    lists = tuple(tuple(sorted(map(str, when.get(k, ())))) for k in ("minutes", "hours", "weekDays", "monthDays"))
+    given = recurring.get("schedule")
+    when = given if isinstance(given, dict) else {}  # files changed by hand may hold anything
+    every = [
+        value if isinstance(value := when.get(k), list) else [] for k in ("minutes", "hours", "weekDays", "monthDays")
+    ]
+    lists = [tuple(sorted(map(str, values))) for values in every]
     return (recurring.get("frequency"), recurring.get("interval"), recurring.get("timeZone"), *lists)
+
+
+def never(cron: Cron, zone: str) -> str | None:
+    """A day and time of a once-a-day schedule that the clock of the zone leaves out, else None.
+
+    At such a time there would be no run on that day; 2020 to 2040 is looked at. A schedule with more times a day misses one.
+    """
+    hours, minutes = cron.numbers(2, range(24)), cron.numbers(1, range(60))
+    if len(hours) * len(minutes) > 1:
+        return None
+    info = ZoneInfo(zone)
+    for number in range(20 * 366):
+        local = dt.datetime(2020, 1, 1, hours[0], minutes[0], tzinfo=info) + dt.timedelta(days=number)
+        there = local.astimezone(dt.timezone.utc).astimezone(info)
+        if there.replace(tzinfo=None) != local.replace(tzinfo=None):
+            return f"{local:%Y-%m-%d %H:%M}"
+    return None
 
 
 def other_day_in_utc(cron: Cron, zone: str) -> str | None:

@@ -18,10 +18,11 @@ from utilityflow.strict import Node
 
 @dataclass(frozen=True)
 class Keys:
-    """A mapping with known keys, of which ``need`` must be there."""
+    """A mapping with known keys, of which ``need`` must be there; ``rest``: the shape of all others, None: there are none."""
 
     need: dict[str, Shape] = field(default_factory=dict)
     may: dict[str, Shape] = field(default_factory=dict)
+    rest: Shape | None = None
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ def _keys(node: Node, shape: Keys) -> Iterator[Finding]:
         if name not in node.value:
             yield at(node, f"key '{name}' is missing")
     for name, child in node.value.items():
-        if name in known:
-            yield from compare(child, known[name])
+        expected = known.get(name, shape.rest)
+        if expected is not None:
+            yield from compare(child, expected)
         else:
             yield at(child, f"unknown key '{name}' ({nearest(name, known)})")
 

@@ -141,6 +141,18 @@ MUTATIONS: dict[str, tuple[str, Change, str, str]] = {
         "UTILITYFLOW_ENV",
         "must be synapse",
     ),
+    "Synapse: definition that nothing runs": (
+        SYNAPSE,
+        lambda f: f["properties"]["activities"].pop(),
+        "1",
+        "no activity runs it",
+    ),
+    "Synapse: unknown flag of a definition": (
+        SPARK,
+        lambda f: f["properties"]["jobProperties"]["args"].append("--quick"),
+        "jobProperties.args",
+        "'run' has no option --quick",
+    ),
     "Synapse: no pool": (
         SPARK,
         lambda f: f["properties"].pop("targetBigDataPool"),
@@ -235,7 +247,7 @@ MUTATIONS: dict[str, tuple[str, Change, str, str]] = {
         SYNAPSE,
         lambda f: activity(f)["typeProperties"]["args"].__setitem__(5, "2026-01-01"),
         "activities[0]",
-        "each run would have the same date",
+        "must be the run's parameter",
     ),
     "Synapse: a home in another zone": (
         SYNAPSE,

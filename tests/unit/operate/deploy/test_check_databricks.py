@@ -158,7 +158,19 @@ MUTATIONS: dict[str, tuple[str, Change, str, str]] = {
         JOB,
         lambda f: words(f, 0).__setitem__(6, "2026-01-01"),
         "tasks[0]",
-        "each run would have the same date",
+        "must be the run's parameter",
+    ),
+    "a home for one task alone": (
+        JOB,
+        lambda f: words(f, 0).__setitem__(2, "/Volumes/other"),
+        "tasks[0]",
+        "--home is given '/Volumes/other'",
+    ),
+    "a default of another kind": (
+        BUNDLE,
+        lambda f: put(f["variables"]["workers"], default={}),
+        "variables.workers.default",
+        "must be a text or a number",
     ),
     "a default date that never moves": (
         JOB,
@@ -196,6 +208,30 @@ MUTATIONS: dict[str, tuple[str, Change, str, str]] = {
         lambda f: put(job(f)["schedule"], quartz_cron_expression="0 30 22 * * ?"),
         "schedule.quartz_cron_expression",
         "UTC has another date",
+    ),
+    "time that a day in spring has not": (
+        JOB,
+        lambda f: put(job(f)["schedule"], quartz_cron_expression="0 30 2 * * ?"),
+        "schedule.quartz_cron_expression",
+        "America/New_York has no 2020-03-08 02:30",
+    ),
+    "neither workers nor autoscale": (
+        JOB,
+        lambda f: job(f)["job_clusters"][0]["new_cluster"].pop("num_workers"),
+        "job_clusters[0].new_cluster",
+        "needs num_workers or autoscale",
+    ),
+    "another environment": (
+        JOB,
+        lambda f: put(job(f)["job_clusters"][0]["new_cluster"], spark_env_vars={"UTILITYFLOW_ENV": "local"}),
+        "spark_env_vars.UTILITYFLOW_ENV",
+        "must be databricks",
+    ),
+    "no environment": (
+        JOB,
+        lambda f: put(job(f)["job_clusters"][0]["new_cluster"], spark_env_vars={"X": "y"}),
+        "new_cluster.spark_env_vars",
+        "key 'UTILITYFLOW_ENV' is missing",
     ),
     "no zone": (JOB, lambda f: job(f)["schedule"].pop("timezone_id"), "schedule", "key 'timezone_id' is missing"),
     "concurrency raised": (JOB, lambda f: put(job(f), max_concurrent_runs=2), "max_concurrent_runs", "must be 1"),
@@ -267,6 +303,11 @@ def test_a_change_for_the_worse_is_found(found: Found, case: str) -> None:
 
 
 HARMLESS: dict[str, tuple[str, Change]] = {
+    "a secret by reference": (
+        JOB,
+        lambda f: put(job(f)["job_clusters"][0]["new_cluster"]["spark_env_vars"], CIS_PASSWORD="{{secrets/uf/cis}}"),
+    ),
+    "permissions": (JOB, lambda f: put(job(f), permissions=[{"level": "CAN_VIEW", "group_name": "users"}])),
     "more workers": (JOB, lambda f: put(job(f)["job_clusters"][0]["new_cluster"], num_workers=8)),
     "more retries": (JOB, lambda f: put(task(f, 0), max_retries=3)),
     "a workspace": (BUNDLE, lambda f: put(f["targets"]["prod"]["workspace"], host="https://adb-1.azuredatabricks.net")),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
 
 from utilityflow.operate.deploy import deploy
 from utilityflow.operate.deploy.expected import Expected
@@ -56,3 +60,30 @@ def test_each_platform_can_be_checked_alone(files: dict[str, str], expected: Exp
     for platform in ("databricks", "synapse", "adf"):
         own = {n: t for n, t in files.items() if n.startswith(f"{platform}/")}
         assert deploy.findings(own, expected) == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_stands_in_a_file_is_judged_and_never_a_crash(
+    changed: Callable[[str, Callable[[Any], Any]], dict[str, str]], files: dict[str, str], expected: Expected, seed: int
+) -> None:
+    chance = random.Random(seed)
+    odd: list[Any] = [None, [], {}, "x", 7, True, [{}], {"a": None}]
+
+    def spoil(value: Any) -> None:
+        while True:
+            keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+            key = chance.choice(keys)
+            if not isinstance(value[key], dict | list) or not value[key] or chance.random() < 0.2:
+                value[key] = chance.choice(odd)
+                return
+            value = value[key]
+
+    names = [name for name in files if name.endswith((".yml", ".json"))]
+    for _ in range(15):
+        deploy.findings(changed(chance.choice(names), spoil), expected)
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "7", "x", "{}"])
+def test_a_file_of_another_kind_is_told(files: dict[str, str], expected: Expected, text: str) -> None:
+    for name in (BUNDLE, JOB, SYNAPSE, SPARK, ADF, SERVICE):
+        assert any(f.file == name for f in deploy.findings(files | {name: text}, expected)), (name, text)

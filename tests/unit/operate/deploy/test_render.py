@@ -136,6 +136,7 @@ def test_a_schedule_that_databricks_cannot_keep_is_refused(
     [
         ({"cron": "0 0 4 15W * ?"}, "a recurrence has no form for '15W'"),
         ({"cron": "10 0 4 * * ?"}, "full minutes"),
+        ({"cron": "0 30 2 * * ?"}, "America/New_York has no 2020-03-08 02:30"),
         ({"time_zone": "Antarctica/Troll"}, "Antarctica/Troll has no Windows name"),
     ],
 )

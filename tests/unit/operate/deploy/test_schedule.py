@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
-from utilityflow.operate.deploy.schedule import other_day_in_utc, parse, recurrence, times_of
+from utilityflow.operate.deploy.schedule import never, other_day_in_utc, parse, recurrence, times_of
 from utilityflow.operate.deploy.zones import iana_zones, windows_zone
 
 
@@ -105,6 +105,22 @@ def test_what_a_recurrence_cannot_say_is_refused(text: str) -> None:
 )
 def test_a_time_at_which_utc_has_another_date_is_found(text: str, zone: str, moment: str | None) -> None:
     assert other_day_in_utc(parse(text), zone) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "gap"),
+    [
+        ("0 30 2 * * ?", "America/New_York", "2020-03-08 02:30"),
+        ("0 30 2 * * ?", "Europe/Paris", "2020-03-29 02:30"),
+        ("0 0 0 * * ?", "America/Havana", "2020-03-08 00:00"),
+        ("0 30 4 * * ?", "America/New_York", None),
+        ("0 30 1 * * ?", "America/New_York", None),  # twice in autumn: the second run finds nothing to do
+        ("0 30 2 * * ?", "Asia/Kolkata", None),
+        ("0 30 * * * ?", "Europe/Paris", None),
+    ],
+)
+def test_a_time_that_a_day_in_spring_has_not_is_found(text: str, zone: str, gap: str | None) -> None:
+    assert never(parse(text), zone) == gap
 
 
 def test_windows_zones() -> None:
