@@ -10,7 +10,7 @@ mkdir -p dist
 exec 9<"${BASH_SOURCE[0]}" # two jobs started at once build one after the other
 if command -v flock >/dev/null; then flock 9; fi
 
-wanted=$(find lib schemas conf pyproject.toml README.md LICENSE requirements/build.sh \
+wanted=$(find lib schemas conf jobs pyproject.toml README.md LICENSE requirements/build.sh \
   -type f ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 cksum)
 zip=$(ls dist/utilityflow-*.zip 2>/dev/null || true) # more than one means an old version lies about: build anew
 if [[ ! -f $zip || ! -f dist/.sources || $(<dist/.sources) != "$wanted" ]]; then

@@ -130,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
     for name, (text, function, more) in _COMMANDS.items():
         one = commands.add_parser(name, help=text, description=text)
         more(one)
-        if name != "feed":
+        if name not in ("feed", "deploy"):
             _common(one, function)
     return top
 
@@ -201,6 +201,18 @@ def _feed_words(one: argparse.ArgumentParser) -> None:
     check.add_argument("--sample", type=_number, default=1000, metavar="N", help="records to try (default 1000)")
     _common(check, _feed_check)
     _common(verbs.add_parser("list", help="the feeds in use"), _feed_list)
+
+
+def _deploy_words(one: argparse.ArgumentParser) -> None:
+    verbs = one.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    render = verbs.add_parser("render", help="write the deployment files, from the declared steps")
+    render.add_argument("--out", default="dist/deploy", metavar="DIR", help="where to (default: dist/deploy)")
+    render.add_argument("--target", choices=("databricks", "synapse", "adf", "all"), default="all")
+    render.add_argument("--conf", metavar="FILE", help="deployment settings instead of the shipped conf/deploy.yaml")
+    _common(render, _deploy_render)
+    check = verbs.add_parser("check", help="judge deployment files, also after changes by hand; writes nothing")
+    check.add_argument("folder", metavar="DIR")
+    _common(check, _deploy_check)
 
 
 def _simulate_words(one: argparse.ArgumentParser) -> None:
@@ -367,6 +379,21 @@ def _feed_list(args: argparse.Namespace) -> Answer:
     return Answer(result, feedcheck.listing_text(result))
 
 
+def _deploy_render(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate.deploy import deploy
+
+    conf = Path(args.conf) if args.conf else None
+    result = deploy.render(_settings(args), parser(), out=Path(args.out), target=args.target, conf=conf)
+    return Answer(result, deploy.text(result))
+
+
+def _deploy_check(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate.deploy import deploy
+
+    result = deploy.check(_settings(args), parser(), Path(args.folder))
+    return Answer(result, deploy.text(result), deploy.exit_code(result))
+
+
 def _simulate(args: argparse.Namespace) -> Answer:
     import dataclasses
 
@@ -461,6 +488,7 @@ _COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], Non
     "requeue": ("let files that a rollback holds be taken again", _requeue, _requeue_words),
     "unlock": ("take the home's lease away from a holder that is dead, by force from any", _unlock, _unlock_words),
     "feed": ("check or list feed files", _feed_list, _feed_words),
+    "deploy": ("deployment files for Databricks, Synapse and Azure Data Factory", _deploy_render, _deploy_words),
     "simulate": ("write source files of a simulated utility", _simulate, _simulate_words),
     "docs": ("the data dictionary as Markdown", _docs, _docs_words),
     "demo": ("simulate two months, run month by month, print a summary", _bench, _no_words),

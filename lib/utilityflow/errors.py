@@ -36,6 +36,8 @@ CATALOGUE: dict[str, ErrorKind] = {
     "UF-1012": ErrorKind("a feed and its entity's contract do not fit", EXIT_USAGE),
     "UF-1013": ErrorKind("not enough free disk space for what was asked", EXIT_USAGE),
     "UF-1014": ErrorKind("a feed asks for a format that is not built yet", EXIT_USAGE),
+    "UF-1020": ErrorKind("the deployment settings or the jobs do not fit a platform", EXIT_USAGE),
+    "UF-1021": ErrorKind("deployment files are not valid", EXIT_FAILED),
     "UF-2001": ErrorKind("a file is empty or has no header", EXIT_FAILED),
     "UF-2002": ErrorKind("a mapped column is missing from a file", EXIT_FAILED),
     "UF-2003": ErrorKind("a compressed file is damaged or too large", EXIT_FAILED),

@@ -1,6 +1,6 @@
-"""The one way to the files of ``schemas/`` and ``conf/``, wherever the suite runs from.
+"""The one way to the files of ``schemas/``, ``conf/`` and ``jobs/``, wherever the suite runs from.
 
-Why an accessor: the two folders stand at the top of the repository, where people look for them, but travel inside the
+Why an accessor: the folders stand at the top of the repository, where people look for them, but travel inside the
 wheel as ``utilityflow/_data/``. An editable install maps code only, so there the data are found in the checkout; from
 a wheel they are package data; and a job is submitted as a .zip, inside which ``Path(__file__)`` leads nowhere, so that
 only ``importlib.resources`` can read them. Everybody else asks here and never builds such a path.
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     else:
         from importlib.abc import Traversable
 
-TOP_FOLDERS = ("schemas", "conf")
+TOP_FOLDERS = ("schemas", "conf", "jobs")
 
 
 def resource(*parts: str) -> Traversable:
     """A packaged file or folder, for example ``resource("schemas", "silver", "customers.yaml").read_text("utf-8")``.
 
-    :param parts: the path below the repository's top, one name each; the first is ``schemas`` or ``conf``.
+    :param parts: the path below the repository's top, one name each; the first is one of TOP_FOLDERS.
     :returns: something to ``read_text``, ``open``, ``iterdir`` or ``is_file`` (False for what is not there). It is a
         path on the disk only outside a zip: ``importlib.resources.as_file`` makes one where a library insists.
     :raises ValueError: a part that is not a plain name, or another top folder.

@@ -1,4 +1,4 @@
-"""The accessor finds schemas/ and conf/ in an editable install, from an installed wheel and inside the zip."""
+"""The accessor finds schemas/, conf/ and jobs/ in an editable install, from an installed wheel and inside the zip."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from utilityflow.resources import resource
 
 def walk(at, name):
     for child in sorted(at.iterdir(), key=lambda c: c.name):
-        if child.is_dir():
+        if child.is_dir() and child.name != "__pycache__":  # pip compiles what it installs, jobs/ too
             walk(child, name + child.name + "/")
-        else:
+        elif child.is_file():
             print(name + child.name, len(child.read_bytes()))
 
 print(utilityflow.__file__)
 print(Path(utilityflow.__file__).exists(), resource("conf", "no_such_file.yaml").is_file())
 walk(resource("schemas"), "schemas/")
 walk(resource("conf"), "conf/")
+walk(resource("jobs"), "jobs/")
 """
 
 
@@ -52,13 +53,13 @@ def expected(repository: Path) -> list[str]:
     def walk(folder: Path) -> list[str]:
         lines = []
         for child in sorted(folder.iterdir(), key=lambda c: c.name):
-            if child.is_dir():
+            if child.is_dir() and child.name != "__pycache__":
                 lines += walk(child)
-            else:
+            elif child.is_file():
                 lines.append(f"{child.relative_to(repository).as_posix()} {child.stat().st_size}")
         return lines
 
-    found = walk(repository / "schemas") + walk(repository / "conf")
+    found = walk(repository / "schemas") + walk(repository / "conf") + walk(repository / "jobs")
     assert any(line.startswith("conf/local.yaml") for line in found)
     return found
 
@@ -68,7 +69,7 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of the sources so that nothing is written into the checkout."""
     source = tmp_path_factory.mktemp("source")
     skip = shutil.ignore_patterns("__pycache__")
-    for name in ("lib", "schemas", "conf"):
+    for name in ("lib", "schemas", "conf", "jobs"):
         shutil.copytree(repository / name, source / name, ignore=skip)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(repository / name, source / name)
