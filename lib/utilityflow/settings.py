@@ -54,7 +54,7 @@ class Thresholds:
 class Settings:
     """Everything that a command needs to know of where it runs.
 
-    ``home``: the folder (or abfss root) that holds all that an environment writes. ``landing``: where source files
+    ``home``: the folder that holds all that an environment writes. ``landing``: where source files
     arrive. ``feeds``: folder of feed files, None for the shipped ones. ``time_zone``: the utility's zone, in which every
     day is cut; None takes the home's, or UTC for a new home. ``lease_seconds``: of silence after which another process may
     take a run for dead.
@@ -117,6 +117,10 @@ def load_settings(overrides: Mapping[str, Any] | None = None, environ: Mapping[s
     settings = replace(settings, **given)
     if not settings.home.strip():
         raise UtilityFlowError("UF-1002", "'home' is empty")
+    for place in ("home", "landing"):
+        if "://" in str(getattr(settings, place) or ""):  # as a local path it would be a folder of that name on the driver
+            what = f"'{place}' is an address ({getattr(settings, place)}); only folders are supported so far"
+            raise UtilityFlowError("UF-1002", what, hint="mount the storage and give the path of the mount")
     if settings.time_zone:
         check_zone(settings.time_zone, "time_zone")
     return settings
