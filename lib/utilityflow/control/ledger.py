@@ -202,7 +202,7 @@ def _as_it_was(entry: Entry, old: Entry | None) -> Entry:
         fresh = Entry(entry.feed, entry.sha256, entry.file_name, entry.size, entry.definition, entry.number, "held")
         fresh.names, fresh.stamps, fresh.run_id = set(entry.names), dict(entry.stamps), entry.run_id
         return fresh
-    if not old.stands and entry.status in ("landed", "loaded", "held"):  # it came again since
+    if not old.stands and entry.number > old.number:  # it came again since
         return replace(old, status="held", number=entry.number, names=set(entry.names), stamps=dict(entry.stamps))
     return entry if entry.status == old.status == "rejected" else replace(old, names=set(old.names))
 

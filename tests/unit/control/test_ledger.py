@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from utilityflow.control.ledger import Decision, Entry, Ledger
 
 FEED = "crm"
@@ -94,3 +96,35 @@ def test_a_file_is_known_by_name_size_and_time_alone() -> None:
     assert known("other", "a", 1, 1, "d") is None
     assert known(FEED, "b", 3, 2, "d") is d.entry("bad")
     assert known(FEED, "b", 3, 2, "another definition") is None  # a corrected feed file looks again
+
+
+def test_a_rollback_holds_what_came_since_and_makes_the_rest_what_it_was() -> None:
+    landing = Deliveries()
+    landing.bring("a.csv", "first")
+    landing.bring("b.csv", "other")
+    landing.bring("b.csv", "newer")  # other was superseded before
+    then = copy.deepcopy(landing.ledger)
+    landing.bring("a.csv", "bad")  # supersedes first
+    landing.bring("c.csv", "more")
+    landing.bring("b.csv", "other")  # comes again
+    broken = landing.bring("d.csv", "broken", reason="no header")
+    assert broken == "rejected"
+    left = copy.deepcopy(landing.ledger)
+
+    for _ in range(2):  # done twice it changes nothing more
+        held = landing.ledger.roll_back(then, "held")
+        assert sorted(e.sha256 for e in held) == ["bad", "more", "other"]
+        assert sorted(landing.standing) == ["first", "newer"]
+    assert landing.entry("broken").status == "rejected"
+    assert landing.bring("a.csv", "bad") == "skipped"  # it still lies there
+    assert landing.bring("z.csv", "more") == "skipped"  # under any name
+    assert landing.bring("a.csv", "mended") == "superseding"
+    assert landing.entry("first").status in ("leaving", "superseded")
+
+    landing.ledger.release(landing.entry("more"))
+    assert landing.bring("c.csv", "more") == "loaded"
+
+    landing.ledger.roll_back(left, "held")  # forward again: what was superseded then is so again, and not held
+    for content in ("first", "newer"):
+        assert landing.entry(content).status == left.entries[FEED, content].status
+    assert landing.entry("mended").status == "held"
