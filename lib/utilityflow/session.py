@@ -52,6 +52,13 @@ RUNTIME_CONF: dict[str, str] = {
     "spark.sql.autoBroadcastJoinThreshold": str(64 * 1024 * 1024),
 }
 
+# What results rely on: neither a conf file nor spark-submit's own options change it.
+_FIXED = frozenset({
+    "spark.sql.session.timeZone", "spark.sql.ansi.enabled", "spark.sql.legacy.timeParserPolicy",
+    "spark.sql.parquet.outputTimestampType", "spark.sql.parquet.datetimeRebaseModeInWrite",
+    "spark.databricks.delta.write.txnVersion.autoReset.enabled", "spark.hadoop.parquet.page.verify-checksum.enabled",
+})  # fmt: skip
+
 # For a few thousand rows: no stages planned anew after each shuffle, one partition, rows interpreted instead of classes
 # compiled. Measured on a run of 500 reads in a warm session: 33 s become 21 s. A test compares content hashes under both.
 SMALL: dict[str, str] = {
@@ -68,6 +75,9 @@ _JVM = (
     "-XX:+UseParallelGC -XX:-DontCompileHugeMethods -XX:Tier4InvocationThreshold=20000 -XX:Tier4MinInvocationThreshold=2400 "
     "-XX:Tier4CompileThreshold=60000 -XX:Tier4BackEdgeThreshold=400000"
 )
+
+# A driver on the machine of its executors listens to this machine alone; on a cluster they must find it.
+_THIS_MACHINE = ("spark.driver.host", "spark.driver.bindAddress")
 
 # What only a session that we start ourselves can be given.
 _LOCAL_CONF: dict[str, str] = {
@@ -111,7 +121,7 @@ def get_session(
     """
     settings = settings or Settings()
     spark = _build(app, settings, master, dict(extra or {}), scratch)
-    for key, value in _runtime_conf(settings.spark, extra).items():
+    for key, value in _over_submitted(_runtime_conf(settings.spark, extra)).items():
         spark.conf.set(key, value)
     return spark
 
@@ -122,7 +132,7 @@ def fit_to(spark: SparkSession, settings: Settings, size: int) -> None:
         return
     small = size <= settings.spark.small_bytes
     usual = {"spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions)} | settings.spark.conf
-    for key, value in SMALL.items():
+    for key, value in _over_submitted(SMALL).items():
         if small:
             spark.conf.set(key, value)
         elif key in usual:
@@ -135,6 +145,23 @@ def _runtime_conf(spark: SparkSettings, extra: Mapping[str, str] | None) -> dict
     conf = RUNTIME_CONF | {"spark.sql.shuffle.partitions": str(spark.shuffle_partitions)} | spark.conf
     given = {k: v for k, v in (extra or {}).items() if k in conf or k.startswith("spark.sql.shuffle")}
     return {k: v for k, v in (conf | given).items() if k not in _LOCAL_CONF and not _is_static(k)}
+
+
+def _submitted() -> dict[str, str]:
+    """What spark-submit was told, by its options and by spark-defaults.conf; {} for a session that we start ourselves."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return {}
+    from pyspark import SparkConf, SparkContext
+
+    SparkContext._ensure_initialized()
+    return dict(SparkConf().getAll())
+
+
+def _over_submitted(conf: Mapping[str, str]) -> dict[str, str]:
+    """The settings without those of which the submitter said something else: a command line wins, but for _FIXED."""
+    said = _submitted()
+    alone = () if not said or said.get("spark.master", "local").startswith("local") else _THIS_MACHINE
+    return {k: v for k, v in conf.items() if k in _FIXED or (k not in said and k not in alone)}
 
 
 def _is_static(key: str) -> bool:
@@ -168,6 +195,8 @@ def _build(
     conf["spark.local.dir"] = str(scratch)
     conf["spark.driver.memory"] = settings.spark.driver_memory
     conf["spark.driver.extraJavaOptions"] = f"{_JVM} -Dderby.system.home={scratch} -Djava.io.tmpdir={scratch}"
+    conf["spark.executor.extraJavaOptions"] = _JVM  # on a cluster the long generated methods run there
+    conf = _over_submitted(conf)
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # under spark-submit the jars and the master are the submitter's
         conf["spark.jars"] = ",".join(str(jar) for jar in delta_jars())
         conf["spark.master"] = master or settings.spark.master
@@ -289,6 +318,11 @@ def for_threads(spark: SparkSession, work: Callable[..., _R]) -> Callable[..., _
     newer = spark_version(spark) >= (4, 0)  # 3.5 wraps the function, 4 wants the session first, for its tags
     wrapped: Callable[..., _R] = inheritable_thread_target(spark)(work) if newer else inheritable_thread_target(work)
     return wrapped
+
+
+def by_connect(spark: SparkSession) -> bool:
+    """Whether the session is a client of Spark Connect: plans are analysed when they run, not when they are made."""
+    return ".connect." in f"{type(spark).__module__}."
 
 
 def spark_version(spark: SparkSession) -> tuple[int, int]:

@@ -36,3 +36,22 @@ def test_wrong_use_of_a_job(repository: Path, tmp_path: Path, job: str) -> None:
     assert done.stdout == "", "an error belongs to standard error"
     assert "--no-such-option" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "args", "told"),
+    [
+        (["--conf", "a=b"], "", "usage: "),
+        (["--master"], "", "usage: "),
+        (["--master", "local[1]", "--conf=a=b", "-v", "no_job"], "", "there is no job 'no_job'"),
+        (["./no/script.py"], "", "there is no job './no/script.py'"),
+        ([], "--master local[1] stray", "SPARK_SUBMIT_ARGS: 'stray'"),
+    ],
+)
+def test_options_stand_before_the_job(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], args: str, told: str
+) -> None:
+    monkeypatch.setenv("SPARK_SUBMIT_ARGS", args)
+    done = submit(repository, tmp_path, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr

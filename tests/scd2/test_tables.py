@@ -214,6 +214,15 @@ def test_case_56_a_merge_that_reports_nothing_is_verified_by_looking_again(world
     world.verify()
 
 
+def test_a_merge_whose_tasks_ran_again_counts_its_rows_once(world: World) -> None:
+    """The engine adds up what tasks did, those too whose work was lost with their executor."""
+    nosy, told = Nosy(world, None, late=False), {f"num_{what}_rows": "2" for what in ("inserted", "updated", "deleted")}
+    nosy.merge = lambda source, **options: replace(world.table.merge(source, **options), metrics=told)  # type: ignore[method-assign]
+    outcome = apply(world, [event("twice", "A", "1"), event("twice", "B", "2", row=1)], table=nosy, tag="twice")
+    assert (outcome.attempts, outcome.inserted, outcome.updated, outcome.deleted) == (2, 2, 0, 0)
+    world.verify()
+
+
 def test_case_57_a_value_that_is_not_of_its_type_writes_nothing(world: World, spark: SparkSession) -> None:
     version, folder = world.table.version(), world.folder / "c57"
     events = frame(spark, [event("c57", "A", "1")], folder / "events").withColumn("sequence", F.lit("one"))

@@ -12,6 +12,8 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from utilityflow.bronze.sqltext import Parser
+from utilityflow.errors import UtilityFlowError
+from utilityflow.session import by_connect
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -51,7 +53,14 @@ def parse_expression(text: str, where: str = "expression") -> Expression:
 
 @contextmanager
 def in_zone(spark: SparkSession, zone: str, *, ansi: bool = False) -> Iterator[None]:
-    """While inside, the engine analyses in a zone, by default without ANSI errors; then its settings are as before."""
+    """While inside, the engine analyses in a zone, by default without ANSI errors; then its settings are as before.
+
+    :raises UtilityFlowError: UF-1002 over Spark Connect, for another zone than the session's: there it would be forgotten
+        before the rows are computed, and stamps would be hours off.
+    """
+    if by_connect(spark) and zone != (own := spark.conf.get("spark.sql.session.timeZone")):
+        message = f"over Spark Connect feeds are read in the zone {own} only, not in {zone}"
+        raise UtilityFlowError("UF-1002", message, hint="run it by spark-submit.sh")
     wanted = {"spark.sql.session.timeZone": zone, "spark.sql.ansi.enabled": str(ansi).lower()}
     before = {key: spark.conf.get(key) for key in wanted}
     try:

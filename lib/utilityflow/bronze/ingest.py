@@ -217,11 +217,19 @@ def _without_broken(run: Run, feed: Feed, items: Sequence[Found]) -> list[Found]
                 _read(run, feed, [item]).write.format("noop").mode("overwrite").save()
             kept.append(item)
         except Exception as error:  # the engine's own words may quote data
-            if disk_refuses(error):
+            if disk_refuses(error) or _engine_died(error):
                 raise
             what = f"the engine cannot read it ({type(error).__name__})"
             _refuse(run, feed, item, f"UF-2009: {item.name}: {what}; it is looked at again in the next run")
     return kept
+
+
+_DEATHS = ("ExecutorLostFailure", "FetchFailed", "SparkContext was shut down", "stopped SparkContext")
+
+
+def _engine_died(error: Exception) -> bool:
+    """Whether executors were lost, or the whole engine: no file is to blame for it."""
+    return any(words in str(error) for words in _DEATHS)
 
 
 def _refuse(run: Run, feed: Feed, item: Found, reason: str) -> None:

@@ -174,7 +174,9 @@ def apply(
             raise UtilityFlowError("UF-3007", message, hint="give each write a higher batch number than the last")
         commit = written
         done = _done(staged, written)
-        total = {action: total[action] + (done or staged.counts)[action] for action in total}
+        # where nobody came between it did what was staged, whatever it says: rows of a task that ran again are counted again
+        sure = staged.counts if (written.before, written.after) == (version, version + 1) else done or staged.counts
+        total = {action: total[action] + sure[action] for action in total}
         if written.before == version and done == staged.counts:
             return _outcome(work, total, staged, commit, before, attempt, found.result() if found else None)
     message = f"{table.name} changed during each of {ATTEMPTS} attempts"

@@ -200,13 +200,15 @@ def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: Da
     seen = Observation(f"broken_{feed.feed}_{run.run_id}")
     bad = _of(frame.where(broken_any(rules)), missing, entries)
     sums = [F.count(F.lit(1)).alias("rows"), F.expr(f"sum(pmod(_batch_id * {_FACTOR}L, {_PRIME}L))").alias("marks")]
-    bad = bad.observe(seen, *sums, *tallies(rules))
-    rows = quarantined(run, feed, fence, bad, rules)
+    figured = [*sums, *tallies(rules)]
+    rows = quarantined(run, feed, fence, bad.observe(seen, *figured), rules)
     lacking = {e.number: e.rows_read - held.rows.get(e.number, 0) for e in short}
 
     def write() -> dict[int, int] | None:
         _commit(fence, rows, feed, entries, sum(lacking.values()))
         figures = seen.get
+        if figures["rows"] != fence.rows_appended():  # a task that ran again was counted again
+            figures = bad.agg(*figured).collect()[0].asDict()
         failed = {rule.id: int(figures[f"rule_{i}"]) for i, rule in enumerate(rules)}
         _note_tallies(run, table, rules, entries, failed, held.flags)
         marks = sum(count * (number * _FACTOR % _PRIME) for number, count in lacking.items())

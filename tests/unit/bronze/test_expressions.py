@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from utilityflow.bronze.expressions import parse_expression, select_in_zone
+from utilityflow.bronze.expressions import in_zone, parse_expression, select_in_zone
 from utilityflow.bronze.functions import FUNCTIONS
 from utilityflow.errors import UtilityFlowError
 
@@ -138,3 +138,19 @@ def test_local_stamps_are_read_in_the_feeds_zone_on_days_of_23_and_25_hours(spar
     }  # fmt: skip
     expected = utc | {f"{n}_cast": t for n, t in utc.items()}
     assert row == expected | {"literal": "2011-01-01 08:00:00", "day": "2011-03-12"}
+
+
+def test_over_spark_connect_another_zone_is_refused():
+    """There the session's zone when the rows are computed counts: seen as stamps that were hours off."""
+
+    class _Conf(dict):  # type: ignore[type-arg]
+        set = dict.__setitem__
+
+    client = type("SparkSession", (), {"__module__": "pyspark.sql.connect.session"})()
+    client.conf = _Conf({"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"})
+    with pytest.raises(UtilityFlowError, match="not in America/New_York") as refused, in_zone(client, "America/New_York"):
+        pass
+    assert refused.value.code == "UF-1002"
+    with in_zone(client, "UTC"):
+        assert client.conf["spark.sql.ansi.enabled"] == "false"
+    assert client.conf["spark.sql.ansi.enabled"] == "true"
