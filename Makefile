@@ -50,7 +50,7 @@ crash: setup ## kill runs at every commit, rename and outside write, start them 
 # LANE=floor runs them on Spark 3.5; REPORT=file keeps the rows as JSON lines
 faults: setup $(if $(filter floor,$(LANE)),setup-floor) ## the numbered faults: each injected, detected, mended; a table at the end
 	@report="$(REPORT)"; [ -n "$$report" ] || { report=$$(mktemp) && trap 'rm -f "$$report"' EXIT; }; \
-		UTILITYFLOW_FAULTS="$$report" $(lane_python) -m pytest -q -m fault $(ARGS)
+		UF_FAULTS="$$report" $(lane_python) -m pytest -q -m fault $(ARGS)
 
 pictures: setup ## draw docs/pictures anew from what the engine does
 	@UTILITYFLOW_WRITE_PICTURES=1 $(PY) -m pytest -q tests/scd2/test_pictures.py

@@ -101,16 +101,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         row = {"fault": mark.args[0], "what": mark.args[1], "test": item.nodeid, "outcome": report.outcome,
                "seconds": round(report.duration, 1), **item.stash.get(_TOLD, {})}  # fmt: skip
         item.config.stash.setdefault(_ROWS, []).append(row)
-        if place := os.environ.get("UTILITYFLOW_FAULTS"):
+        if place := os.environ.get("UF_FAULTS"):
             with Path(place).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
     return report
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The table, when it was asked for: UTILITYFLOW_FAULTS names a file that the rows are added to as JSON lines."""
+    """The table, when it was asked for: UF_FAULTS names a file that the rows are added to as JSON lines."""
     rows = terminalreporter.config.stash.get(_ROWS, [])
-    if not rows or "UTILITYFLOW_FAULTS" not in os.environ:
+    if not rows or "UF_FAULTS" not in os.environ:
         return
     terminalreporter.section("the numbered faults")
     terminalreporter.write_line(f"| {' | '.join(_HEAD)} |\n|{'---|' * len(_HEAD)}")
