@@ -1,7 +1,7 @@
 # What one does with the repository; `make` alone lists the targets. Every target sets up what it needs by itself.
 # Variables: PYTHON=/path/to/python3.x for set-up, ARGS="-k word -x" for the tests, UPGRADE=1 for the locks.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-floor demo test test-all test-floor scd2-campaign crash pictures lint format lock wheel clean distclean
+.PHONY: help setup setup-floor demo test test-all test-floor scd2-campaign crash faults pictures lint format lock wheel clean distclean
 SHELL := /bin/bash
 
 VENV := .venv
@@ -46,6 +46,11 @@ scd2-campaign: setup $(if $(filter floor,$(LANE)),setup-floor) ## tens of thousa
 crash: setup ## kill runs at every commit, rename and outside write, start them again, compare
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PY) tests/faults/crash_sweep.py "$$folder" \
 		$(if $(POINTS),--points $(POINTS)) $(if $(RANDOM),--random $(RANDOM)) $(if $(SEED),--seed $(SEED))
+
+# LANE=floor runs them on Spark 3.5; REPORT=file keeps the rows as JSON lines
+faults: setup $(if $(filter floor,$(LANE)),setup-floor) ## the numbered faults: each injected, detected, mended; a table at the end
+	@report="$(REPORT)"; [ -n "$$report" ] || { report=$$(mktemp) && trap 'rm -f "$$report"' EXIT; }; \
+		UF_FAULTS="$$report" $(lane_python) -m pytest -q -m fault $(ARGS)
 
 pictures: setup ## draw docs/pictures anew from what the engine does
 	@UTILITYFLOW_WRITE_PICTURES=1 $(PY) -m pytest -q tests/scd2/test_pictures.py

@@ -1,11 +1,12 @@
-"""What all tests share: one Spark session per process, the real data where they are, repeatable property tests."""
+"""What all tests share: one Spark session per process, the real data, repeatable property tests, the table of faults."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -60,3 +61,68 @@ def real_data(repository: Path) -> Path:
         where = "UTILITYFLOW_REAL_DATA" if named else "../shared/data/real (UTILITYFLOW_REAL_DATA names another place)"
         pytest.skip(f"the real data pack is not there: {where}")
     return folder
+
+
+# -- the numbered faults: a test marked `fault(number, "what happens")` becomes a row of the table ------------------------
+
+_ROWS = pytest.StashKey[list[dict[str, Any]]]()
+_TOLD = pytest.StashKey[dict[str, Any]]()
+_HEAD = ("fault", "what happens", "detected", "recovered unaided", "rows lost", "wrong figures", "false alarms", "test")
+
+
+@pytest.fixture
+def fault(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Tell what a test marked ``fault`` measured; several calls add up. What is not told stays "not measured".
+
+    ``detected``: the code or words that told of the fault, or False; ``unaided``: whether a plain run afterwards mended it
+    (None: it asks for a hand, or nothing had to be mended); ``rows_lost``: against the untouched home; ``wrong``: tables or
+    figures that differ from it; ``false_alarms``: findings on what is whole.
+    """
+    told = request.node.stash.setdefault(_TOLD, {})
+
+    def tell(*, detected: str | bool | None = None, unaided: bool | None = None, rows_lost: int | None = None,
+             wrong: int | None = None, false_alarms: int | None = None) -> None:  # fmt: skip
+        for name, count in (("rows_lost", rows_lost), ("wrong", wrong), ("false_alarms", false_alarms)):
+            if count is not None:
+                told[name] = told.get(name, 0) + count
+        if detected is not None:
+            told["detected"] = detected if told.get("detected", True) else False
+        if unaided is not None:
+            told["unaided"] = unaided and told.get("unaided", True)
+
+    return tell
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    mark = item.get_closest_marker("fault")
+    if mark is not None and (report.when == "call" or (report.when == "setup" and not report.passed)):
+        row = {"fault": mark.args[0], "what": mark.args[1], "test": item.nodeid, "outcome": report.outcome,
+               "seconds": round(report.duration, 1), **item.stash.get(_TOLD, {})}  # fmt: skip
+        item.config.stash.setdefault(_ROWS, []).append(row)
+        if place := os.environ.get("UF_FAULTS"):
+            with Path(place).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The table, when it was asked for: UF_FAULTS names a file that the rows are added to as JSON lines."""
+    rows = terminalreporter.config.stash.get(_ROWS, [])
+    if not rows or "UF_FAULTS" not in os.environ:
+        return
+    terminalreporter.section("the numbered faults")
+    terminalreporter.write_line(f"| {' | '.join(_HEAD)} |\n|{'---|' * len(_HEAD)}")
+    for row in sorted(rows, key=lambda r: (r["fault"], r["test"])):
+        terminalreporter.write_line(f"| {' | '.join(map(str, _cells(row)))} |")
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
+    test = row["test"].partition("::")[2]
+    if row["outcome"] != "passed":
+        return [row["fault"], row["what"], row["outcome"].upper(), "", "", "", "", test]
+    unaided = {True: "yes", False: "no", None: "not asked"}[row.get("unaided")]
+    seen = {True: "yes", False: "no", None: "nothing to see"}.get(row.get("detected"), row.get("detected"))
+    counts = [row.get(name, "not measured") for name in ("rows_lost", "wrong", "false_alarms")]
+    return [row["fault"], row["what"], seen, unaided, *counts, test]

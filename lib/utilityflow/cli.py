@@ -252,6 +252,10 @@ def _requeue_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("--all", action="store_true", help="all held files")
 
 
+def _doctor_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--deep", action="store_true", help="compare every data file with its checksums, even above 1 GiB")
+
+
 def _unlock_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("--force", action="store_true", help="also from a living holder, which then refuses to write")
 
@@ -330,7 +334,7 @@ def _verify(args: argparse.Namespace) -> Answer:
 def _doctor(args: argparse.Namespace) -> Answer:
     from utilityflow.operate import doctor
 
-    result = doctor.doctor(_settings(args))
+    result = doctor.doctor(_settings(args), deep=args.deep)
     return Answer(result, doctor.text(result), doctor.exit_code(result))
 
 
@@ -482,7 +486,7 @@ _COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], Non
     "status": ("last runs, last publication, files, quarantine", _status, _no_words),
     "explain": ("lead a gold row back to its files and lines", _explain, _explain_words),
     "verify": ("check the invariants on the live lakehouse", _verify, _verify_words),
-    "doctor": ("check the environment and the tables' files", _doctor, _no_words),
+    "doctor": ("check the environment and the tables' files", _doctor, _doctor_words),
     "maintain": ("few large files instead of many small ones; remove files that nothing needs", _maintain, _maintain_words),
     "rollback": ("go back to an earlier publication, warehouse and lakehouse", _rollback, _rollback_words),
     "requeue": ("let files that a rollback holds be taken again", _requeue, _requeue_words),

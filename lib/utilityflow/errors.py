@@ -56,6 +56,8 @@ CATALOGUE: dict[str, ErrorKind] = {
     "UF-3005": ErrorKind("a dimension changed while its difference was computed", EXIT_FAILED),
     "UF-3006": ErrorKind("an invariant of the lakehouse does not hold", EXIT_INTEGRITY),
     "UF-3007": ErrorKind("a write was skipped as a duplicate although it was new", EXIT_INTEGRITY),
+    "UF-3008": ErrorKind("another program changed rows of a table", EXIT_INTEGRITY),
+    "UF-3009": ErrorKind("a table asks for a feature that not every engine here knows", EXIT_INTEGRITY),
     "UF-3010": ErrorKind("a setting of another write was left in the session", EXIT_INTEGRITY),
     "UF-4001": ErrorKind("a step failed", EXIT_FAILED),
     "UF-4002": ErrorKind("a target did not agree with the lakehouse and was not published", EXIT_INTEGRITY),

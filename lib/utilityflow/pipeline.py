@@ -6,13 +6,12 @@ output reflects, so steps may run in processes of their own.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +26,8 @@ from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
 from utilityflow.control.publication import last as last_publication
 from utilityflow.control.rollback import open_rollback
 from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_beginning
-from utilityflow.errors import UtilityFlowError, disk_refuses, nearest
+from utilityflow.control.soundness import Found, cause, damaged, examine, look_again, take_up, telling, unforeseen
+from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_meter
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.lakehouse import Guard, Lakehouse
@@ -160,21 +160,24 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
     home = open_home(settings, create=True)
     run_id = new_run_id()
     with hold(home, f"run {run_id}", seconds=settings.lease_seconds) as lease, journal(home, run_id):
+        found = examine(home, tables_of(feeds))
         house = open_lakehouse(settings, home, run_id, lease)
         fit_to(house.spark, settings, _size(settings, home, feeds))
-        finish_rollback(settings, home, house, feeds)
-        previous = last_publication(house)
+        with telling("the last publication"):
+            finish_rollback(settings, home, house, feeds)
+            previous = last_publication(house)
         day = as_of or max([home.today()] + ([previous.as_of] if previous else []))
         if previous is not None and day < previous.as_of:
             raise UtilityFlowError(
                 "UF-1005", f"the last publication is as of {previous.as_of}, the run was asked for {day}"
             )
         note_beginning(run_id, day, wanted)
-        with _writable("the tables could not be made"):
+        with telling("the tables could not be made"):
             ensure_tables(house, tables_of(feeds))
-        state = Run(settings, home, house, read_ledger(house), feeds, day, run_id, last_consumed(house))
+            state = Run(settings, home, house, read_ledger(house), feeds, day, run_id, last_consumed(house))
+        take_up(state, found)
         try:
-            return _run_steps(state, [s for s in steps if s.name in names], PUBLISH in names)
+            return _run_steps(state, [s for s in steps if s.name in names], PUBLISH in names, found)
         finally:
             shutil.rmtree(state.stage, ignore_errors=True)
 
@@ -200,17 +203,7 @@ def _size(settings: Settings, home: Home, feeds: Mapping[str, Feed]) -> int:
     return landed + home.data_bytes(settings.spark.small_bytes)
 
 
-@contextlib.contextmanager
-def _writable(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as failure:
-        if isinstance(failure, UtilityFlowError) or not disk_refuses(failure):
-            raise
-        raise UtilityFlowError("UF-4007", f"{what}: {disk_refuses(failure)}") from failure
-
-
-def _run_steps(state: Run, steps: Sequence[Step], publish: bool) -> dict[str, Any]:
+def _run_steps(state: Run, steps: Sequence[Step], publish: bool, found: Found) -> dict[str, Any]:
     before = _snapshot_counts(state.ledger)
     error: UtilityFlowError | None = None
     outcome: Prepared | None = None
@@ -221,19 +214,22 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool) -> dict[str, An
             in_parallel(state.house.spark, partial(_run_step, state), wave)
         _check_threshold(state)
         if publish:
-            outcome = _prepare(state)
-        _finish_ops(state, "succeeded" if outcome or _worked(state) else "nothing_to_do", outcome, None)
+            with telling(PUBLISH):
+                outcome = _prepare(state)
+        note = found.note(look_again(state.home, found))
+        _finish_ops(state, "succeeded" if outcome or _worked(state) else "nothing_to_do", outcome, None, note)
         if outcome is not None:
             number = finish(outcome).publication.number
     except UtilityFlowError as failure:
-        error = failure
+        error = cause(state.home, found, failure)
     except OSError as failure:
-        error = UtilityFlowError("UF-4007", f"{failure.strerror or failure}: {failure.filename or ''}")
+        error = damaged(failure) if isinstance(failure, FileNotFoundError) else None
+        error = error or UtilityFlowError("UF-4007", f"{failure.strerror or failure}: {failure.filename or ''}")
     place = {step.name: number for number, step in enumerate(steps)}
     state.steps.sort(key=lambda done: place.get(done.step, len(place)))
     if error is not None:
         state.say(f"failed: {error}", code=error.code)
-        _finish_failed(state, error)
+        _finish_failed(state, error, found)
     last = number if number is not None else _published_number(state)
     status = "failed" if error else ("succeeded" if outcome or _worked(state) else "nothing_to_do")
     return _answer(state, status, last, error, before)
@@ -269,7 +265,7 @@ def _run_step(state: Run, step: Step) -> None:
         state.steps.append(StepResult(step.name, "failed", seconds=time.monotonic() - began))
         if os.environ.get("UTILITYFLOW_DEBUG"):
             raise
-        raise _unforeseen(step.name, failure) from failure
+        raise unforeseen(step.name, failure) from failure
     seconds = time.monotonic() - began
     result = StepResult(step.name, result.status, result.rows_written, seconds, result.version, result.consumed)
     state.steps.append(result)
@@ -280,18 +276,6 @@ def _run_step(state: Run, step: Step) -> None:
             rows=result.rows_written,
             seconds=round(seconds, 3),
         )
-
-
-def _unforeseen(step: str, failure: Exception) -> UtilityFlowError:
-    text = str(failure)
-    sign = disk_refuses(failure) or ("Permission denied" if "Permission denied" in text else "")
-    if sign:
-        return UtilityFlowError("UF-4007", f"{step}: {sign}")
-    # the engine's messages may quote data: only their first words and the class are shown
-    first = text.splitlines()[0][:160] if text else ""
-    return UtilityFlowError(
-        "UF-4001", f"step {step} failed: {type(failure).__name__}: {first}", hint="run again with --debug for the trace"
-    )
 
 
 def _worked(state: Run) -> bool:
@@ -324,8 +308,12 @@ def _prepare(state: Run) -> Prepared | None:
 # -- the run tables --------------------------------------------------------------------------------------------------
 
 
-def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: UtilityFlowError | None) -> None:
-    """Commit the ops rows, once per table; a run with nothing to do leaves only its run and step rows."""
+def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: UtilityFlowError | None,
+                note: Mapping[str, Any]) -> None:  # fmt: skip
+    """Commit the ops rows, once per table; a run with nothing to do leaves only its run and step rows.
+
+    :param note: what the next run is to find, beside the row in ``ops.run``.
+    """
     house, spark = state.house, state.house.spark
     finished = dt.datetime.now(dt.timezone.utc)
     started = dt.datetime.fromtimestamp(state.started, dt.timezone.utc)
@@ -342,15 +330,16 @@ def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: Utilit
     for name, values in rows.items():
         if values:
             frame = local_frame(spark, values, house.table(name).contract.struct())
-            jobs.append(lambda n=name, f=frame: house.table(n).append(f))  # type: ignore[misc]
+            told = note if name == "ops.run" else None
+            jobs.append(lambda n=name, f=frame, t=told: house.table(n).append(f, note=t))  # type: ignore[misc]
     in_parallel(spark, lambda job: job(), jobs, workers=len(jobs))
 
 
-def _finish_failed(state: Run, error: UtilityFlowError) -> None:
+def _finish_failed(state: Run, error: UtilityFlowError, found: Found) -> None:
     """A failed run leaves its rows too; the ledger stays as it was, so that the next run does the work again."""
     state.ledger.changed.clear()
     try:
-        _finish_ops(state, "failed", None, error)
+        _finish_ops(state, "failed", None, error, found.note(found.heads))
     except Exception as second:  # the first error is the one to tell
         state.say(f"the run tables could not be written: {type(second).__name__}")
 

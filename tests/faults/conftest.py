@@ -1,6 +1,30 @@
-"""Make the sweep beside the tests importable."""
+"""Make the modules beside the tests importable; the home that tests of storage that lies copy and break."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def untouched(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A home after three real runs, and how it looks then and after the fourth. Tests read it; ``broken`` copies it."""
+    from lying import make
+
+    return make(spark, tmp_path_factory.mktemp("untouched"))
+
+
+@pytest.fixture
+def broken(untouched: Any, spark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Make a copy of the untouched home, at a path of its own."""
+
+    def copy(name: str = "home") -> Any:
+        return untouched.copy(tmp_path / name, spark, capsys)
+
+    return copy

@@ -259,7 +259,7 @@ def recover(run: Run) -> None:
 
 
 def _take_over(run: Run, feed: Feed, table: Table) -> None:
-    version = table.version()
+    version, commits = table.version(), []
     while version > 0:
         note = table.note(version)
         listed = note.get("files", [])
@@ -268,9 +268,10 @@ def _take_over(run: Run, feed: Feed, table: Table) -> None:
         version -= 1
         files = [f for f in listed if _unknown(run, feed, f)]
         if listed and not files:
-            return
-        if not files:
-            continue
+            break
+        if files:
+            commits.append(files)
+    for files in reversed(commits):  # in the order in which they came: the later content of a name supersedes the earlier
         run.say(f"{table.name}: taking over {len(files)} file(s) of an interrupted run", step=table.name)
         for told in files:
             size, mtime = next(iter(told["stamps"].values()))

@@ -146,6 +146,12 @@ def held(path: Path, holder: Holder, now: float) -> bool:
     return bool(holder.process) and not holder.gone and not holder.silent(now)
 
 
+def at_work(path: Path) -> Holder | None:
+    """Who holds the home now, if anybody."""
+    holder = read(path)
+    return holder if holder is not None and held(path, holder, time.time()) else None
+
+
 def unlock(path: Path, *, force: bool, clock: Clock = time.time) -> str:
     """Take the lease away from whoever has it; says what was done. With ``force`` also from a living holder, who is fenced.
 

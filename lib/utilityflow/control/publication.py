@@ -129,6 +129,7 @@ def last(house: Lakehouse) -> Publication | None:
 
 def _rows_of_commit(folder: Path, version: int) -> list[dict[str, Any]]:
     """Rows that this commit appended, read from its few files without a Spark job; [] when that cannot be done."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     log = folder / "_delta_log" / f"{version:020d}.json"
@@ -138,7 +139,15 @@ def _rows_of_commit(folder: Path, version: int) -> list[dict[str, Any]]:
     if any("remove" in action or action.get("add", {}).get("deletionVector") for action in actions):
         return []
     files = [folder / unquote(action["add"]["path"]) for action in actions if "add" in action]
-    return [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            rows += pq.ParquetFile(file, page_checksum_verification=True).read().to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            hint = "utilityflow doctor names all damage and the way out"
+            what = f"{TABLE}: the file {file} cannot be read: {type(error).__name__}"
+            raise UtilityFlowError("UF-3003", what, hint=hint) from error
+    return rows
 
 
 def _from_rows(rows: Sequence[Mapping[str, Any]], commits: Mapping[str, str]) -> Publication:

@@ -58,8 +58,8 @@ def run_fact_usage(run: Run) -> StepResult:
     """
     house, fact = run.house, run.house.table(NAME)
     now = {n: house.table(n).version() for n in (READS, CUSTOMERS)}
-    was = run.consumed.get(NAME, {})
-    if was == now and fact.version() > 0:
+    was = run.consumed.get(NAME, {}) if fact.version() > 0 else {}  # a table made anew reflects nothing yet
+    if was == now:
         return StepResult(NAME, "skipped", version=fact.version(), consumed=now)
     before = fact.version()
     scope = _scope(run, fact, was, now)

@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -15,12 +14,15 @@ from typing import Any, Literal
 from utilityflow.contracts import load_contracts
 from utilityflow.control import lease
 from utilityflow.control.home import Home, open_home
+from utilityflow.control.soundness import known_heads
+from utilityflow.control.tablelog import Head, Log, findings, logs, way_out
 from utilityflow.errors import CATALOGUE, EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK, UtilityFlowError
-from utilityflow.operate.deltalog import damage
+from utilityflow.operate import deltalog
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
 from utilityflow.settings import Settings
 
 LOW_SPACE = 5 * 1024**3
+SOON_READ = 1024**3  # so many bytes of data files are read without being asked: about a second
 _PACKAGES = ("pyspark", "delta-spark", "pyarrow", "pandas", "duckdb", "PyYAML")
 State = Literal["ok", "warn", "fail"]
 
@@ -36,9 +38,10 @@ class Line:
     integrity: bool = False
 
 
-def doctor(settings: Settings) -> dict[str, Any]:
+def doctor(settings: Settings, *, deep: bool = False) -> dict[str, Any]:
     """Examine the environment.
 
+    :param deep: compare every data file with its checksums, however many there are.
     :returns: ``status`` (the worst of ok, warn, fail) and ``lines`` (check, state, says, way_out, integrity).
     """
     lines = [*_engine(settings), *_packages()]
@@ -48,8 +51,12 @@ def doctor(settings: Settings) -> dict[str, Any]:
         return _answer([*lines, _failed("home", error)])
     lines += [*_home(home), *_lock(home), *_feeds(settings)]
     if has_lakehouse(home):
-        damaged = list(_files(home))
-        lines += damaged or [Line("tables", "ok", "every log is contiguous and every file that it names is there")]
+        deep = deep or home.data_bytes(SOON_READ) <= SOON_READ
+        damaged = list(_tables(home, deep))
+        if not any(line.state == "fail" for line in damaged):
+            read = "and agrees with its checksums" if deep else "(more than 1 GiB was not read: doctor --deep)"
+            lines.append(Line("tables", "ok", f"every log is contiguous, every file that it names is there {read}"))
+        lines += damaged
         if not any(line.state == "fail" for line in lines):
             lines += _with_engine(Scene(settings, home, open_house(settings, home)))
     else:
@@ -128,8 +135,7 @@ def _home(home: Home) -> Iterator[Line]:
 
 
 def _lock(home: Home) -> Iterator[Line]:
-    holder = lease.read(home.path)
-    if holder is not None and lease.held(home.path, holder, time.time()):
+    if (holder := lease.at_work(home.path)) is not None:
         yield Line("lock", "warn", f"the home is held by {holder}", "wait until it ends")
         return
     yield Line("lock", "ok", "nobody holds the home")
@@ -161,18 +167,40 @@ def _feeds(settings: Settings) -> Iterator[Line]:
 # -- the tables' files -----------------------------------------------------------------------------------------------
 
 
-def _files(home: Home) -> Iterator[Line]:
-    """Damage of the Delta tables that can be seen without the engine."""
-    for log in sorted(home.lakehouse.glob("*/*/_delta_log")):
-        name = f"{log.parent.parent.name}.{log.parent.name}"
-        for says in damage(log):
-            yield Line(
-                name,
-                "fail",
-                says,
-                "restore the table's folder from a backup, or move it away and run again",
-                integrity=True,
-            )
+def _tables(home: Home, deep: bool) -> Iterator[Line]:
+    """What can be seen of the Delta tables without the engine."""
+    found, known = logs(home.lakehouse), known_heads(home)
+    for name in sorted(known.keys() - found.keys()):
+        yield _gone(home, name)
+    for name, log in found.items():
+        yield from _table(home, log, known.get(name) if known else log.head(), deep)
+
+
+def _gone(home: Home, name: str) -> Line:
+    folder = home.lakehouse / name.replace(".", "/")
+    if name.startswith(("silver.", "gold.")):
+        return Line(name, "warn", f"the folder {folder} is gone", "'utilityflow run' makes the table anew")
+    return Line(name, "fail", f"the folder {folder} is gone", f"restore {folder} from a backup", integrity=True)
+
+
+def _table(home: Home, log: Log, head: Head | None, deep: bool) -> Iterator[Line]:
+    wrong = list(findings(log, head))
+    for one in wrong:
+        yield Line(log.name, "fail", f"{one.code}: {one.says}", one.way_out, integrity=True)
+    if any(one.code == "UF-3003" for one in wrong):
+        return
+    held = deltalog.files(log)
+    for says in deltalog.damage(log, held, deep=deep):
+        yield Line(log.name, "fail", f"UF-3003: {log.name}: {says}", way_out(log), integrity=True)
+    older = sorted(set(range(log.versions[0], log.newest)) - set(log.versions)) if log.versions else []
+    if older:
+        says = f"commit {older[0]} is missing from the log; the checkpoint {log.base} goes without it"
+        yield Line(log.name, "warn", says, "nothing: only versions before the checkpoint cannot be read any more")
+    left = deltalog.orphans(log, held)
+    if left and not lease.at_work(home.path):
+        size = sum(p.stat().st_size for p in left) / 1024
+        says = f"{len(left)} file(s) ({size:,.0f} KiB) that no commit names, left by a dead process: {left[0].name}"
+        yield Line(log.name, "warn", says, "'utilityflow maintain' removes them once they are 168 hours old")
 
 
 # -- with the engine -------------------------------------------------------------------------------------------------

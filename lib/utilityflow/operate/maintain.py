@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from utilityflow.control.home import hold
+from utilityflow.control.soundness import examine
 from utilityflow.errors import UtilityFlowError
 from utilityflow.operate.scene import open_scene
 from utilityflow.settings import Settings
@@ -39,7 +40,7 @@ def maintain(settings: Settings, *, hours: int = WINDOW, most_bytes: int = 10 * 
     :param most_bytes: tables are arranged, smallest first, until so many bytes were read; the rest waits for the next call.
     :returns: ``hours``, ``tables`` (as ``Kept``).
     :raises UtilityFlowError: UF-1004 when ``hours`` is less than Delta's bound, UF-1008 when there is no lakehouse, UF-4004
-        while a run holds the home.
+        while a run holds the home; UF-3003, UF-3008, UF-3009 as a run.
     """
     if hours < WINDOW:
         message = f"files must be kept for at least {WINDOW} hours, not {hours}"
@@ -47,6 +48,7 @@ def maintain(settings: Settings, *, hours: int = WINDOW, most_bytes: int = 10 * 
     scene = open_scene(settings)
     with hold(scene.home, "maintain", seconds=settings.lease_seconds) as lease:
         scene.house.guard = lease
+        examine(scene.home, ())  # a table that is damaged, or not ours alone, is not arranged
         tables = [scene.house.table(name) for name in _names(scene.feeds)]
         sizes = {t.name: _size(t) for t in tables if t.exists()}
         done, read = [], 0

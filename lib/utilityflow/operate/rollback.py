@@ -18,9 +18,10 @@ from utilityflow.control.ledger import TABLE as LEDGER
 from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
 from utilityflow.control.publication import Recorded
 from utilityflow.control.run import Run, journal, new_run_id
+from utilityflow.control.tablelog import Log
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import Lakehouse
-from utilityflow.operate.deltalog import damage
+from utilityflow.operate.deltalog import obstacles
 from utilityflow.operate.scene import has_lakehouse, open_scene
 from utilityflow.publish.rollback import carry_out
 from utilityflow.settings import Settings
@@ -125,7 +126,7 @@ def _obstacles(house: Lakehouse, home: Home, chosen: Recorded) -> Iterator[str]:
         if not log.is_dir():
             yield f"{name} is gone"
             continue
-        for says in damage(log, until=version):
+        for says in obstacles(Log(name, log), version):
             yield f"{name} at version {version}: {says}"
     for name in chosen.hashes:
         table = house.table(name)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,13 +95,15 @@ def audit(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def test_fault_07_of_two_at_once_the_second_is_told_who_holds(tmp_path: Path) -> None:
+@pytest.mark.fault(7, "two runs start together")
+def test_fault_07_of_two_at_once_the_second_is_told_who_holds(tmp_path: Path, fault: Any) -> None:
     with other(tmp_path, 60) as process:
         with pytest.raises(UtilityFlowError) as caught:
             take(tmp_path, "run mine")
         assert caught.value.exit_code == 4
         assert f"run other (process {process.pid} on {os.uname().nodename}" in caught.value.message
         assert audit(tmp_path) == []
+        fault(detected=caught.value.code)
 
 
 def test_a_lease_that_was_given_back_is_free_and_the_token_rises(tmp_path: Path) -> None:
@@ -123,7 +126,8 @@ def test_a_holder_that_was_killed_is_replaced_at_once(tmp_path: Path) -> None:
     assert f"process {process.pid}" in line["from"]
 
 
-def test_fault_09_a_holder_of_another_machine_is_replaced_after_its_silence(tmp_path: Path, clock: Clock) -> None:
+@pytest.mark.fault(9, "the holder is dead, elsewhere")
+def test_fault_09_a_holder_of_another_machine_is_replaced_after_its_silence(tmp_path: Path, clock: Clock, fault: Any) -> None:
     with taken(tmp_path, clock=clock):
         there = json.loads((tmp_path / "lease.json").read_text()) | {"machine": "elsewhere", "process": 1}
     (tmp_path / "lease.json").write_text(json.dumps(there))
@@ -134,9 +138,11 @@ def test_fault_09_a_holder_of_another_machine_is_replaced_after_its_silence(tmp_
     with taken(tmp_path, clock=clock) as lease:
         assert lease.token == 2
     assert audit(tmp_path)[0]["why"] == "nothing was heard of it for 121 s"
+    fault(detected="UF-4004", unaided=True)
 
 
-def test_fault_08_a_frozen_holder_is_fenced(tmp_path: Path) -> None:
+@pytest.mark.fault(8, "the holder freezes, is replaced, comes back")
+def test_fault_08_a_frozen_holder_is_fenced(tmp_path: Path, fault: Any) -> None:
     with other(tmp_path, 1.0) as process:
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(UtilityFlowError, match="UF-4004"):
@@ -149,6 +155,7 @@ def test_fault_08_a_frozen_holder_is_fenced(tmp_path: Path) -> None:
             assert not (tmp_path / "published").exists()
             lease.require()
     assert [line["event"] for line in audit(tmp_path)] == ["taken over"]
+    fault(detected="UF-4008", unaided=True)
 
 
 def test_a_holder_that_beats_is_not_replaced(tmp_path: Path) -> None:
@@ -161,12 +168,14 @@ def test_a_holder_that_beats_is_not_replaced(tmp_path: Path) -> None:
         assert (tmp_path / "published").exists()
 
 
-def test_fault_41_a_clock_that_goes_back_replaces_nobody(tmp_path: Path, clock: Clock) -> None:
+@pytest.mark.fault(41, "the clock goes back a day")
+def test_fault_41_a_clock_that_goes_back_replaces_nobody(tmp_path: Path, clock: Clock, fault: Any) -> None:
     with taken(tmp_path, clock=clock):
         clock.now -= 86_400
         holder = read(tmp_path)
         assert holder is not None
         assert held(tmp_path, holder, clock.now)
+        fault(false_alarms=int(holder.silent(clock.now)))
 
 
 def test_nobody_takes_over_while_the_holder_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

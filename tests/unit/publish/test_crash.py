@@ -6,9 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 
-def test_killed_at_every_point(tmp_path: Path) -> None:
+@pytest.mark.fault(5, "killed while it publishes")
+def test_killed_at_every_point(tmp_path: Path, fault: Any) -> None:
     script = Path(__file__).with_name("crash_walk.py")
     command = [sys.executable, str(script), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=550)
@@ -23,3 +27,4 @@ def test_killed_at_every_point(tmp_path: Path) -> None:
         assert status == 9, name
         assert after == (new if name.endswith("after swap warehouse") else old), name
         assert (again, end, left, number) == (0, new, False, 2), name
+        fault(unaided=True, rows_lost=new[1] - end[1], wrong=int(end != new) + int(after not in (old, new)))
