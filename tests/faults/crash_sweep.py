@@ -6,7 +6,7 @@ processes, so that Spark dies with them. A walk is a run of the scenario given_f
 runs before it left: 2 new customers take over inferred members (an ordinary run), 3 late events, 4 a file that supersedes;
 the last walk is a rollback of that, which the next run ends.
 
-Usage: crash_sweep.py FOLDER [--points N] [--only PATTERN] [--random N] [--seed S] [--json]
+Usage: crash_sweep.py FOLDER [--walk WALK] [--points N] [--only PATTERN] [--random N] [--seed S] [--json]
 """
 
 from __future__ import annotations
@@ -133,15 +133,15 @@ def recover(spark: Any, home: Path, walk: str, where: str, expected: dict[str, A
 class Sweep:
     """The homes before each walk, and how each of them ends when nobody interferes."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, walks: list[str]) -> None:
+        self.folder, self.walks = folder, walks
         self.spark = get_session(master="local[2]", extra=SMALL, scratch=folder / "spark")
         self.expected: dict[str, dict[str, Any]] = {}
         self.points: dict[str, list[str]] = {}  # that a walk passes, in their order
         self.before: dict[str, dict[str, Any]] = {}
         home, names = folder / "home", {n: w for w, n in WALKS.items()}
         last: dict[str, Any] = {}
-        for number in range(1, max(WALKS.values()) + 1):
+        for number in range(1, max(WALKS[walk] for walk in walks) + 1):
             walk = names.get(number, "first")
             land(home, number)
             shutil.copytree(home, folder / walk)
@@ -191,7 +191,7 @@ class Sweep:
 
 def places(sweep: Sweep, count: int | None, only: str, seed: int) -> list[tuple[str, str]]:
     """Where to kill: at all points that the pattern ``only`` finds, then at ``count`` others by the seed (None: at all)."""
-    everywhere = [(walk, point) for walk in WALKS for point in sweep.points[walk]]
+    everywhere = [(walk, point) for walk in sweep.walks for point in sweep.points[walk]]
     chosen = [place for place in everywhere if only and re.search(only, " ".join(place))]
     rest = sorted(set(everywhere) - set(chosen)) if count is not None else [p for p in everywhere if p not in chosen]
     return chosen + (rest if count is None else random.Random(seed).sample(rest, count))  # noqa: S311
@@ -200,6 +200,7 @@ def places(sweep: Sweep, count: int | None, only: str, seed: int) -> list[tuple[
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--walk", choices=WALKS, help="only this one (default: all)")
     parser.add_argument("--points", type=int, default=None, help="so many points, chosen by the seed (default: all)")
     parser.add_argument("--only", default="", help="first all points that this pattern finds in '<walk> <point>'")
     parser.add_argument("--random", type=int, default=0, help="kills at random times")
@@ -207,7 +208,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)
     logging.getLogger("utilityflow").propagate = False  # the journals are enough
-    sweep, rng, kills = Sweep(args.folder), random.Random(args.seed), []  # noqa: S311
+    walks = [args.walk] if args.walk else list(WALKS)
+    sweep, rng, kills = Sweep(args.folder, walks), random.Random(args.seed), []  # noqa: S311
 
     def tell(kill: Kill) -> None:
         kills.append(kill)
@@ -217,10 +219,10 @@ def main(words: list[str]) -> int:
     for walk, point in places(sweep, args.points, args.only, args.seed):
         tell(sweep.kill(walk, point))
     for _ in range(args.random):
-        tell(sweep.kill_at_random(rng.choice([w for w in WALKS if w != "rollback"]), rng.uniform(0, 40)))
+        tell(sweep.kill_at_random(rng.choice([w for w in walks if w != "rollback"]), rng.uniform(0, 40)))
     wrong = [kill for kill in kills if kill.wrong]
     cost = [kill.recovery for kill in kills] or [0.0]
-    passed = sum(map(len, sweep.points.values())) - len(sweep.points["first"])
+    passed = sum(len(sweep.points[walk]) for walk in walks)
     result = {"points": passed, "kills": len(kills), "wrong": [vars(kill) for kill in wrong], "seed": args.seed,
               "recovery_seconds": {"mean": round(sum(cost) / len(cost), 1), "most": round(max(cost), 1)}}  # fmt: skip
     print(json.dumps(result) if args.json else f"{passed} points, {len(kills)} kills, "
