@@ -75,7 +75,9 @@ def test_fault_45_a_bad_load_is_gone_back_from_and_its_mended_file_is_not_skippe
     assert answer["status"] == "nothing_to_do"
     held = {f["file"]: (f["status"], f["reason"]) for f in answer["files"] if "2.csv" in f["file"]}
     assert set(held.values()) == {("skipped", "held: rolled back from publication 3 to 2")}
-    assert [h["file"] for h in status(settings(home))["held"]] == ["crm/2.csv", "daily/2.csv"]
+    told = status(settings(home))
+    assert [h["file"] for h in told["held"]] == ["crm/2.csv", "daily/2.csv"]
+    assert [(r["command"], r["publication"]) for r in told["runs"][:2]] == [("run", 4), ("rollback", 4)]
 
     bad = home / "landing" / "daily" / "2.csv"
     mended = bad.read_text("utf-8").replace("C2,M2,2025-01-09,5,", "C2,M2,2025-01-09,55,")

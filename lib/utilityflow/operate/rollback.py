@@ -6,11 +6,12 @@ not taken again until their content changes or they are requeued.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from utilityflow import pipeline
+from utilityflow import __version__, pipeline
 from utilityflow.control import publication as publications
 from utilityflow.control import rollback as record
 from utilityflow.control.home import Home, hold, open_home
@@ -24,6 +25,7 @@ from utilityflow.lakehouse import Lakehouse
 from utilityflow.operate.deltalog import obstacles
 from utilityflow.operate.scene import has_lakehouse, open_scene
 from utilityflow.publish.rollback import carry_out
+from utilityflow.session import local_frame
 from utilityflow.settings import Settings
 
 
@@ -58,7 +60,18 @@ def rollback(settings: Settings, to: int | None = None, *, only_show: bool = Fal
         chosen = _choose(house, home, to)
         state = Run(settings, home, house, read_ledger(house), feeds, chosen.as_of, run_id, {})
         done = carry_out(state, record.begin(house, left, chosen.number, chosen.versions, run_id))
+        _note_run(state, done.publication)
         return _told(left, chosen, done.publication, done.restored, done.held)
+
+
+def _note_run(state: Run, number: int | None) -> None:
+    """The rollback among the runs, for ``status``."""
+    house = state.house
+    began, ended = dt.datetime.fromtimestamp(state.started, dt.timezone.utc), dt.datetime.now(dt.timezone.utc)
+    row = (state.run_id, "rollback", "succeeded", state.as_of, state.zone, began, ended, __version__, house.spark.version,
+           number, None)  # fmt: skip
+    runs = house.table("ops.run")
+    runs.append(local_frame(house.spark, [row], runs.contract.struct()))
 
 
 def _told(left: int, chosen: Recorded, number: int | None, now: Any, held: Sequence[Entry]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _last_that_worked(runs: Sequence[Any], steps: Sequence[Any]) -> str | None:
 def _run(row: Any) -> dict[str, Any]:
     seconds = (row["finished_at"] - row["started_at"]).total_seconds()
     return {
-        "run_id": row["run_id"], "status": row["status"], "as_of": row["as_of"].isoformat(),
+        "run_id": row["run_id"], "command": row["command"], "status": row["status"], "as_of": row["as_of"].isoformat(),
         "started_at": row["started_at"].isoformat(), "seconds": round(seconds, 1), "publication": row["publication"],
         "error": row["error"],
     }  # fmt: skip
@@ -150,7 +150,7 @@ def text(result: dict[str, Any]) -> str:
     lines = [f"home {result['home']} (days are cut in {result['time_zone']})"]
     for run in result["runs"]:
         said = f"{run['status'].replace('_', ' ')}, as of {run['as_of']}, {run['seconds']:.0f} s"
-        lines.append(f"  run {run['run_id']} {said}" + (f": {run['error']}" if run["error"] else ""))  # fmt: skip
+        lines.append(f"  {run['command']} {run['run_id']} {said}" + (f": {run['error']}" if run["error"] else ""))  # fmt: skip
     lines += _published_text(result)
     for feed, counts in result["files"].items():
         lines.append(f"  {feed}: " + ", ".join(f"{n:,} {state}" for state, n in counts.items()))
