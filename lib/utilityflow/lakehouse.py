@@ -186,13 +186,6 @@ class Lakehouse:
             raise UtilityFlowError("UF-3001", f"no contract describes the table {name}") from None
         return Table(self, contract)
 
-    def tables(self) -> list[str]:
-        """Names of the tables that are there, also of feeds that are no longer in use; on a local disk only."""
-        if "://" in self.root:
-            raise UtilityFlowError("UF-3003", f"the tables under {self.root} cannot be listed")
-        found = Path(self.root).glob("*/*/_delta_log")
-        return sorted(f"{log.parent.parent.name}.{log.parent.name}" for log in found)
-
 
 class Table:
     """One Delta table with its contract."""
@@ -254,6 +247,14 @@ class Table:
                 found: dict[str, Any] = row["note"]
                 return found
         return {}
+
+    def notes(self) -> Iterator[dict[str, Any]]:
+        """The notes of the commits, newest first, as far back as the log on a local disk goes."""
+        for version in range(self.version(), -1, -1):
+            info = self._commit_info(version)
+            if info is None:
+                return
+            yield _parse(info.get("userMetadata"))
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

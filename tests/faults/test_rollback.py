@@ -167,6 +167,16 @@ def test_fault_20_versions_whose_files_were_removed_cannot_be_gone_back_to(
     assert run(home)["status"] == "nothing_to_do"
 
 
+def test_a_table_that_was_made_anew_cannot_be_gone_back_to(story: SimpleNamespace, tmp_path: Path) -> None:
+    """Its versions count from 0 again, so that an old number means something else."""
+    home = copy(story, 4, tmp_path)
+    shutil.rmtree(home / "lakehouse" / "gold" / "dim_meter")
+    run(home)
+    with pytest.raises(UtilityFlowError, match="publication 2: gold.dim_meter was made anew since") as refused:
+        way_back.rollback(settings(home), 2)
+    assert refused.value.hint == "can be gone back to: 5" if publication_of(home) == 5 else "no publication can be gone back to"
+
+
 def test_unknown_publications_and_files_are_named(story: SimpleNamespace) -> None:
     home = story.homes[3]
     with pytest.raises(UtilityFlowError, match="there is no publication 9") as unknown:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from utilityflow.control.tablelog import logs
 from utilityflow.errors import UtilityFlowError
 from utilityflow.session import local_frame
 
@@ -69,6 +70,7 @@ class Recorded:
     """A publication as the way back needs it: content hashes of its tables, and versions of all tables of that time.
 
     ``versions`` by name, those of bronze, silver and the file ledger among them; empty where they were not recorded.
+    ``identities``: the tables' own ids, which tables that were made anew do not share.
     """
 
     number: int
@@ -76,6 +78,7 @@ class Recorded:
     as_of: dt.date
     hashes: Mapping[str, str]
     versions: Mapping[str, int]
+    identities: Mapping[str, str] = field(default_factory=dict)
 
 
 def recorded(house: Lakehouse) -> list[Recorded]:
@@ -83,25 +86,26 @@ def recorded(house: Lakehouse) -> list[Recorded]:
     table = house.table(TABLE)
     if table.version() <= 0:
         return []
-    versions: dict[int, Mapping[str, int]] = {}
-    for number in range(table.version(), 0, -1):
-        note = table.note(number)
+    notes: dict[int, Mapping[str, Any]] = {}
+    for note in table.notes():
         if isinstance(note.get("publication"), int) and isinstance(note.get("lakehouse"), dict):
-            versions.setdefault(note["publication"], note["lakehouse"])
+            notes.setdefault(note["publication"], note)
     found: dict[int, Recorded] = {}
     for row in table.read().select("publication", "table_name", "content_hash", "as_of", "run_id").collect():
         number = int(row["publication"])
-        one = found.setdefault(number, Recorded(number, row["run_id"], row["as_of"], {}, versions.get(number, {})))
+        told = notes.get(number, {})
+        one = found.setdefault(number, Recorded(number, row["run_id"], row["as_of"], {}, told.get("lakehouse", {}),
+                                                told.get("identities", {})))  # fmt: skip
         found[number] = replace(one, hashes={**one.hashes, row["table_name"]: row["content_hash"]})
     return sorted(found.values(), key=lambda one: -one.number)
 
 
-def _versions_now(house: Lakehouse) -> dict[str, int]:
-    """Versions of all tables that a way back has to know; {} where they cannot be listed."""
+def _tables_now(house: Lakehouse) -> dict[str, Any]:
+    """Versions and identities of all tables that a way back has to know; nothing where they cannot be listed."""
     if "://" in house.root:
         return {}
-    names = [name for name in house.tables() if not name.startswith("ops.") or name == "ops.file_ledger"]
-    return {name: house.table(name).version() for name in names}
+    found = {n: log for n, log in logs(Path(house.root)).items() if not n.startswith("ops.") or n == "ops.file_ledger"}
+    return {"lakehouse": {n: log.newest for n, log in found.items()}, "identities": {n: log.identity for n, log in found.items()}}
 
 
 def last(house: Lakehouse) -> Publication | None:
@@ -195,7 +199,7 @@ def write(house: Lakehouse, publication: Publication) -> Commit:
     data = [tuple(row[name] for name in names) for row in rows_of(publication)]
     frame = local_frame(house.spark, data, table.contract.struct())
     commits = {name: state.commit for name, state in publication.tables.items() if state.commit}
-    note = {"publication": publication.number, "commits": commits, "lakehouse": _versions_now(house)}
+    note = {"publication": publication.number, "commits": commits, **_tables_now(house)}
     commit = table.append(frame, batch=publication.number, note=note)
     if not commit.happened:
         raise UtilityFlowError("UF-3007", f"publication {publication.number} was already committed by another run")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from utilityflow.control.ledger import TABLE as LEDGER
 from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
 from utilityflow.control.publication import Recorded
 from utilityflow.control.run import Run, journal, new_run_id
-from utilityflow.control.tablelog import Log
+from utilityflow.control.tablelog import Log, logs
 from utilityflow.errors import UtilityFlowError
-from utilityflow.lakehouse import Lakehouse
+from utilityflow.lakehouse import Lakehouse, Table
 from utilityflow.operate.deltalog import obstacles
 from utilityflow.operate.scene import has_lakehouse, open_scene
 from utilityflow.publish.rollback import carry_out
@@ -43,7 +44,7 @@ def rollback(settings: Settings, to: int | None = None, *, only_show: bool = Fal
     if only_show:
         scene = open_scene(settings)
         chosen = _choose(scene.house, scene.home, to)
-        now = {name: scene.house.table(name).version() for name in chosen.versions}
+        now = {name: scene.house.table(name).version() for name in chosen.versions if name != LEDGER}
         return _told(_last(scene.house).number, chosen, None, now, _would_hold(scene.house, chosen))
     home = open_home(settings, create=False)
     if not has_lakehouse(home):
@@ -106,12 +107,12 @@ def _choose(house: Lakehouse, home: Home, to: int | None) -> Recorded:
     if number < 1:
         raise UtilityFlowError("UF-4009", "there is no publication before the first", hint="--to names one")
     chosen = _known(house, number)
-    reasons = list(_obstacles(house, home, chosen))
+    reasons = _obstacles(house, home, chosen)
     if reasons:
-        others = [one.number for one in publications.recorded(house) if not any(_obstacles(house, home, one))]
+        others = [one.number for one in publications.recorded(house) if not _obstacles(house, home, one)]
         way = f"can be gone back to: {', '.join(map(str, sorted(others)))}" if others else "no publication can be gone back to"
         raise UtilityFlowError("UF-4009", f"publication {number}: {reasons[0]}", hint=way)
-    return Recorded(chosen.number, chosen.run_id, chosen.as_of, chosen.hashes, _all_versions(house, chosen))
+    return replace(chosen, versions=_all_versions(house, chosen))
 
 
 def _before(house: Lakehouse) -> int:
@@ -125,27 +126,30 @@ def _before(house: Lakehouse) -> int:
 
 def _all_versions(house: Lakehouse, chosen: Recorded) -> dict[str, int]:
     """Those that were recorded; tables that were made since become empty again, as they were created."""
-    since = {n: 0 for n in house.tables() if n.partition(".")[0] in ("bronze", "silver", "gold")}
+    since = {n: 0 for n in logs(Path(house.root)) if n.partition(".")[0] in ("bronze", "silver", "gold")}
     return since | dict(chosen.versions)
 
 
-def _obstacles(house: Lakehouse, home: Home, chosen: Recorded) -> Iterator[str]:
+def _obstacles(house: Lakehouse, home: Home, chosen: Recorded) -> list[str]:
     """Why the lakehouse cannot become what it was."""
     if LEDGER not in chosen.versions:
-        yield "the versions of all tables were not written down with it (an older version of the suite made it)"
-        return
+        return ["the versions of all tables were not written down with it (an older version of the suite made it)"]
+    found = []
     for name, version in _all_versions(house, chosen).items():
-        log = Path(home.lakehouse, *name.split(".")) / "_delta_log"
-        if not log.is_dir():
-            yield f"{name} is gone"
-            continue
-        for says in obstacles(Log(name, log), version):
-            yield f"{name} at version {version}: {says}"
-    for name in chosen.hashes:
-        table = house.table(name)
-        lacking = set(table.contract.hashed_columns) - set(table.read(chosen.versions[name]).columns)
-        if lacking:
-            yield f"{name} had no column {min(lacking)} then, which its contract has now"
+        log = Log(name, Path(home.lakehouse, *name.split(".")) / "_delta_log")
+        if log.newest < 0:
+            found.append(f"{name} is gone")
+        elif chosen.identities.get(name, log.identity) != log.identity:
+            found.append(f"{name} was made anew since")
+        else:
+            found += [f"{name} at version {version}: {says}" for says in obstacles(log, version)]
+    return found or [line for name in chosen.hashes for line in _lacking(house.table(name), chosen.versions[name])]
+
+
+def _lacking(table: Table, version: int) -> Iterator[str]:
+    missing = set(table.contract.hashed_columns) - set(table.read(version).columns)
+    if missing:
+        yield f"{table.name} had no column {min(missing)} then, which its contract has now"
 
 
 def _would_hold(house: Lakehouse, chosen: Recorded) -> list[Entry]:
