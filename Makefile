@@ -26,8 +26,8 @@ test: setup lint ## lint, types and the everyday tests (default lane)
 test-all: setup lint ## every test there is, the slow ones too
 	@$(PY) -m pytest $(ARGS)
 
-# the scenarios and the cluster take minutes: make test-floor FLOOR_LATER= runs them too
-FLOOR_LATER := --ignore=tests/scenarios --ignore=tests/jobs/test_cluster.py
+# scenarios, cluster and numbered faults take minutes: make test-floor FLOOR_LATER= runs them too (faults: make faults LANE=floor)
+FLOOR_LATER := --ignore=tests/scenarios --ignore=tests/jobs/test_cluster.py -m "engine and not slow and not fault"
 
 test-floor: setup-floor ## the engine-sensitive tests on the floor lane
 	@.venv-floor/bin/python -m pytest -m "engine and not slow" $(FLOOR_LATER) $(ARGS)
