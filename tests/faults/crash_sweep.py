@@ -194,7 +194,7 @@ def places(sweep: Sweep, count: int | None, only: str, seed: int) -> list[tuple[
     everywhere = [(walk, point) for walk in sweep.walks for point in sweep.points[walk]]
     chosen = [place for place in everywhere if only and re.search(only, " ".join(place))]
     rest = sorted(set(everywhere) - set(chosen)) if count is not None else [p for p in everywhere if p not in chosen]
-    return chosen + (rest if count is None else random.Random(seed).sample(rest, count))  # noqa: S311
+    return chosen + (rest if count is None else random.Random(seed).sample(rest, min(count, len(rest))))  # noqa: S311
 
 
 def main(words: list[str]) -> int:
