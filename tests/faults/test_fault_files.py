@@ -78,6 +78,7 @@ def test_fault_15_no_flipped_bit_gives_a_wrong_answer(broken: Break, spark: Any,
     fault(detected=True, wrong=seen["wrong"], false_alarms=sum(pages.damage(f) is not None for f in files))
 
 
+@pytest.mark.slow
 @pytest.mark.fault(15, "a bit flips in a file of silver that the run reads")
 def test_fault_15_a_bit_flips_in_silver(broken: Break, untouched: Untouched, fault: Any) -> None:
     home = broken()

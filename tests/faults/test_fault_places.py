@@ -48,6 +48,7 @@ def whole(home: Broken, untouched: Untouched) -> dict[str, int]:
     return measured(home.state(), untouched.later)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(6, "the publication to DuckDB is killed in its middle, then refused")
 def test_fault_06_a_publication_that_does_not_end(
     broken: Break, untouched: Untouched, spark: Any, fault: Any, monkeypatch: pytest.MonkeyPatch
@@ -106,6 +107,7 @@ def test_fault_11_a_full_disk(
     fault(detected="UF-4007", unaided=True, false_alarms=len(others), **told)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(12, "a table may not be written, from the beginning and from the middle of a run on")
 def test_fault_12_the_right_to_write_is_lost(
     broken: Break, untouched: Untouched, mount: Mount, fault: Any, monkeypatch: pytest.MonkeyPatch

@@ -100,6 +100,7 @@ def test_fault_45_a_bad_load_is_gone_back_from_and_its_mended_file_is_not_skippe
     assert tables(found) == tables(wanted)
 
 
+@pytest.mark.slow
 def test_a_file_that_superseded_another_is_held_and_the_other_stands_again(
     spark: Any, story: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -209,6 +210,7 @@ def test_other_content_than_the_old_publications_is_not_published(
     assert publication_of(home) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.fault(46, "a transaction setting left in the session")
 def test_fault_46_a_transaction_setting_that_was_left_behind_is_an_error(
     spark: Any, story: SimpleNamespace, tmp_path: Path, fault: Any
@@ -245,4 +247,12 @@ def test_an_append_is_not_taken_for_a_duplicate_by_the_ids_of_before_the_rollbac
     assert not table.append(rows, batch=7).happened  # as Delta has it
     house.epoch = 1
     assert table.append(rows, batch=7).happened
+    assert table.read().count() == 1
+
+    spark.conf.set(STALE, "1")  # fault 46, in small
+    try:
+        with pytest.raises(UtilityFlowError, match="UF-3010|txnVersion of another write"):
+            table.delete("value = 1.0")
+    finally:
+        spark.conf.unset(STALE)
     assert table.read().count() == 1
