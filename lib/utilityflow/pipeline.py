@@ -316,11 +316,9 @@ def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: Utilit
     """
     house, spark = state.house, state.house.spark
     finished = dt.datetime.now(dt.timezone.utc)
-    started = dt.datetime.fromtimestamp(state.started, dt.timezone.utc)
     number = outcome.publication.number if outcome else _published_number(state)
-    message = str(error) if error else None
     rows: dict[str, list[tuple[Any, ...]]] = {
-        "ops.run": [(state.run_id, "run", status, state.as_of, state.zone, started, finished, __version__, spark.version, number, message)],  # noqa: E501
+        "ops.run": [run_row(state, "run", status, number, str(error) if error else None)],
         "ops.step": [(state.run_id, s.step, s.status, s.rows_written, s.seconds, s.version, json.dumps(dict(s.consumed), sort_keys=True), finished)  # noqa: E501
                      for s in state.steps],
         "ops.metric": [(state.run_id, s, n, v) for s, n, v in state.metrics],
@@ -333,6 +331,13 @@ def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: Utilit
             told = note if name == "ops.run" else None
             jobs.append(lambda n=name, f=frame, t=told: house.table(n).append(f, note=t))  # type: ignore[misc]
     in_parallel(spark, lambda job: job(), jobs, workers=len(jobs))
+
+
+def run_row(state: Run, command: str, status: str, number: int | None, message: str | None = None) -> tuple[Any, ...]:
+    """A row of ``ops.run`` for what ends now."""
+    started, finished = dt.datetime.fromtimestamp(state.started, dt.timezone.utc), dt.datetime.now(dt.timezone.utc)
+    return (state.run_id, command, status, state.as_of, state.zone, started, finished, __version__,
+            state.house.spark.version, number, message)  # fmt: skip
 
 
 def _finish_failed(state: Run, error: UtilityFlowError, found: Found) -> None:

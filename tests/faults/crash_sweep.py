@@ -12,7 +12,6 @@ Usage: crash_sweep.py FOLDER [--walk WALK] [--points N] [--only PATTERN] [--rand
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import logging
 import os
@@ -23,13 +22,12 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
+from lying import AS_OF, FEEDS, SCENARIO, killed
 
 from utilityflow import lakehouse, pipeline
 from utilityflow.contracts import load_contracts
@@ -39,16 +37,9 @@ from utilityflow.publish.content import content_hash, partition_hashes
 from utilityflow.session import SMALL, get_session
 from utilityflow.settings import Settings
 
-SCENARIO = Path(__file__).parents[1] / "scenarios" / "given_facts_before_customers"
-FEEDS = SCENARIO.parent / "feeds"
 WALKS = {"ordinary": 2, "late": 3, "superseding": 4, "rollback": 5}
-AS_OF = date(2025, 2, 1)
 TABLES = ["silver.customers", "silver.customers__quarantine", "silver.meter_reads", "silver.meter_reads__quarantine",
           "gold.dim_date", "gold.dim_customer", "gold.dim_meter", "gold.fact_usage"]  # fmt: skip
-SETTINGS_OF_A_WRITE = (
-    "spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion",
-    "spark.databricks.delta.commitInfo.userMetadata",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,20 +97,11 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
 
 def attempt(spark: Any, home: Path, walk: str, **environment: str) -> int:
     """A run, or what the walk does, in a fork; its wait status (9: killed)."""
-    child = os.fork()
-    if not child:
-        lakehouse._POINTS = lakehouse.CrashPoints()  # counted anew, as in a process of its own
-        os.environ.update(environment)
-        try:
-            os._exit(0 if walked(home, walk) else 1)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    spark.sparkContext.cancelAllJobs()  # in life Spark's process dies too
-    for name in SETTINGS_OF_A_WRITE:
-        spark.conf.unset(name)
-    return status
+
+    def work() -> None:
+        assert walked(home, walk), "it ended with an error"
+
+    return killed(spark, work, **environment)
 
 
 def recover(spark: Any, home: Path, walk: str, where: str, expected: dict[str, Any]) -> Kill:
@@ -153,8 +135,6 @@ class Sweep:
             self.before[walk], last = last, state(self.spark, home)
             self.expected[walk] = last
             self.points[walk] = [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
-        gc.collect()
-        gc.freeze()  # a fork must not release Java objects of its parent
 
     def copy(self, walk: str) -> Path:
         home = self.folder / "killed"

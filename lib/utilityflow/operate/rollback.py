@@ -6,13 +6,12 @@ not taken again until their content changes or they are requeued.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from utilityflow import __version__, pipeline
+from utilityflow import pipeline
 from utilityflow.control import publication as publications
 from utilityflow.control import rollback as record
 from utilityflow.control.home import Home, hold, open_home
@@ -67,12 +66,9 @@ def rollback(settings: Settings, to: int | None = None, *, only_show: bool = Fal
 
 def _note_run(state: Run, number: int | None) -> None:
     """The rollback among the runs, for ``status``."""
-    house = state.house
-    began, ended = dt.datetime.fromtimestamp(state.started, dt.timezone.utc), dt.datetime.now(dt.timezone.utc)
-    row = (state.run_id, "rollback", "succeeded", state.as_of, state.zone, began, ended, __version__, house.spark.version,
-           number, None)  # fmt: skip
-    runs = house.table("ops.run")
-    runs.append(local_frame(house.spark, [row], runs.contract.struct()))
+    runs = state.house.table("ops.run")
+    row = pipeline.run_row(state, "rollback", "succeeded", number)
+    runs.append(local_frame(state.house.spark, [row], runs.contract.struct()))
 
 
 def _told(left: int, chosen: Recorded, number: int | None, now: Any, held: Sequence[Entry]) -> dict[str, Any]:
