@@ -19,12 +19,13 @@ def damage(file: Path) -> str | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if (beside := file.with_name(f".{file.name}.crc")).is_file() and not _agrees(file, beside):
-        return "its bytes are not those that were written (checksum beside it)"
+    beside = file.with_name(f".{file.name}.crc")
     try:
-        with pq.ParquetFile(file) as parquet:
-            footer = parquet.metadata
         text = file.read_bytes()
+        if beside.is_file() and not _agrees(text, beside.read_bytes()):
+            return "its bytes are not those that were written (checksum beside it)"
+        with pq.ParquetFile(pa.BufferReader(text)) as parquet:
+            footer = parquet.metadata
         groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
         for chunk in (group.column(i) for group in groups for i in range(group.num_columns)):
             start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
@@ -47,13 +48,12 @@ def require(table: str, files: Iterator[Path] | list[Path]) -> None:
             raise UtilityFlowError("UF-3003", f"{table}: the file {file} cannot be read: {says}", hint=hint)
 
 
-def _agrees(file: Path, beside: Path) -> bool:
+def _agrees(content: bytes, sums: bytes) -> bool:
     """Hadoop's sums: a magic word, the bytes per sum, and a CRC-32 for each so many bytes."""
-    sums = beside.read_bytes()
     if sums[:4] != b"crc\0":
         return True  # of another kind: nothing can be said
     step = int.from_bytes(sums[4:8], "big")
-    text = memoryview(file.read_bytes())
+    text = memoryview(content)
     found = b"".join(zlib.crc32(text[i : i + step]).to_bytes(4, "big") for i in range(0, len(text), step))
     return found == sums[8:]
 
