@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_sweep import differences
+from crash_sweep import Kill, differences, outcome, table
 
 
 @pytest.mark.fault(4, "killed in mid-run, 1 and 3 too; a sample of `make crash`")
@@ -27,7 +27,7 @@ def test_case_46_a_run_that_is_killed_ends_in_the_same_tables_when_it_is_started
     result = json.loads(done.stdout)
     lost = [line for kill in result["wrong"] for line in kill["wrong"] if "not accounted for" in line]
     fault(unaided=not result["wrong"], wrong=len(result["wrong"]), rows_lost=len(lost))
-    assert (result["kills"], result["wrong"]) == (2, [])
+    assert (result["walks"]["all"]["recovered unaided"], result["wrong"]) == (2, [])
     assert done.returncode == 0
 
 
@@ -37,3 +37,11 @@ def test_the_sweep_sees_other_content_and_rows_that_are_lost() -> None:
     assert differences(good | {"gold.fact_usage": "b"}, good) == ["gold.fact_usage: b instead of a"]
     lost = ("crm", "1.csv", "loaded", 3, 2, 0, 0, 0)
     assert differences(good | {"unaccounted": [lost]}, good)[-1].startswith("rows that are not accounted for")
+
+
+def test_the_table_counts_kills_at_points_and_at_times_and_what_they_cost() -> None:
+    kills = [Kill("late", "before append ops.run#1", [], 2.0), Kill("late", "after 3.10 s", ["gold.fact_usage: b"], 5.0, "time")]
+    row = outcome(7, kills)
+    assert list(row.values()) == [7, 1, 1, 1, 1, 3.5, 5.0]
+    assert table({"late": row, "all": row}, seed=3).splitlines()[2] == "| late | 7 | 1 | 1 | 1 | 1 | 3.5 | 5.0 |"
+    assert list(outcome(7, []).values()) == [7, 0, 0, 0, 0, None, None]
