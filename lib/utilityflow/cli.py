@@ -252,6 +252,10 @@ def _requeue_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("--all", action="store_true", help="all held files")
 
 
+def _status_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--profile", action="store_true", help="what each step read, wrote, exchanged and spilled")
+
+
 def _doctor_words(one: argparse.ArgumentParser) -> None:
     one.add_argument("--deep", action="store_true", help="compare every data file with its checksums, even above 1 GiB")
 
@@ -314,7 +318,7 @@ def _status(args: argparse.Namespace) -> Answer:
     from utilityflow.operate import status
 
     result = status.status(_settings(args))
-    return Answer(result, status.text(result))
+    return Answer(result, status.text(result, profile=args.profile))
 
 
 def _explain(args: argparse.Namespace) -> Answer:
@@ -483,7 +487,7 @@ _COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], Non
     "run": ("bring the lakehouse and the warehouse up to what has landed", _run, _run_words),
     "resume": ("do what a run that did not end had been asked for", _resume, _resume_words),
     "publish": ("publish what the gold tables hold now", _publish, _no_words),
-    "status": ("last runs, last publication, files, quarantine", _status, _no_words),
+    "status": ("last runs, last publication, files, quarantine", _status, _status_words),
     "explain": ("lead a gold row back to its files and lines", _explain, _explain_words),
     "verify": ("check the invariants on the live lakehouse", _verify, _verify_words),
     "doctor": ("check the environment and the tables' files", _doctor, _doctor_words),

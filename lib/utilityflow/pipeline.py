@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from utilityflow.bronze.inspect import find_files
 from utilityflow.contracts import Catalog, load_contracts
 from utilityflow.control.home import Home, hold, open_home
 from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
+from utilityflow.control.profile import profiled
 from utilityflow.control.publication import last as last_publication
 from utilityflow.control.rollback import open_rollback
 from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_beginning
@@ -254,21 +255,15 @@ def waves(steps: Sequence[Step]) -> list[list[Step]]:
 def _run_step(state: Run, step: Step) -> None:
     began = time.monotonic()
     try:
-        result = step.function(state)
-    except UtilityFlowError:
-        state.steps.append(StepResult(step.name, "failed", seconds=time.monotonic() - began))
-        raise
-    except OSError:
-        state.steps.append(StepResult(step.name, "failed", seconds=time.monotonic() - began))
-        raise
+        with profiled(state.house.spark, f"{state.run_id} {step.name}") as profile:
+            result = step.function(state)
     except Exception as failure:
         state.steps.append(StepResult(step.name, "failed", seconds=time.monotonic() - began))
-        if os.environ.get("UTILITYFLOW_DEBUG"):
+        if isinstance(failure, UtilityFlowError | OSError) or os.environ.get("UTILITYFLOW_DEBUG"):
             raise
         raise unforeseen(step.name, failure) from failure
     seconds = time.monotonic() - began
-    result = StepResult(step.name, result.status, result.rows_written, seconds, result.version, result.consumed)
-    state.steps.append(result)
+    state.steps.append(replace(result, step=step.name, seconds=seconds, profile=profile))
     if result.status != "skipped":
         state.say(
             f"{step.name}: {result.rows_written:,} rows in {seconds:.1f} s",
@@ -297,11 +292,12 @@ def _check_threshold(state: Run) -> None:
 def _prepare(state: Run) -> Prepared | None:
     began = time.monotonic()
     names = published(state.house.contracts)
-    outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
-                      memory=state.settings.publish_memory, progress=state.say)  # fmt: skip
+    with profiled(state.house.spark, f"{state.run_id} {PUBLISH}") as profile:
+        outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
+                          memory=state.settings.publish_memory, progress=state.say)  # fmt: skip
     status = "ok" if outcome else "skipped"
     rows = sum(t.rows for t in outcome.publication.tables.values()) if outcome else 0
-    state.steps.append(StepResult(PUBLISH, status, rows, time.monotonic() - began))
+    state.steps.append(StepResult(PUBLISH, status, rows, time.monotonic() - began, profile=profile))
     return outcome
 
 
@@ -319,8 +315,8 @@ def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: Utilit
     number = outcome.publication.number if outcome else _published_number(state)
     rows: dict[str, list[tuple[Any, ...]]] = {
         "ops.run": [run_row(state, "run", status, number, str(error) if error else None)],
-        "ops.step": [(state.run_id, s.step, s.status, s.rows_written, s.seconds, s.version, json.dumps(dict(s.consumed), sort_keys=True), finished)  # noqa: E501
-                     for s in state.steps],
+        "ops.step": [(state.run_id, s.step, s.status, s.rows_written, s.seconds, s.version,
+                      json.dumps(dict(s.consumed), sort_keys=True), finished, *s.profile.values) for s in state.steps],
         "ops.metric": [(state.run_id, s, n, v) for s, n, v in state.metrics],
         "ops.quality_result": [(state.run_id, t.table, t.rule, t.dimension, t.severity, t.evaluated, t.failed) for t in state.tallies],  # noqa: E501
     }  # fmt: skip

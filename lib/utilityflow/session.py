@@ -92,8 +92,10 @@ _LOCAL_CONF: dict[str, str] = {
     # a run has several hundred generated classes; those of the next month's run are the same
     "spark.sql.codegen.cache.maxEntries": "2000",
     "spark.sql.ui.retainedExecutions": "1",
-    "spark.ui.retainedJobs": "1",
-    "spark.ui.retainedStages": "1",
+    # jobs and stages are kept until their step has ended, for its profile
+    "spark.ui.retainedJobs": "200",
+    "spark.ui.retainedStages": "500",
+    "spark.ui.retainedTasks": "1",
     "spark.cleaner.referenceTracking.cleanCheckpoints": "true",
     "spark.databricks.delta.vacuum.parallelDelete.enabled": "true",
     "spark.redaction.regex": "(?i)secret|password|token|access[.]key|sas",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from utilityflow.control.home import Home
 from utilityflow.control.ledger import Entry, Ledger
+from utilityflow.control.profile import Profile
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.settings import Settings
@@ -43,6 +44,7 @@ class StepResult:
     seconds: float = 0.0
     version: int | None = None
     consumed: Mapping[str, Any] = field(default_factory=dict)
+    profile: Profile = field(default_factory=Profile)
 
     def as_json(self) -> dict[str, Any]:
         """The shape of DESIGN.md section 10."""

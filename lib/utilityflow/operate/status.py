@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from utilityflow.control.home import open_home
+from utilityflow.operate.profiles import MEASURES, lines
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
 from utilityflow.settings import Settings
 from utilityflow.silver.judging import ENTITIES
@@ -22,7 +23,8 @@ def status(settings: Settings) -> dict[str, Any]:
 
     :returns: ``home``, ``time_zone``, ``runs`` (newest first), ``publication`` (None or number, as_of, tables with rows
         and versions), ``files`` (feed -> status -> how many), ``rejected`` (file and reason),
-        ``quarantine`` (table -> rule -> records), ``steps`` (of the last run that worked), ``quality`` (of that run),
+        ``quarantine`` (table -> rule -> records), ``steps`` (of the last run that worked, and their profiles),
+        ``quality`` (of that run),
         ``conflicts`` (dimension -> events that lost a full tie), ``hint``.
     """
     home = open_home(settings, create=False)
@@ -35,7 +37,7 @@ def status(settings: Settings) -> dict[str, Any]:
         return empty
     scene = Scene(settings, home, open_house(settings, home))
     runs = sorted(scene.rows("ops.run"), key=lambda r: r["started_at"], reverse=True)
-    steps = scene.rows("ops.step", "run_id", "step", "status", "rows_written", "seconds", "version", "finished_at")
+    steps = scene.rows("ops.step")
     worked = _last_that_worked(runs, steps)
     quarantine = _quarantine(scene)
     result = empty | {
@@ -80,7 +82,8 @@ def _run(row: Any) -> dict[str, Any]:
 
 
 def _step(row: Any) -> dict[str, Any]:
-    return {n: row[n] for n in ("step", "status", "rows_written", "seconds", "version")}
+    held = row.asDict()  # a home of before has no profiles yet
+    return {n: held.get(n) for n in ("step", "status", "rows_written", "seconds", "version", *MEASURES)}
 
 
 def _publication(scene: Scene) -> dict[str, Any] | None:
@@ -145,34 +148,37 @@ def _hint(result: dict[str, Any]) -> str:
     return "all is well; 'utilityflow verify' checks the invariants"
 
 
-def text(result: dict[str, Any]) -> str:
-    """The answer for people."""
-    lines = [f"home {result['home']} (days are cut in {result['time_zone']})"]
+def text(result: dict[str, Any], *, profile: bool = False) -> str:
+    """The answer for people.
+
+    :param profile: show what each step read, wrote, exchanged and spilled.
+    """
+    told = [f"home {result['home']} (days are cut in {result['time_zone']})"]
     for run in result["runs"]:
         said = f"{run['status'].replace('_', ' ')}, as of {run['as_of']}, {run['seconds']:.0f} s"
-        lines.append(f"  {run['command']} {run['run_id']} {said}" + (f": {run['error']}" if run["error"] else ""))  # fmt: skip
-    lines += _published_text(result)
+        told.append(f"  {run['command']} {run['run_id']} {said}" + (f": {run['error']}" if run["error"] else ""))  # fmt: skip
+    told += _published_text(result)
     for feed, counts in result["files"].items():
-        lines.append(f"  {feed}: " + ", ".join(f"{n:,} {state}" for state, n in counts.items()))
+        told.append(f"  {feed}: " + ", ".join(f"{n:,} {state}" for state, n in counts.items()))
     for state in ("rejected", "held"):
-        lines += [f"  {state} {r['file']}: {r['reason']}" for r in result[state][:20]]
+        told += [f"  {state} {r['file']}: {r['reason']}" for r in result[state][:20]]
     for table, rules in result["quarantine"].items():
-        lines.append(f"  {table}: " + ", ".join(f"{n:,} {rule}" for rule, n in rules.items()))
+        told.append(f"  {table}: " + ", ".join(f"{n:,} {rule}" for rule, n in rules.items()))
     if result["steps"]:
-        lines.append("steps of the last run that had work:")
-        lines += [
+        told.append("steps of the last run that had work:")
+        told += [f"  {line}" for line in lines(result["steps"])] if profile else [
             f"  {s['step']:<28} {s['status']:<8} {s['rows_written']:>12,} rows {s['seconds']:>7.1f} s"
             for s in result["steps"]
         ]
     if result["quality"]:
-        lines.append("rules that its records broke:")
-        lines += [
+        told.append("rules that its records broke:")
+        told += [
             f"  {q['table_name']}: {q['rule']} ({q['severity']}) {q['failed']:,} of {q['evaluated']:,}"
             for q in result["quality"]
         ]
     for name, n in result["conflicts"].items():
-        lines.append(f"  {name}: {n:,} conflicting event(s) of one time and sequence")
-    return "\n".join([*lines, result["hint"]])
+        told.append(f"  {name}: {n:,} conflicting event(s) of one time and sequence")
+    return "\n".join([*told, result["hint"]])
 
 
 def _published_text(result: dict[str, Any]) -> list[str]:

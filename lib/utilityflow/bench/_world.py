@@ -1,0 +1,183 @@
+"""What the measurements of whole months share: a simulated utility in a home, its runs, conditions, memory, disk and reports."""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from utilityflow import pipeline
+from utilityflow.control.home import open_home
+from utilityflow.errors import UtilityFlowError
+from utilityflow.resources import resource
+from utilityflow.session import get_session
+from utilityflow.settings import Settings
+from utilityflow.simulate import Summary, simulate
+
+COUNTED = ("read", "loaded", "quarantined", "superseded", "duplicate")
+ZONE, START, SEED = "America/New_York", dt.date(2025, 1, 1), 1
+
+
+def month_end(month: int) -> dt.date:
+    """The last day of a month of the simulation, from 1."""
+    year, number = START.year + (START.month - 2 + month) // 12, (START.month - 2 + month) % 12 + 1
+    return dt.date(year, number, calendar.monthrange(year, number)[1])
+
+
+@dataclass
+class World:
+    """A home of its own, made anew, with a simulated utility; its session is this process's."""
+
+    settings: Settings
+    customers: int
+    form: str
+    tell: Any
+
+    @classmethod
+    def make(cls, settings: Settings, name: str, *, customers: int, form: str, driver_memory: str, publish_memory: str, tell: Any,
+             ) -> World:  # fmt: skip
+        """A new home under the given one; a former one of that name is removed.
+
+        :param form: of the reads, csv or parquet.
+        """
+        if form not in ("csv", "parquet"):
+            raise UtilityFlowError("UF-1004", f"the reads come as csv or parquet, not as {form}")
+        home = settings.home_path / name
+        shutil.rmtree(home, ignore_errors=True)
+        feeds = home / "feeds"
+        feeds.mkdir(parents=True)
+        reads = ("ami_daily_reads.yaml",) if form == "csv" else ("examples", "ami_daily_reads_parquet.yaml")
+        for path in (("cis_customers.yaml",), reads):
+            source = resource("conf", "feeds", *path)
+            (feeds / path[-1]).write_text(source.read_text("utf-8"), encoding="utf-8")
+        own = replace(settings, home=str(home), landing=None, feeds=str(feeds), time_zone=ZONE, publish_memory=publish_memory,
+                      spark=replace(settings.spark, driver_memory=driver_memory))  # fmt: skip
+        # beside the home, which may be removed while the session lives
+        get_session("utilityflow bench", settings=own, scratch=settings.home_path / f"spark-{os.getpid()}")
+        return cls(own, customers, form, tell)
+
+    @property
+    def spark(self) -> Any:
+        """The session."""
+        return get_session(settings=self.settings)
+
+    def land(self, month: int) -> Summary:
+        """Simulate one month into the landing root."""
+        return simulate(self.spark, landing=self.settings.landing_path, defects=self.settings.home_path / "defects",
+                        customers=self.customers, months=month, start=START, seed=SEED, only_month=month,
+                        reads_format=self.form, time_zone=ZONE, progress=self.tell)  # type: ignore[arg-type]  # fmt: skip
+
+    def run(self, month: int) -> dict[str, Any]:
+        """Run everything as of a month's end; returns the steps with their profiles, the seconds and the files' accounting.
+
+        :raises UtilityFlowError: when the run failed.
+        """
+        began = time.monotonic()
+        answer = pipeline.run(self.settings, as_of=month_end(month))
+        seconds = time.monotonic() - began
+        if answer["error"]:
+            raise UtilityFlowError(answer["error"]["code"], answer["error"]["message"])
+        counts = {f"rows_{n}": sum(f[f"rows_{n}"] for f in answer["files"]) for n in COUNTED}
+        return {"seconds": round(seconds, 2), "steps": self.steps(answer["run_id"]), "files": counts}
+
+    def steps(self, run_id: str) -> list[dict[str, Any]]:
+        """What ``ops.step`` says of a run."""
+        house = pipeline.open_lakehouse(self.settings, open_home(self.settings, create=False))
+        rows = house.table("ops.step").read().where(f"run_id = '{run_id}'").collect()
+        place = {s.name: n for n, s in enumerate(pipeline.graph(pipeline.read_feeds(self.settings)))}
+        return sorted((r.asDict() for r in rows), key=lambda r: place.get(r["step"], len(place)))
+
+    def sizes(self) -> dict[str, Any]:
+        """Bytes of the landing root, the lakehouse by table, and the warehouse; data files by table."""
+        tables = {}
+        for log in sorted((self.settings.home_path / "lakehouse").glob("*/*/_delta_log")):
+            files = [f.stat().st_size for f in log.parent.rglob("*.parquet") if "_delta_log" not in f.parts]
+            tables[f"{log.parent.parent.name}.{log.parent.name}"] = {"files": len(files), "bytes": sum(files)}
+        landed = sum(f.stat().st_size for f in self.settings.landing_path.rglob("*") if f.is_file())
+        warehouse = self.settings.home_path / "warehouse" / "utilityflow.duckdb"
+        return {"landing": landed, "tables": tables, "warehouse": warehouse.stat().st_size if warehouse.exists() else 0}
+
+    def remove(self) -> None:
+        """Take the home away."""
+        shutil.rmtree(self.settings.home_path, ignore_errors=True)
+
+
+def conditions(world: World) -> dict[str, Any]:
+    """Where and when it was measured."""
+    return {
+        "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "spark": world.spark.version,
+        "python": platform.python_version(), "master": world.settings.spark.master,
+        "driver_memory": world.settings.spark.driver_memory, "publish_memory": world.settings.publish_memory,
+        "shuffle_partitions": world.settings.spark.shuffle_partitions,
+        "at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+    }  # fmt: skip
+
+
+@contextmanager
+def peak_memory() -> Iterator[dict[str, float]]:
+    """Fill ``gib`` with the sum of the peaks of resident memory of this process and its children while the block runs.
+
+    An upper bound of the peak of the sum: the processes need not have theirs at once. Linux only; elsewhere it stays empty.
+    """
+    found: dict[str, float] = {}
+    for process in _family():
+        with suppress(OSError):
+            (process / "clear_refs").write_text("5")  # the peak begins anew
+    try:
+        yield found
+    finally:
+        peaks = [_peak(process) for process in _family()]
+        if peaks:
+            found["gib"] = round(sum(peaks) / 1024**2, 2)
+
+
+def _family() -> list[Path]:
+    """The /proc folders of this process and all that descend from it."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    mine = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in mine} - mine:
+        mine |= more
+    return [Path("/proc") / str(pid) for pid in sorted(mine)]
+
+
+def _peak(process: Path) -> int:
+    with suppress(OSError):
+        for line in (process / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0
+
+
+def keep(out: str, name: str, result: Mapping[str, Any], text: str, picture: bytes | None) -> None:
+    """Write ``name``.json, .md and .png into a folder; nothing where ``out`` is empty."""
+    if not out:
+        return
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=2, default=str) + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    if picture is not None:
+        (folder / f"{name}.png").write_bytes(picture)
+
+
+def told(conditions: Mapping[str, Any]) -> str:
+    """Conditions as a line."""
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in conditions.items())
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table in Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
