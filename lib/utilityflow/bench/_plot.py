@@ -33,14 +33,14 @@ def bar_picture(panels: Mapping[str, Sequence[tuple[str, float]]], title: str) -
     return _png(figure)
 
 
-def line_picture(panels: Mapping[str, Sequence[tuple[float, float]]], title: str, across: str) -> bytes:
-    """A PNG with a panel of one line for each title, from zero up, over a logarithmic axis."""
+def line_picture(panels: Mapping[str, Sequence[tuple[float, float]]], title: str, across: str, *, log: bool = True) -> bytes:
+    """A PNG with a panel of one line for each title, from zero up, over a logarithmic (or plain) axis."""
     figure, axes = _figure(len(panels), title)
     for axis, (name, points) in zip(axes, panels.items(), strict=True):
         axis.plot([x for x, _ in points], [y for _, y in points], marker="o", color="#1b6ca8")
         for x, y in points:
             axis.annotate(f"{y:.3g}", (x, y), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8)
-        axis.set_xscale("log")
+        axis.set_xscale("log" if log else "linear")
         axis.set_ylim(bottom=0, top=1.2 * max(y for _, y in points))
         axis.set_xlabel(across)
         axis.set_title(name, fontsize=10)
