@@ -225,6 +225,7 @@ def _simulate_words(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--defects", metavar="DIR", help="where the list of planted defects goes (default: defects in the home)"
     )
+    one.add_argument("--faults", default="", metavar="KIND,...", help="operational faults of files, or all (default: none)")
     one.add_argument("--profile", metavar="FILE", help="which defects to plant (default: conf/simulate/defects.yaml)")
 
 
@@ -423,6 +424,7 @@ def _simulate(args: argparse.Namespace) -> Answer:
         reads_format=args.reads_format,
         profile=profile,
         time_zone=settings.time_zone or "America/New_York",
+        faults=args.faults.split(","),
         progress=_tell,
     )
     rows = ", ".join(f"{n:,} records of {feed}" for feed, n in made.rows.items())

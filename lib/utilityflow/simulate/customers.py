@@ -16,6 +16,7 @@ from utilityflow.simulate.people import addresses, class_code, names
 
 SYSTEM, FEED = "customer_management", "cis_customers"
 COLUMNS = ("customer_id", "name", "street", "city", "state", "zip", "class", "status", "changed_at", "seq", "op")
+KEY = ("customer_id", "seq")  # the raw columns of which the ledger's row_key is made
 ROW_BYTES = 118
 CHUNK = 250_000  # tenancies a file: larger utilities get several files a month
 CLERKS = 40

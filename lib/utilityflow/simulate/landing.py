@@ -104,12 +104,13 @@ def write_extract(
     ledger = _write(
         extract.ledger_lines(rows, form), "csv", defects / STAGING / extract.feed, ledger_folder, extract.files
     )
-    return Written(
-        files=files,
-        rows=sum(_rows(file, form) for file in files),
-        bytes=sum(file.stat().st_size for file in files),
-        defects=_kinds(ledger),
-    )
+    return tally(files, form, _kinds(ledger))
+
+
+def tally(files: tuple[Path, ...], form: ReadsFormat, defects: dict[str, int]) -> Written:
+    """What landed, counted."""
+    rows, size = sum(_rows(file, form) for file in files), sum(file.stat().st_size for file in files)
+    return Written(files, rows, size, defects)
 
 
 def own_session(spark: SparkSession, extract: Extract) -> SparkSession:
@@ -147,11 +148,14 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _rows(file: Path, form: ReadsFormat) -> int:
-    """Records of a landed file: its lines without the header (no field holds a line end), or its footer's count."""
+    """Records of a landed file: its lines without the header (no field holds a line end); its footer's count, or 0."""
     if form == "parquet":
-        from pyarrow import parquet
+        from pyarrow import ArrowInvalid, parquet
 
-        return int(parquet.read_metadata(file).num_rows)
+        try:
+            return int(parquet.read_metadata(file).num_rows)
+        except ArrowInvalid:
+            return 0
     lines = 0
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):

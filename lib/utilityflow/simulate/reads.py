@@ -8,7 +8,10 @@ on the day of an exchange. Some reads are missing for good. The meter knows its 
 
 from __future__ import annotations
 
-from utilityflow.simulate.almanac import PROFILES, WEATHER_ZONES
+import datetime as dt
+from collections.abc import Sequence
+
+from utilityflow.simulate.almanac import EPOCH, PROFILES, WEATHER_ZONES
 from utilityflow.simulate.defects import Planter, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array, share, text_array
 from utilityflow.simulate.extract import Extract, layered, one_file_each
@@ -16,6 +19,7 @@ from utilityflow.simulate.model import FIRMWARES, FIRST_METER_NUMBER, Layer, Uti
 
 SYSTEM, FEED = "usage_monitoring", "ami_daily_reads"
 COLUMNS = ("meter_id", "customer_id", "read_date", "register", "kwh", "peak_kw", "unit", "rate_code", "quality")
+KEY = ("meter_id", "read_date", "register")  # the raw columns of which the ledger's row_key is made
 ROW_BYTES = 61
 
 # A row of a file is described by a code: days of delay in the low 3 bits, then flags.
@@ -28,17 +32,24 @@ _PATTERNS: list[list[int]] = [
 ]  # fmt: skip
 
 
-def reads_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -> Extract:
-    """The reads of some months (indexes from 0); one partition and file per day."""
+def reads_extract(utility: Utility, months: range, specs: tuple[Spec, ...], before: Sequence[dt.date] = ()) -> Extract:
+    """The reads of some months (indexes from 0); one partition and file per day.
+
+    :param before: days of the month before them whose files are made as well.
+    """
     almanac = utility.almanac
     first, last = almanac.month_starts[months.start], almanac.month_starts[months.stop]
-    days = [almanac.days[d - almanac.first_day] for d in range(first, last)]
-    planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, months), COLUMNS)
+    days = [*before, *(almanac.days[d - almanac.first_day] for d in range(first, last))]
+    reach = range(months.start - bool(before), months.stop)
+    planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, reach), COLUMNS)
+    file_day = f"file_no + {first}L"
+    if before:
+        file_day = f"cast({at(int_array([(d - EPOCH).days for d in days]), 'file_no')} as bigint)"
     rows = utility.premises(months[-1])
     return Extract(
         system=SYSTEM,
         feed=FEED,
-        query=layered(one_file_each(len(days), rows, "p"), _layers(utility, planter, first)),
+        query=layered(one_file_each(len(days), rows, "p"), _layers(utility, planter, file_day)),
         files=tuple(f"{FEED}_{day.isoformat()}" for day in days),
         planter=planter,
         expected_rows=round(len(days) * rows * 1.05),
@@ -55,9 +66,9 @@ def _scopes(utility: Utility, months: range) -> dict[str, Scope]:
     }
 
 
-def _layers(utility: Utility, planter: Planter, first_file_day: int) -> list[Layer | str]:
+def _layers(utility: Utility, planter: Planter, file_day: str) -> list[Layer | str]:
     return [
-        {"f": f"file_no + {first_file_day}L", **utility.network(), **utility.tenancy_of_premise()},
+        {"f": file_day, **utility.network(), **utility.tenancy_of_premise()},
         *utility.meter(),
         # drawn first, and for all that the file holds of a meter: so the ledger looks at the affected meters only
         {"defect": planter.drawn("p", "f")},

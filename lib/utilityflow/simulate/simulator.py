@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -18,10 +19,19 @@ from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.customers import customers_extract
 from utilityflow.simulate.defects import Profile, load_profile
 from utilityflow.simulate.extract import Extract
-from utilityflow.simulate.landing import ReadsFormat, Written, check_disk, free_bytes, write_extract
+from utilityflow.simulate.landing import (
+    STAGING,
+    ReadsFormat,
+    Written,
+    check_disk,
+    free_bytes,
+    tally,
+    write_extract,
+)
 from utilityflow.simulate.model import Utility
+from utilityflow.simulate.operations import Fault, Operations, asked, write_list
 from utilityflow.simulate.pools import load_pools
-from utilityflow.simulate.reads import reads_extract
+from utilityflow.simulate.reads import FEED, reads_extract
 
 MAX_CUSTOMERS = 20_000_000
 MAX_MONTHS = 120
@@ -32,7 +42,8 @@ class Summary:
     """What a simulation wrote.
 
     ``files``: landed files. ``rows``: records by feed, headers excluded. ``defects``: planted defects by feed and kind,
-    as they stand in the ledger. ``bytes``: size of the landed files. ``seconds``: wall time.
+    as they stand in the ledger. ``bytes``: size of the landed files. ``seconds``: wall time. ``operations``: the
+    operational faults of the months.
     """
 
     files: tuple[Path, ...]
@@ -40,6 +51,7 @@ class Summary:
     defects: dict[str, dict[str, int]]
     bytes: int
     seconds: float
+    operations: tuple[Fault, ...] = ()
 
 
 def _silent(_: str) -> None:
@@ -59,6 +71,7 @@ def simulate(
     reads_format: ReadsFormat = "csv",
     profile: Mapping[str, Any] | None = None,
     time_zone: str = "America/New_York",
+    faults: Sequence[str] = (),
     progress: Callable[[str], None] = _silent,
     free: Callable[[Path], int] = free_bytes,
 ) -> Summary:
@@ -71,6 +84,8 @@ def simulate(
     :param defects: folder of the ledger, outside the landing root; one CSV for each landed file.
     :param customers: customers at the start, 1 to 20 million. :param start: the first of a month.
     :param profile: a defect profile in place of the shipped one (see docs/simulator.md).
+    :param faults: operational faults of the files of reads, by kind, or ``all``; they are listed in
+        ``<defects>/operations/<month>.csv``. With ``only_month`` also what comes back of the month before is written.
     :param free: free bytes of a folder's file system.
     :raises UtilityFlowError: UF-1004 for wrong arguments, UF-1001/1002 for a wrong profile, UF-1013 when the disk is
         too small.
@@ -78,42 +93,65 @@ def simulate(
     began = time.monotonic()
     _check(landing, defects, customers, months, start, only_month, reads_format, time_zone)
     specs = load_profile(profile)
+    kinds = asked(faults)
     last = months if only_month is None else only_month
     span = range(months) if only_month is None else range(only_month - 1, only_month)
     utility = Utility(seed, customers, Almanac(seed, start, last, time_zone), load_pools())
-    planned = _plan(utility, span, specs, reads_format)
+    operations = Operations(seed, utility.almanac, kinds, FEED) if kinds else None
+    planned = _plan(utility, span, specs, reads_format, operations)
     check_disk(planned, landing, free, progress)
-    written = _write_all(spark, planned, landing, defects, progress)
-    return _summary(written, time.monotonic() - began, progress)
+    places = {FEED: landing / STAGING / "whole"} if operations else {}
+    written = _write_all(spark, planned, landing, places, defects, progress)
+    found: list[Fault] = []
+    if operations:
+        files, found = operations.deliver(span, written[FEED].files, landing / FEED)
+        shutil.rmtree(landing / STAGING)
+        write_list(found, defects)
+        written[FEED] = tally(files, reads_format, written[FEED].defects)
+    return _summary(written, found, time.monotonic() - began, progress)
 
 
-def _plan(utility: Utility, span: range, profile: Profile, form: ReadsFormat) -> list[tuple[Extract, ReadsFormat]]:
-    return [
-        (customers_extract(utility, span, profile.customer_management), "csv"),
-        (reads_extract(utility, span, profile.usage_monitoring), form),
-    ]
+def _plan(
+    utility: Utility, span: range, profile: Profile, form: ReadsFormat, operations: Operations | None
+) -> list[tuple[Extract, ReadsFormat]]:
+    customers = customers_extract(utility, span, profile.customer_management)
+    before = operations.coming_back(span.start - 1) if operations else []
+    reads = reads_extract(utility, span, profile.usage_monitoring, before)
+    if operations:  # some files lie there twice for a moment
+        reads = replace(reads, row_bytes=reads.row_bytes * 5 // 4)
+    return [(customers, "csv"), (reads, form)]
 
 
 def _write_all(
     spark: SparkSession,
     planned: list[tuple[Extract, ReadsFormat]],
     landing: Path,
+    places: Mapping[str, Path],
     defects: Path,
     progress: Callable[[str], None],
 ) -> dict[str, Written]:
-    """Write the systems side by side: while one is planned, another keeps the cores busy."""
+    """Write the systems side by side: while one is planned, another keeps the cores busy.
+
+    :param places: feed -> the folder that takes the place of the landing root.
+    """
     with ThreadPoolExecutor(max_workers=len(planned), thread_name_prefix="simulate") as pool:
-        jobs = {e.feed: pool.submit(write_extract, spark, e, form, landing, defects, progress) for e, form in planned}
+        jobs = {
+            e.feed: pool.submit(write_extract, spark, e, form, places.get(e.feed, landing), defects, progress)
+            for e, form in planned
+        }
         return {feed: job.result() for feed, job in jobs.items()}
 
 
-def _summary(written: dict[str, Written], seconds: float, progress: Callable[[str], None]) -> Summary:
+def _summary(
+    written: dict[str, Written], faults: list[Fault], seconds: float, progress: Callable[[str], None]
+) -> Summary:
     summary = Summary(
         files=tuple(file for w in written.values() for file in w.files),
         rows={feed: w.rows for feed, w in written.items()},
         defects={feed: w.defects for feed, w in written.items()},
         bytes=sum(w.bytes for w in written.values()),
         seconds=round(seconds, 2),
+        operations=tuple(faults),
     )
     rows = ", ".join(f"{feed} {count:,} rows" for feed, count in summary.rows.items())
     progress(f"simulated {len(summary.files)} files in {summary.seconds:.0f} s: {rows}")
