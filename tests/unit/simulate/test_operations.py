@@ -220,7 +220,7 @@ def settings(home: Path) -> Settings:
 def run(home: Path, as_of: dt.date) -> dict[str, dict[str, Any]]:
     answer = pipeline.run(settings(home), as_of=as_of)
     assert answer["error"] is None, answer["error"]
-    return {file["file_name"]: file for file in answer["files"]}
+    return {file["file"]: file for file in answer["files"] if file["status"] != "superseded"}
 
 
 def state(spark: SparkSession, home: Path) -> dict[str, Counter[str]]:

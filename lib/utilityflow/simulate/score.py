@@ -1,0 +1,177 @@
+"""The scorer's joins: which row of which landed content a ledger entry speaks of, and what became of the row.
+
+**How a row is found.** The ledger names the landed file and clean key values, not the row's number. Its file stands in the file
+ledger with the content (SHA-256) that counts now; in that content the row is one whose raw key and defective column hold what
+the entry planted. Several rows can be alike in these (a circuit's reads without their meter, a read sent twice). Both files come
+from one query in one order, so the first of the alike entries is the first of the alike rows, and so on: exact as long as there
+are as many rows as entries. Where there are not, the ledger does not fit what landed, and none of the alike is scored.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from utilityflow.errors import UtilityFlowError
+from utilityflow.simulate import customers, reads
+from utilityflow.simulate.defects import LEDGER_COLUMNS
+
+SYSTEMS = {customers.FEED: (customers.SYSTEM, customers.KEY), reads.FEED: (reads.SYSTEM, reads.KEY)}
+ROW = ("_file_sha256", "_row_number")
+CAUGHT, OUTCOMES = ("quarantined", "flagged"), ("quarantined", "flagged", "repaired", "missed", "repeat")
+_NO_TEXTS = "cast(array() AS array<string>)"
+
+
+def read_ledger(spark: SparkSession, folder: Path, stage: Path) -> DataFrame:
+    """The entries of one feed's ledger files: LEDGER_COLUMNS as texts, ``stem`` (file name without ending), ``line`` (from 1).
+
+    :param folder: ``<defects>/<feed>``. :param stage: a folder of its own; the frame reads from there.
+    :raises UtilityFlowError: UF-1004 for a file that is no ledger.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    shape = pa.schema([*((name, pa.string()) for name in (*LEDGER_COLUMNS, "stem")), ("line", pa.int64())])
+    stage.mkdir(parents=True)
+    with parquet.ParquetWriter(stage / "ledger.parquet", shape) as writer:
+        for file in sorted(folder.glob("*.csv")):
+            with file.open(newline="", encoding="utf-8") as stream:
+                head, *rows = list(csv.reader(stream)) or [[]]
+            if tuple(head) != LEDGER_COLUMNS or any(len(row) != len(head) for row in rows):
+                raise UtilityFlowError("UF-1004", f"{file} is no ledger of planted defects")
+            columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)] or [[]] * len(head)
+            table = pa.Table.from_arrays([*columns, [file.stem] * len(rows), range(1, len(rows) + 1)], schema=shape)
+            writer.write_table(table)
+    return spark.read.parquet(str(stage))
+
+
+def placed(ledger: DataFrame, contents: DataFrame, raw: DataFrame, key: Sequence[str]) -> DataFrame:
+    """The entries with the row that each speaks of: ``_file_sha256`` and ``_row_number``, null where there is none.
+
+    :param ledger: as ``read_ledger`` gives it. :param contents: ``stem``, ``_file_sha256`` of the files to score.
+    :param raw: ROW and the raw columns as texts, of these contents. :param key: the raw columns of ``row_key``.
+    :returns: the ledger's columns, ROW, ``landed`` (whether the file is one of ``contents``).
+    """
+    names = [n for n in raw.columns if n not in ROW]
+    parts, defective = F.split("row_key", "[|]", -1), F.col("column")
+    keys = {f"_key_{i}": F.when(defective == n, F.col("planted_value")).otherwise(parts[i]) for i, n in enumerate(key)}
+    entries = ledger.join(F.broadcast(contents), "stem", "left").withColumns(keys)
+    alike = ["_file_sha256", *keys, "column", "planted_value"]
+    wanted = entries.where("_file_sha256 IS NOT NULL").groupBy(*alike).agg(F.count(F.lit(1)).alias("_entries"))
+    texts = raw.select(*ROW, *[F.coalesce(n, F.lit("")).alias(n) for n in names])
+    texts = texts.withColumns({f"_key_{i}": F.col(n) for i, n in enumerate(key)})
+    held = reduce(lambda value, n: F.when(defective == n, F.col(f"`{n}`")).otherwise(value), names, F.lit(None))
+    rows = texts.join(wanted, ["_file_sha256", *keys]).where(held == F.col("planted_value"))
+    group = Window.partitionBy(*alike)
+    rows = rows.select(*alike, "_row_number", "_entries", F.count(F.lit(1)).over(group).alias("_rows"),
+                       F.row_number().over(group.orderBy("_row_number")).alias("_place"))  # fmt: skip
+    exact = rows.where("_rows = _entries").select(*alike, "_place", "_row_number")
+    entries = entries.withColumn("_place", F.row_number().over(group.orderBy("line")))
+    found = entries.withColumn("landed", F.col("_file_sha256").isNotNull()).join(exact, [*alike, "_place"], "left")
+    return found.select(*ledger.columns, *ROW, "landed")
+
+
+def outcomes(
+    found: DataFrame, clean: DataFrame, silver: DataFrame, fence: DataFrame, canonical: Collection[str]
+) -> DataFrame:
+    """What became of the rows that were found: ``outcome`` (one of OUTCOMES) and ``signals`` beside the entry's columns.
+
+    quarantined: in the quarantine; signals are its rules. flagged: in silver, with flags that the clean record would not have;
+    they are the signals. repaired: in silver, equal to what the clean record would be. missed: in silver and none of these.
+    repeat: in neither, so it equalled a record that stands.
+
+    :param found: as ``placed`` gives it, with a row each. :param clean: ROW, ``quality_flags`` and the canonical columns that
+        the suite makes of the record with the clean value. :param silver: the same of silver. :param fence: ROW and ``rules``.
+    """
+    ours = silver.select(*ROW, F.struct("quality_flags", *canonical).alias("_ours"))
+    theirs = clean.select(*ROW, F.struct("quality_flags", *canonical).alias("_clean"))
+    joined = (
+        found.join(ours, [*ROW], "left").join(theirs, [*ROW], "left").join(fence.select(*ROW, "rules"), [*ROW], "left")
+    )
+    equal: Column = reduce(
+        lambda a, b: a & b, [F.col(f"_ours.{n}").eqNullSafe(F.col(f"_clean.{n}")) for n in canonical], F.lit(True)
+    )
+    flags = F.array_except("_ours.quality_flags", "_clean.quality_flags")
+    outcome = (
+        F.when(F.col("rules").isNotNull(), "quarantined")
+        .when(F.col("_ours").isNull(), "repeat")
+        .when(F.size(flags) > 0, "flagged")
+        .when(equal, "repaired")
+        .otherwise("missed")
+    )
+    signals = F.coalesce("rules", flags, F.expr(_NO_TEXTS))
+    return joined.withColumns({"outcome": outcome, "signals": signals}).drop("_ours", "_clean", "rules")
+
+
+def false_alarms(found: DataFrame, silver: DataFrame, fence: DataFrame) -> DataFrame:
+    """Rows without a planted defect that were signalled: ``outcome`` (quarantined or flagged), ``signals``, ``rows``.
+
+    :param found: as ``placed`` gives it. :param silver: ROW, ``quality_flags``. :param fence: ROW, ``rules``.
+    """
+    fenced = fence.select(*ROW, F.lit("quarantined").alias("outcome"), F.col("rules").alias("signals"))
+    flagged = silver.where("size(quality_flags) > 0")
+    flagged = flagged.select(*ROW, F.lit("flagged").alias("outcome"), F.col("quality_flags").alias("signals"))
+    rest = fenced.unionByName(flagged).join(found.where("_row_number IS NOT NULL").select(*ROW), [*ROW], "left_anti")
+    return rest.groupBy("outcome", "signals").agg(F.count(F.lit(1)).alias("rows"))
+
+
+# -- figures ---------------------------------------------------------------------------------------------------------
+
+
+def figures(counted: Iterable[Mapping[str, Any]], alarms: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts, recall and precision by system, kind and column, and in total.
+
+    recall: what was quarantined, flagged or repaired, as a share of this and what was missed. precision: what was quarantined
+    or flagged, as a share of this and the false alarms; those of a kind broke a rule or bear a flag that caught one of it, and
+    in total all quarantined rows count. Null where there is nothing to divide by.
+
+    :param counted: ``system``, ``kind``, ``column``, ``outcome`` (one of OUTCOMES, ``not landed`` or ``unmatched``),
+        ``signals``, ``rows``; not landed: the file is not there yet, or not as it should be.
+    :param alarms: ``system``, ``outcome``, ``signals``, ``rows``.
+    :returns: ``kinds``, ``total``, ``false_alarms`` (by system and signal).
+    """
+    counted, alarms = list(counted), list(alarms)
+    kinds = []
+    for name in sorted({(c["system"], c["kind"], c["column"]) for c in counted}):
+        mine = [c for c in counted if (c["system"], c["kind"], c["column"]) == name]
+        signals = _by_signal(c for c in mine if c["outcome"] in CAUGHT)
+        wrong = sum(a["rows"] for a in alarms if a["system"] == name[0] and signals.keys() & set(a["signals"]))
+        kinds.append(
+            dict(zip(("system", "kind", "column"), name, strict=True)) | _shares(mine, wrong) | {"signals": signals}
+        )
+    useful = {(k["system"], signal) for k in kinds for signal in k["signals"]}
+    wrong = sum(a["rows"] for a in alarms
+                if a["outcome"] == "quarantined" or useful & {(a["system"], s) for s in a["signals"]})  # fmt: skip
+    listed = [
+        {"system": system, "signal": signal, "severity": "error" if outcome == "quarantined" else "warn", "rows": rows}
+        for system in sorted({a["system"] for a in alarms})
+        for outcome in CAUGHT
+        for signal, rows in _by_signal(a for a in alarms if (a["system"], a["outcome"]) == (system, outcome)).items()
+    ]
+    return {"kinds": kinds, "total": _shares(counted, wrong), "false_alarms": listed}
+
+
+def _by_signal(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in rows:
+        for signal in row["signals"]:
+            found[signal] = found.get(signal, 0) + row["rows"]
+    return dict(sorted(found.items()))
+
+
+def _shares(counted: Sequence[Mapping[str, Any]], wrong: int) -> dict[str, Any]:
+    """Rows by outcome, and what recall and precision they make with so many false alarms."""
+    by = {o: sum(c["rows"] for c in counted if c["outcome"] == o) for o in (*OUTCOMES, "not landed", "unmatched")}
+    caught = sum(by[o] for o in CAUGHT)
+    good, scored = caught + by["repaired"], caught + by["repaired"] + by["missed"]
+    return {
+        "planted": sum(by.values()), **{o.replace(" ", "_"): n for o, n in by.items()}, "false_alarms": wrong,
+        "recall": round(good / scored, 4) if scored else None,
+        "precision": round(caught / (caught + wrong), 4) if caught else None,
+    }  # fmt: skip

@@ -1,0 +1,181 @@
+"""The scorer on a ledger and frames made by hand: each outcome occurs, and a ledger that does not fit is told."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from utilityflow.errors import UtilityFlowError
+from utilityflow.session import local_frame
+from utilityflow.simulate.defects import LEDGER_COLUMNS
+from utilityflow.simulate.score import false_alarms, figures, outcomes, placed, read_ledger
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+KEY = ("id", "day")
+# file, line in it, clean key, column, kind, clean and planted value
+ENTRIES = [
+    ("a", 1, "m1|d1", "kwh", "bad_number", "1.0", "#1.0"),  # quarantined
+    ("a", 2, "m2|d1", "kwh", "negative", "2.0", "-2.0"),  # flagged
+    ("a", 3, "m3|d1", "city", "padded", "Troy", "  Troy "),  # repaired
+    ("a", 4, "m4|d1", "kwh", "lost_point", "4.000", "4000"),  # missed
+    ("a", 5, "m5|d1", "kwh", "lost_point", "5.000", "5000"),  # sent twice: missed, and a repeat
+    ("a", 6, "m5|d1", "kwh", "lost_point", "5.000", "5000"),
+    ("a", 7, "m6|d1", "id", "missing", "m6", ""),  # alike but for the order: both lost their id
+    ("a", 8, "m7|d1", "id", "missing", "m7", ""),
+    ("b", 1, "m8|d2", "kwh", "negative", "8.0", "-8.0"),  # its file has not landed
+]
+# the rows of file a; the last two are clean, one of them is quarantined all the same
+ROWS = [
+    ("m1", "d1", "#1.0", "Troy"), ("m2", "d1", "-2.0", "Troy"), ("m3", "d1", "3.0", "  Troy "), ("m4", "d1", "4000", "Troy"),
+    ("m5", "d1", "5000", "Troy"), ("m5", "d1", "5000", "Troy"), ("", "d1", "6.0", "Troy"), (None, "d1", "7.0", "Troy"),
+    ("m9", "d1", "9.0", "Troy"), ("m10", "d1", "10.0", None),
+]  # fmt: skip
+
+
+def ledger(spark: SparkSession, folder: Path, entries: list[Any] = ENTRIES) -> DataFrame:
+    (folder / "feed").mkdir(parents=True)
+    for stem in ("a", "b"):
+        with (folder / "feed" / f"{stem}.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(LEDGER_COLUMNS)
+            for name, _, key, column, kind, clean, planted in entries:
+                if name == stem:
+                    writer.writerow(["sys", "feed", f"{stem}.csv", key, "0", column, kind, clean, planted, "row"])
+    return read_ledger(spark, folder / "feed", folder / "stage")
+
+
+def raw(spark: SparkSession, rows: list[Any] = ROWS) -> DataFrame:
+    numbered = [("sha-a", i, *row) for i, row in enumerate(rows, 1)]
+    return local_frame(
+        spark, numbered, "_file_sha256 string, _row_number bigint, id string, day string, kwh string, city string"
+    )
+
+
+def contents(spark: SparkSession) -> DataFrame:
+    return local_frame(spark, [("a", "sha-a")], "stem string, _file_sha256 string")
+
+
+def rows_of(frame: DataFrame) -> dict[int, Any]:
+    return {row["line"]: row for row in frame.where("stem = 'a'").collect()}
+
+
+def test_each_entry_finds_its_row_and_alike_ones_in_their_order(spark: SparkSession, tmp_path: Path) -> None:
+    found = placed(ledger(spark, tmp_path), contents(spark), raw(spark), KEY)
+    assert found.count() == len(ENTRIES)
+    assert {line: row["_row_number"] for line, row in rows_of(found).items()} == {n: n for n in range(1, 9)}
+    (other,) = found.where("stem = 'b'").collect()
+    assert (other["landed"], other["_row_number"]) == (False, None)
+    assert {row["landed"] for row in rows_of(found).values()} == {True}
+
+
+@pytest.mark.parametrize(
+    ("change", "lost"),
+    [
+        ({4: ("a", 4, "m4|d1", "kwh", "lost_point", "4.000", "4001")}, {4}),  # another value than the file holds
+        ({1: ("a", 1, "mX|d1", "kwh", "bad_number", "1.0", "#1.0")}, {1}),  # a row that is not there
+        ({6: ("b", 2, "m5|d1", "kwh", "lost_point", "5.000", "5000")}, {5}),  # one entry for two alike rows
+        ({2: ("a", 2, "m6|d1", "id", "missing", "m2", "")}, {2, 7, 8}),  # three for two
+    ],
+)
+def test_a_ledger_that_does_not_fit_is_told(
+    change: dict[int, Any], lost: set[int], spark: SparkSession, tmp_path: Path
+) -> None:
+    entries = [change.get(n, entry) for n, entry in enumerate(ENTRIES[:8], 1)]
+    found = placed(ledger(spark, tmp_path, entries), contents(spark), raw(spark), KEY)
+    places = {(row["file"], row["row_key"], row["kind"], row["line"]): row["_row_number"] for row in found.collect()}
+    missing = [place for place, number in places.items() if number is None and place[0] == "a.csv"]
+    assert len(missing) == len(lost)
+
+
+def test_what_is_no_ledger_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "feed").mkdir()
+    (tmp_path / "feed" / "a.csv").write_text("kind,file\nlate_file,x\n")
+    with pytest.raises(UtilityFlowError, match="no ledger"):
+        read_ledger(spark, tmp_path / "feed", tmp_path / "stage")
+
+
+def scored(spark: SparkSession, folder: Path) -> tuple[list[Any], list[Any]]:
+    """What the scorer counts of the entries and rows above."""
+    found = placed(ledger(spark, folder), contents(spark), raw(spark), KEY)
+    found.write.parquet(str(folder / "found"))
+    found = spark.read.parquet(str(folder / "found"))
+    shape = "_file_sha256 string, _row_number bigint, quality_flags array<string>, quantity double, city string"
+    silver = [
+        (2, ["negative", "no_customer"], -2.0, "Troy"), (3, [], 3.0, "Troy"), (4, [], 4000.0, "Troy"), (5, [], 5000.0, "Troy"),
+        (9, ["no_customer"], 9.0, "Troy"),
+    ]  # fmt: skip
+    clean = [(1, [], 1.0, "Troy"), (2, ["no_customer"], 2.0, "Troy"), (3, [], 3.0, "Troy"), (4, [], 4.0, "Troy"),
+             (5, [], 5.0, "Troy"), (6, [], 5.0, "Troy"), (7, [], 6.0, "Troy"), (8, [], 7.0, None)]  # fmt: skip
+    fence = [
+        (1, ["conversion:quantity", "required:quantity"]),
+        (7, ["required:id"]),
+        (8, ["required:id"]),
+        (10, ["required:id"]),
+    ]
+    ours, theirs = (local_frame(spark, [("sha-a", *row) for row in rows], shape) for rows in (silver, clean))
+    fenced = local_frame(
+        spark, [("sha-a", *row) for row in fence], "_file_sha256 string, _row_number bigint, rules array<string>"
+    )
+    told = outcomes(found.where("_row_number IS NOT NULL"), theirs, ours, fenced, ["quantity", "city"])
+    by_line = {line: (row["outcome"], row["signals"]) for line, row in rows_of(told).items()}
+    assert by_line == {
+        1: ("quarantined", ["conversion:quantity", "required:quantity"]),
+        2: ("flagged", ["negative"]),  # the flag that the clean record has too tells nothing
+        3: ("repaired", []), 4: ("missed", []), 5: ("missed", []), 6: ("repeat", []),
+        7: ("quarantined", ["required:id"]), 8: ("quarantined", ["required:id"]),
+    }  # fmt: skip
+    counted = [
+        {"system": "sys", **row.asDict(), "rows": 1}
+        for row in told.select("kind", "column", "outcome", "signals").collect()
+    ]
+    counted.append(
+        {"system": "sys", "kind": "negative", "column": "kwh", "outcome": "not landed", "signals": [], "rows": 1}
+    )
+    alarms = [{"system": "sys", **row.asDict()} for row in false_alarms(found, ours, fenced).collect()]
+    return counted, alarms
+
+
+def test_every_outcome_and_its_figures(spark: SparkSession, tmp_path: Path) -> None:
+    counted, alarms = scored(spark, tmp_path)
+    assert sorted((a["outcome"], a["signals"], a["rows"]) for a in alarms) == [
+        ("flagged", ["no_customer"], 1), ("quarantined", ["required:id"], 1),
+    ]  # fmt: skip
+    result = figures(counted, alarms)
+    kinds = {k["kind"]: k for k in result["kinds"]}
+    shown = (
+        "planted",
+        "quarantined",
+        "flagged",
+        "repaired",
+        "missed",
+        "repeat",
+        "not_landed",
+        "recall",
+        "false_alarms",
+        "precision",
+    )
+    assert {kind: tuple(one[name] for name in shown) for kind, one in kinds.items()} == {
+        "bad_number": (1, 1, 0, 0, 0, 0, 0, 1.0, 0, 1.0),
+        "lost_point": (3, 0, 0, 0, 2, 1, 0, 0.0, 0, None),
+        "missing": (2, 2, 0, 0, 0, 0, 0, 1.0, 1, 0.6667),
+        "negative": (2, 0, 1, 0, 0, 0, 1, 1.0, 0, 1.0),
+        "padded": (1, 0, 0, 1, 0, 0, 0, 1.0, 0, None),
+    }  # fmt: skip
+    assert kinds["bad_number"]["signals"] == {"conversion:quantity": 1, "required:quantity": 1}
+    total = result["total"]
+    assert tuple(total[name] for name in shown) == (9, 3, 1, 1, 2, 1, 1, round(5 / 7, 4), 1, 0.8)
+    assert result["false_alarms"] == [
+        {"system": "sys", "signal": "required:id", "severity": "error", "rows": 1},
+        {"system": "sys", "signal": "no_customer", "severity": "warn", "rows": 1},
+    ]
+
+
+def test_nothing_planted_divides_by_nothing() -> None:
+    empty = figures([], [{"system": "sys", "outcome": "quarantined", "signals": ["x"], "rows": 3}])
+    assert empty["kinds"] == [] and empty["total"]["recall"] is None and empty["total"]["precision"] is None
+    assert empty["total"]["false_alarms"] == 3
