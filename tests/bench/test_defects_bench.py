@@ -130,8 +130,6 @@ def test_a_wrong_ledger_is_told(made: Any, tmp_path: Path) -> None:
     assert [(u["file"], u["line"]) for u in result["unmatched"]] == [(f"{file.stem}.csv", 1)]
     assert result["total"]["unmatched"] == 1
     assert "THE LEDGER DOES NOT FIT" in defects.summary(result)
-    # and the row that no entry speaks of any more is a false alarm or silently wrong, not a catch
-    assert sum(a["rows"] for a in result["false_alarms"]) >= sum(a["rows"] for a in score(home, ledger)["false_alarms"])
 
 
 @pytest.mark.slow
