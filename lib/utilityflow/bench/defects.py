@@ -29,7 +29,7 @@ EXAMPLES = 5
 
 
 def defects(settings: Settings, *, defects: str = "", out: str = "", tell: Callable[[str], None]) -> dict[str, Any]:
-    """Score a home's quarantine and silver against the ledger of planted defects; nothing is written under the home.
+    """Score a home's quarantine and silver against the ledger of planted defects; no table changes.
 
     :param defects: the ledger's folder; the home's ``defects`` when empty.
     :param out: folder that gets defects.json and defects.md; none when empty.
