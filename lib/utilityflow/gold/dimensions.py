@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -78,7 +79,8 @@ def _keep(run: Run, name: str, source: str | None, facts: Mapping[str, str]) -> 
     needed = _needed(run, dimension, facts, now, keys, events)
     if keys is None:
         run.say(f"{name}: building all keys", step=name)
-    outcome = apply(table, dimension, events, keys, needed, zone=run.zone, as_of=run.as_of,
+    touched = None if keys is None else keys.select(*dimension.key)
+    outcome = apply(table, dimension, events, touched, needed, zone=run.zone, as_of=run.as_of,
                     scratch=str(run.stage / name.replace(".", "_")), note={"consumed": now})  # fmt: skip
     run.metrics.append((name, "conflicts", float(outcome.conflicts)))
     status = "ok" if outcome.commit else "skipped"
@@ -97,56 +99,82 @@ def _no_events(spark: SparkSession, dimension: Dimension) -> DataFrame:
 
 def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, facts: Mapping[str, str],
              was: Mapping[str, Any], now: Mapping[str, Any]) -> DataFrame:  # fmt: skip
-    """Keys whose events changed, keys that new facts name and the dimension lacks, keys that facts no longer name."""
+    """Keys whose events changed, that new facts name and the dimension lacks, or that may have lost their last fact.
+
+    :return: the key and ``_named``: whether a fact that came since stands and names it; null or false: not known.
+    """
     key = dimension.key[0]
-    frames = []
+    frames, counts = [], []
     if source and was[source] < now[source]:
         frames.append(run.house.table(source).changes(was[source], now[source]).select(key))
     for fact, column in facts.items():
         if was[fact] < now[fact]:
-            changes = _named(run, fact, was[fact], now[fact]).where(F.col(column).isNotNull())
-            known = table.read().select(F.col(key).alias(column))
-            fresh = changes.where("_change_type = 'insert'").join(known, column, "left_anti")
-            gone = changes.where("_change_type = 'delete'")
-            frames += [f.select(F.col(column).alias(key)) for f in (fresh, gone)]
+            moved = _named(run, fact, was[fact], now[fact]).where(F.col(column).isNotNull())
+            counts.append(moved.select(F.col(column).alias(key), "_came", "_went"))
+    if counts:
+        per_key = _united(counts).groupBy(key).agg(F.sum("_came").alias("_came"), F.sum("_went").alias("_went"))
+        per_key = run.staged(per_key, f"moved_{table.contract.table}")
+        frames.append(per_key.where("_came > 0").select(key).join(table.read().select(key), key, "left_anti"))
+        # of more that came than went at least one stands; a double that was taken out has left its equal
+        frames.append(per_key.where("_went > 0 AND _went >= _came").select(key))
     if not frames:
-        return local_frame(run.house.spark, [], f"{key} string")
-    keys = frames[0]
-    for frame in frames[1:]:
-        keys = keys.unionByName(frame)
-    return run.staged(keys.distinct(), f"keys_{table.contract.table}")
+        return local_frame(run.house.spark, [], f"{key} string, _named boolean")
+    keys = _united(frames).distinct()
+    named = F.expr("_came > _went AS _named") if counts else F.lit(False).alias("_named")
+    keys = keys.join(per_key, key, "left") if counts else keys
+    return run.staged(keys.select(key, named), f"keys_{table.contract.table}")
+
+
+def _united(frames: Sequence[DataFrame]) -> DataFrame:
+    return reduce(DataFrame.unionByName, frames)
 
 
 def _named(run: Run, fact: str, since: int | None, until: int) -> DataFrame:
     """The members that rows of a silver table name, without repeats; one pass serves all dimensions.
 
-    :param since: a version: those of the rows that changed since, with ``_change_type``; None: of all rows.
+    :param since: a version: those of the rows that changed since, with how many ``_came`` and ``_went``; None: of all rows.
     """
     table = run.house.table(fact)
 
     def find() -> DataFrame:
         if since is None:
             return table.read(until).select(*MEMBERS[fact]).distinct()
-        return table.changes(since, until).select(*MEMBERS[fact], "_change_type").distinct()
+        signs = (("insert", "_came"), ("delete", "_went"))
+        counts = [F.expr(f"count_if(_change_type = '{kind}') AS {name}") for kind, name in signs]
+        return table.changes(since, until).groupBy(*MEMBERS[fact]).agg(*counts)
 
     return run.once(f"named_{table.contract.table}_{'all' if since is None else since}_{until}", find)
 
 
 def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mapping[str, Any], keys: DataFrame | None,
             events: DataFrame) -> DataFrame:  # fmt: skip
-    """Keys that standing facts name. Only keys without an upsert, or with a delete (which may have been the last word of
-    the only day), can lack a version, so only those are looked for.
-    """  # noqa: D205
+    """Keys that standing facts name, among those that may have no version (of all keys: all that facts name).
+
+    :param keys: as ``_touched`` gives them; facts of before are searched only for those of which it is not known already.
+    """
     key = dimension.key[0]
-    named = None
-    for fact, column in facts.items():
-        rows = _named(run, fact, None, now[fact]) if keys is None else run.house.table(fact).read(now[fact])
-        own = rows.where(F.col(column).isNotNull()).select(F.col(column).alias(key))
-        named = own if named is None else named.unionByName(own)
-    assert named is not None  # noqa: S101 - every dimension here has facts
+
+    def members(rows: Callable[[str], DataFrame]) -> DataFrame:
+        return _united([rows(f).where(F.col(c).isNotNull()).select(F.col(c).alias(key)) for f, c in facts.items()])
+
     if keys is None:
-        return named.distinct()
-    untold = keys.join(events.where("operation = 'upsert'").select(key), key, "left_anti")
-    ended = keys.join(events.where("operation = 'delete'").select(key), key, "left_semi")
-    homeless = untold.unionByName(ended)
-    return named.join(F.broadcast(homeless), key, "left_semi").distinct()
+        return members(lambda fact: _named(run, fact, None, now[fact])).distinct()
+    homeless = run.staged(_homeless(keys, events, key), f"homeless_{dimension.name}")
+    sure, unsure = homeless.where("_named").select(key), homeless.where("NOT coalesce(_named, false)").select(key)
+    if unsure.isEmpty():
+        return sure
+    standing = members(lambda fact: run.house.table(fact).read(now[fact]))
+    return sure.unionByName(standing.join(F.broadcast(unsure), key, "left_semi").distinct())
+
+
+def _homeless(keys: DataFrame, events: DataFrame, key: str) -> DataFrame:
+    """The keys that may have no version: without an upsert, or with no upsert on a day of its own.
+
+    A delete may have been the last word of the only day. A local day has 25 hours at most, so an upsert that is further than
+    that from every delete makes a version.
+    """
+    mine = events.select(key, "effective_at", "operation").join(F.broadcast(keys.select(key)), key, "left_semi")
+    ends = mine.where("operation = 'delete'").select(F.col(key).alias("_key"), F.col("effective_at").alias("_end"))
+    apart = F.abs(F.unix_seconds("effective_at") - F.unix_seconds("_end")) <= 25 * 3600
+    safe = mine.where("operation = 'upsert'").join(ends, (F.col(key) == F.col("_key")) & apart, "left_anti").select(key)
+    return keys.join(safe, key, "left_anti")
