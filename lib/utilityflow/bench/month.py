@@ -106,6 +106,6 @@ def summary(result: dict[str, Any]) -> str:
 
 def _picture(result: dict[str, Any]) -> bytes:
     last = result["months"][-1]
-    steps = [(s["step"], float(s["seconds"])) for s in last["steps"] if s["status"] != "skipped"]
+    steps = sorted(((s["step"], float(s["seconds"])) for s in last["steps"] if s["status"] != "skipped"), key=lambda s: -s[1])
     panels = {"seconds": [("whole run", last["seconds"]), ("floor", last["floor"]["seconds"])], "seconds of each step": steps}
     return _plot.bar_picture(panels, f"A month of {result['customers']:,} customers, reads as {result['form']}")

@@ -101,7 +101,7 @@ def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, f
              was: Mapping[str, Any], now: Mapping[str, Any]) -> DataFrame:  # fmt: skip
     """Keys whose events changed, that new facts name and the dimension lacks, or that may have lost their last fact.
 
-    :return: the key and ``_named``: whether a fact that came since stands and names it; null or false: not known.
+    :return: the key and ``_named``: whether a standing fact names it; null: only the facts of before can tell.
     """
     key = dimension.key[0]
     frames, counts = [], []
@@ -120,9 +120,17 @@ def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, f
     if not frames:
         return local_frame(run.house.spark, [], f"{key} string, _named boolean")
     keys = _united(frames).distinct()
-    named = F.expr("_came > _went AS _named") if counts else F.lit(False).alias("_named")
-    keys = keys.join(per_key, key, "left") if counts else keys
-    return run.staged(keys.select(key, named), f"keys_{table.contract.table}")
+    keys = keys.join(per_key, key, "left") if counts else _unmoved(keys)
+    held = table.read().join(keys.select(key), key, "left_semi").groupBy(key).agg(F.max(dimension.inferred).alias("_inferred"))
+    # until now the dimension held every key that a fact named, and an inferred member only while one did
+    named = F.expr("""CASE WHEN _came > _went THEN true
+        WHEN _inferred AND coalesce(_went, 0) = 0 THEN true
+        WHEN _inferred IS NULL AND coalesce(_came, 0) = 0 THEN false END AS _named""")
+    return run.staged(keys.join(held, key, "left").select(key, named), f"keys_{table.contract.table}")
+
+
+def _unmoved(keys: DataFrame) -> DataFrame:
+    return keys.withColumns({name: F.lit(0).cast("bigint") for name in ("_came", "_went")})
 
 
 def _united(frames: Sequence[DataFrame]) -> DataFrame:
@@ -160,7 +168,7 @@ def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mappi
     if keys is None:
         return members(lambda fact: _named(run, fact, None, now[fact])).distinct()
     homeless = run.staged(_homeless(keys, events, key), f"homeless_{dimension.name}")
-    sure, unsure = homeless.where("_named").select(key), homeless.where("NOT coalesce(_named, false)").select(key)
+    sure, unsure = homeless.where("_named").select(key), homeless.where("_named IS NULL").select(key)
     if unsure.isEmpty():
         return sure
     standing = members(lambda fact: run.house.table(fact).read(now[fact]))
@@ -173,7 +181,7 @@ def _homeless(keys: DataFrame, events: DataFrame, key: str) -> DataFrame:
     A delete may have been the last word of the only day. A local day has 25 hours at most, so an upsert that is further than
     that from every delete makes a version.
     """
-    mine = events.select(key, "effective_at", "operation").join(F.broadcast(keys.select(key)), key, "left_semi")
+    mine = events.select(key, "effective_at", "operation").join(keys.select(key), key, "left_semi")
     ends = mine.where("operation = 'delete'").select(F.col(key).alias("_key"), F.col("effective_at").alias("_end"))
     apart = F.abs(F.unix_seconds("effective_at") - F.unix_seconds("_end")) <= 25 * 3600
     safe = mine.where("operation = 'upsert'").join(ends, (F.col(key) == F.col("_key")) & apart, "left_anti").select(key)
