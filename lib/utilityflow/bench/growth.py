@@ -128,7 +128,7 @@ def summary(result: Mapping[str, Any]) -> str:
         (s["month"], f"{month_end(s['month']):%Y-%m}", f"{s['records']:,}", s["seconds"], f"{1e6 * _each(s):.1f}", *_files(s))
         for s in result["series"]
     ]
-    heads = ("month", "", "records", "s", "s per million", "files of meter_reads", "of fact_usage", "of all tables")
+    heads = ("month", "", "records", "s", "s per million", "files on disk: meter_reads", "fact_usage", "all tables")
     more = [(i["what"], f"{i['records']:,}", i["seconds"]) for i in result["increments"]]
     last = len(result["series"])
     return "\n".join([
@@ -149,6 +149,6 @@ def _picture(result: Mapping[str, Any]) -> bytes:
         return _plot.bar_picture({"seconds": bars}, "The second month of a small and of a large utility")
     panels = {
         "seconds of each month": [(float(s["month"]), float(s["seconds"])) for s in result["series"]],
-        "data files of all tables": [(float(s["month"]), float(_files(s)[2])) for s in result["series"]],
+        "data files of all tables on disk": [(float(s["month"]), float(_files(s)[2])) for s in result["series"]],
     }
     return _plot.line_picture(panels, f"{result['customers']:,} customers, month by month", "month", log=False)
