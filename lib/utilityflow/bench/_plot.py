@@ -40,7 +40,10 @@ def line_picture(panels: Mapping[str, Sequence[tuple[float, float]]], title: str
         axis.plot([x for x, _ in points], [y for _, y in points], marker="o", color="#1b6ca8")
         for x, y in points:
             axis.annotate(f"{y:.3g}", (x, y), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8)
-        axis.set_xscale("log" if log else "linear")
+        if log:
+            axis.set_xscale("log")
+        else:
+            axis.set_xticks([x for x, _ in points])
         axis.set_ylim(bottom=0, top=1.2 * max(y for _, y in points))
         axis.set_xlabel(across)
         axis.set_title(name, fontsize=10)
