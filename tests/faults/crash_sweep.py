@@ -31,6 +31,7 @@ import pyspark
 from lying import AS_OF, FEEDS, SCENARIO, killed
 
 from utilityflow import lakehouse, pipeline
+from utilityflow.bench._report import table as tabulated
 from utilityflow.contracts import load_contracts
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.operate import rollback as way_back
@@ -220,10 +221,9 @@ def outcome(points: int, kills: list[Kill]) -> dict[str, Any]:
 
 def table(result: dict[str, dict[str, Any]], seed: int) -> str:
     """The outcome as a table in Markdown. Wrong: another content hash, a row not accounted for, or another figure published."""
-    heads = ["walk", *result["all"]]
-    lines = [heads, ["---"] * len(heads), *([walk, *row.values()] for walk, row in result.items())]
+    rows = tabulated(["walk", *result["all"]], [[walk, *row.values()] for walk, row in result.items()])
     conditions = f"seed {seed}, Spark {pyspark.__version__}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    return "\n".join([*(f"| {' | '.join(map(str, line))} |" for line in lines), conditions])
+    return f"{rows}\n{conditions}"
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
-"""What the measurements of whole months share: a simulated utility in a home, its runs, conditions, memory, disk and reports."""
+"""What the measurements of whole months share: a simulated utility in a home, its runs, memory and disk."""
 
 from __future__ import annotations
 
 import calendar
 import datetime as dt
-import json
 import os
-import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from utilityflow import pipeline
+from utilityflow.bench._report import conditions
 from utilityflow.control.home import open_home
 from utilityflow.errors import UtilityFlowError
 from utilityflow.resources import resource
@@ -87,14 +86,14 @@ class World:
         if answer["error"]:
             raise UtilityFlowError(answer["error"]["code"], answer["error"]["message"])
         counts = {f"rows_{n}": sum(f[f"rows_{n}"] for f in answer["files"]) for n in COUNTED}
-        return {"seconds": round(seconds, 2), "steps": self.steps(answer["run_id"]), "files": counts}
+        return {"seconds": round(seconds, 2), "steps": self._steps(answer), "files": counts}
 
-    def steps(self, run_id: str) -> list[dict[str, Any]]:
-        """What ``ops.step`` says of a run."""
+    def _steps(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
+        """What ``ops.step`` says of a run's steps, in the order of its answer."""
         house = pipeline.open_lakehouse(self.settings, open_home(self.settings, create=False))
-        rows = house.table("ops.step").read().where(f"run_id = '{run_id}'").collect()
-        place = {s.name: n for n, s in enumerate(pipeline.graph(pipeline.read_feeds(self.settings)))}
-        return sorted((r.asDict() for r in rows), key=lambda r: place.get(r["step"], len(place)))
+        rows = house.table("ops.step").read().where(f"run_id = '{answer['run_id']}'").collect()
+        held = {r["step"]: r.asDict() for r in rows}
+        return [held[s["step"]] for s in answer["steps"]]
 
     def sizes(self) -> dict[str, Any]:
         """Bytes of the landing root, the lakehouse by table, and the warehouse; data files by table."""
@@ -106,20 +105,15 @@ class World:
         warehouse = self.settings.home_path / "warehouse" / "utilityflow.duckdb"
         return {"landing": landed, "tables": tables, "warehouse": warehouse.stat().st_size if warehouse.exists() else 0}
 
+    def conditions(self) -> dict[str, Any]:
+        """Where, when and with what settings it was measured."""
+        spark = self.settings.spark
+        return {**conditions(self.spark), "master": spark.master, "driver_memory": spark.driver_memory,
+                "publish_memory": self.settings.publish_memory, "shuffle_partitions": spark.shuffle_partitions}  # fmt: skip
+
     def remove(self) -> None:
         """Take the home away."""
         shutil.rmtree(self.settings.home_path, ignore_errors=True)
-
-
-def conditions(world: World) -> dict[str, Any]:
-    """Where and when it was measured."""
-    return {
-        "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "spark": world.spark.version,
-        "python": platform.python_version(), "master": world.settings.spark.master,
-        "driver_memory": world.settings.spark.driver_memory, "publish_memory": world.settings.publish_memory,
-        "shuffle_partitions": world.settings.spark.shuffle_partitions,
-        "at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-    }  # fmt: skip
 
 
 @contextmanager
@@ -158,26 +152,3 @@ def _peak(process: Path) -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1])
     return 0
-
-
-def keep(out: str, name: str, result: Mapping[str, Any], text: str, picture: bytes | None) -> None:
-    """Write ``name``.json, .md and .png into a folder; nothing where ``out`` is empty."""
-    if not out:
-        return
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=2, default=str) + "\n", encoding="utf-8")
-    (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    if picture is not None:
-        (folder / f"{name}.png").write_bytes(picture)
-
-
-def told(conditions: Mapping[str, Any]) -> str:
-    """Conditions as a line."""
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in conditions.items())
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in Markdown."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from utilityflow.bench._world import keep, table
+from utilityflow.bench._report import keep, table
 from utilityflow.control.home import hold
 from utilityflow.control.ledger import Entry
 from utilityflow.errors import UtilityFlowError

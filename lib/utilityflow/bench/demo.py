@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
-import datetime as dt
 import shutil
 import time
 from collections.abc import Callable
@@ -14,14 +12,12 @@ from typing import Any
 import duckdb
 
 from utilityflow import pipeline
+from utilityflow.bench._world import START, ZONE, month_end
 from utilityflow.control.home import open_home
 from utilityflow.errors import UtilityFlowError
 from utilityflow.session import get_session
 from utilityflow.settings import Settings
 from utilityflow.simulate import simulate
-
-ZONE = "America/New_York"
-START = dt.date(2025, 1, 1)
 
 # an analyst's question: what each class used, by the class that the customer had on the day of the read
 QUERY = """SELECT u.billing_period AS month, c.customer_type AS class, count(DISTINCT u.customer_id) AS customers,
@@ -48,12 +44,12 @@ def demo(
     spark = get_session("utilityflow demo", settings=settings, scratch=home.tmp.parent / "spark")
     for month in range(1, months + 1):
         at = time.monotonic()
-        made = simulate(spark, landing=settings.landing_path, defects=home.path / "defects", customers=customers, months=months,
-                        start=START, seed=seed, only_month=month, profile=None, time_zone=ZONE, progress=tell)  # fmt: skip
+        simulate(spark, landing=settings.landing_path, defects=home.path / "defects", customers=customers, months=months,
+                 start=START, seed=seed, only_month=month, profile=None, time_zone=ZONE, progress=tell)  # fmt: skip
         timings[f"simulate month {month}"] = time.monotonic() - at
-        tell(f"month {month}: {made}" if month < 0 else f"month {month} has landed")
+        tell(f"month {month} has landed")
         at = time.monotonic()
-        answer = pipeline.run(settings, as_of=_month_end(month))
+        answer = pipeline.run(settings, as_of=month_end(month))
         timings[f"run month {month}"] = time.monotonic() - at
         if answer["error"]:
             raise UtilityFlowError(answer["error"]["code"], answer["error"]["message"])
@@ -71,11 +67,6 @@ def _empty(home: Path) -> None:
             "UF-1008", f"{home} holds a lakehouse that is not a demo's", hint="give --home another folder"
         )
     shutil.rmtree(home)
-
-
-def _month_end(month: int) -> dt.date:
-    year, number = START.year + (START.month - 2 + month) // 12, (START.month - 2 + month) % 12 + 1
-    return dt.date(year, number, calendar.monthrange(year, number)[1])
 
 
 def _figures(warehouse: Path, settings: Settings) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from utilityflow.bench import _plot
-from utilityflow.bench._world import World, conditions, keep, month_end, table, told
+from utilityflow.bench._report import keep, table, told
+from utilityflow.bench._world import World, month_end
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.settings import Settings
+from utilityflow.simulate.reads import FEED
 
 MONTHS, CUSTOMERS = 1.15, 16  # targets: the last month against the second; twenty times the customers
 LATE_DAY = 9  # of month 2, from 0: its file arrives after all months
@@ -56,7 +58,7 @@ def _of_customers(worlds: Sequence[World], tell: Any) -> dict[str, Any]:
         done = world.run(2)
         tell(f"{world.customers:,} customers: {done['seconds']} s")
         series.append({"customers": world.customers, "records": sum(made.rows.values()), **done})
-        told_of = conditions(world)
+        told_of = world.conditions()
         world.remove()
     return {"of": "customers", "series": series, "ratio": round(series[1]["seconds"] / series[0]["seconds"], 2),
             "records_ratio": round(series[1]["records"] / series[0]["records"], 2), "conditions": told_of}  # fmt: skip
@@ -70,9 +72,9 @@ def _of_months(world: World, months: int, tell: Any) -> dict[str, Any]:
             late.mkdir()
             held = _days(made.files)[LATE_DAY]
             shutil.move(held, late)
-        done = world.run(number)
+        done = _counted(world, number)
         files = {name: held["files"] for name, held in world.sizes()["tables"].items()}
-        series.append({"month": number, "records": done["files"]["rows_read"], **done, "data_files": files})
+        series.append({"month": number, **done, "data_files": files})
         tell(f"month {number}: {done['seconds']} s, {sum(files.values())} data files")
     increments = [_increment(world, days, months, tell) for days in _parted(world, months + 1)]
     (back,) = list(late.iterdir())
@@ -81,7 +83,7 @@ def _of_months(world: World, months: int, tell: Any) -> dict[str, Any]:
     increments.append({"what": "nothing new"} | _counted(world, months + 1))
     result = {"of": "months", "customers": world.customers, "series": series, "increments": increments,
               "ratio": round(series[-1]["seconds"] / series[1]["seconds"], 2),
-              "ratio_per_record": round(_each(series[-1]) / _each(series[1]), 2), "conditions": conditions(world)}  # fmt: skip
+              "ratio_per_record": round(_each(series[-1]) / _each(series[1]), 2), "conditions": world.conditions()}  # fmt: skip
     world.remove()
     return result
 
@@ -91,7 +93,7 @@ def _each(done: Mapping[str, Any]) -> float:
 
 
 def _days(files: Sequence[Path]) -> list[Path]:
-    return sorted(f for f in files if f.parent.name == "ami_daily_reads")
+    return sorted(f for f in files if f.parent.name == FEED)
 
 
 def _parted(world: World, month: int) -> list[tuple[str, list[Path]]]:
@@ -99,14 +101,14 @@ def _parted(world: World, month: int) -> list[tuple[str, list[Path]]]:
     made, away = world.land(month), world.settings.home_path / "away"
     away.mkdir()
     moved = [Path(shutil.move(file, away / file.name)) for file in made.files]
-    days = sorted(file for file in moved if file.name.startswith("ami_daily_reads"))
+    days = sorted(file for file in moved if file.name.startswith(FEED))
     return [("1 day", days[:1]), ("2 days", days[1:3]), ("6 days", days[3:9])]
 
 
 def _increment(world: World, given: tuple[str, list[Path]], months: int, tell: Any) -> dict[str, Any]:
     what, files = given
     for file in files:
-        shutil.move(file, world.settings.landing_path / "ami_daily_reads" / file.name)
+        shutil.move(file, world.settings.landing_path / FEED / file.name)
     done = {"what": what} | _counted(world, months + 1)
     tell(f"{what}: {done['seconds']} s")
     return done

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from utilityflow.bench import _plot
-from utilityflow.bench._world import World, conditions, keep, peak_memory, told
+from utilityflow.bench._report import keep, told
+from utilityflow.bench._world import World, peak_memory
 from utilityflow.errors import UtilityFlowError
 from utilityflow.operate import profiles
 from utilityflow.settings import Settings
+from utilityflow.simulate import customers as customers_feed
+from utilityflow.simulate import reads
 
 TARGET, MEMORY_GIB = 3.5, 20
-_READS = ("meter_id string, customer_id string, read_date date, register string, kwh decimal(18,6), peak_kw decimal(8,2), "
-          "unit string, rate_code string, quality string")  # fmt: skip
-_CUSTOMERS = ("customer_id string, name string, street string, city string, state string, zip string, class string, "
-              "status string, changed_at timestamp, seq bigint, op string")  # fmt: skip
+_TYPES = {  # of the columns that are no text, by feed
+    reads.FEED: {"read_date": "date", "kwh": "decimal(18,6)", "peak_kw": "decimal(8,2)"},
+    customers_feed.FEED: {"changed_at": "timestamp", "seq": "bigint"},
+}
+_COLUMNS = {reads.FEED: reads.COLUMNS, customers_feed.FEED: customers_feed.COLUMNS}
 
 
 def month(
@@ -49,7 +53,7 @@ def month(
         result["months"].append(done | {"month": number, "rows": made.rows, "landed_bytes": made.bytes, "floor": floor,
                                         "simulated_in": made.seconds, "ratio": ratio, "peak_gib": memory.get("gib")})  # fmt: skip
         tell(f"month {number}: {done['seconds']} s, floor {floor['seconds']} s, ratio {ratio}")
-    result["sizes"], result["conditions"] = world.sizes(), conditions(world)
+    result["sizes"], result["conditions"] = world.sizes(), world.conditions()
     keep(out, f"month-{form}-{customers}", result, summary(result), _picture(result) if out else None)
     if not keep_home:
         world.remove()
@@ -69,13 +73,13 @@ def _floor(world: World, files: tuple[Path, ...]) -> dict[str, Any]:
         by_feed.setdefault(file.parent.name, []).append(str(file))
 
     def copy(feed: str) -> None:
-        shape = _READS if feed == "ami_daily_reads" else _CUSTOMERS
+        shape = {name: _TYPES[feed].get(name, "string") for name in _COLUMNS[feed]}
         if by_feed[feed][0].endswith(".csv"):
-            frame = spark.read.schema(shape).option("header", "true").csv(by_feed[feed])
+            ddl = ", ".join(f"{name} {kind}" for name, kind in shape.items())
+            frame = spark.read.schema(ddl).option("header", "true").csv(by_feed[feed])
         else:
-            kinds = [pair.rsplit(" ", 1) for pair in shape.replace("(18,6)", "(18;6)").replace("(8,2)", "(8;2)").split(", ")]
             texts = spark.read.parquet(*by_feed[feed])
-            frame = texts.selectExpr(*[f"CAST({name} AS {kind.replace(';', ',')}) AS {name}" for name, kind in kinds])
+            frame = texts.selectExpr(*[f"CAST({name} AS {kind}) AS {name}" for name, kind in shape.items()])
         frame.write.format("delta").mode("overwrite").save(str(target / feed))
 
     seconds = []

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import os
-import platform
 import time
 from typing import Any
 
 from utilityflow import pipeline
+from utilityflow.bench._report import conditions
 from utilityflow.control.home import open_home
 from utilityflow.control.publication import last as last_publication
 from utilityflow.errors import UtilityFlowError
@@ -39,5 +37,4 @@ def nothing_new(settings: Settings, *, rounds: int = 3) -> dict[str, Any]:
     return {"engine_start_seconds": round(start, 2), "seconds": seconds, "statuses": statuses,
             "whole_first_run_seconds": round(start + seconds[0], 2),
             "new_versions": {n: after[n] - before[n] for n in names if after[n] != before[n]},
-            "conditions": {"cores": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version(),
-                           "spark": house.spark.version, "at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")}}  # fmt: skip  # noqa: E501
+            "conditions": conditions(house.spark)}  # fmt: skip

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-import os
-import platform
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import functions as F
 
 from utilityflow.bench import _plot
+from utilityflow.bench._report import conditions, keep
 from utilityflow.bench._scd2_data import AS_OF, ZONE, Scene, Sizes
 from utilityflow.bench._scd2_peers import PEERS, make_table
 from utilityflow.errors import UtilityFlowError, nearest
@@ -69,13 +65,11 @@ def scd2(
             result = measure("bench", sizes, rounds, contenders)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    result["conditions"] = {
-        "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "spark": spark.version, "rounds": rounds,
-        "python": platform.python_version(), "master": settings.spark.master, "driver_memory": settings.spark.driver_memory,
-        "at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-    }  # fmt: skip
+    result["conditions"] = {**conditions(spark), "rounds": rounds, "master": settings.spark.master,
+                            "driver_memory": settings.spark.driver_memory}  # fmt: skip
     if out:
-        _keep(Path(out), result)
+        name = f"scd2-{growth}" if growth else "scd2"
+        keep(out, name, result, summary(result), _picture(result), ending="txt")
     return result
 
 
@@ -293,20 +287,13 @@ def _growth(result: Measured) -> tuple[str, dict[str, list[tuple[float, float]]]
     return across, {"seconds a batch": points, f"microseconds a {'row' if by == 'rows' else 'change'}": each}
 
 
-def _keep(folder: Path, result: Measured) -> None:
-    """JSON, text and PNG beside each other."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"scd2-{result['growth']}" if "growth" in result else "scd2"
-    (folder / f"{name}.json").write_text(json.dumps(result, indent=2, default=str) + "\n", encoding="utf-8")
-    (folder / f"{name}.txt").write_text(summary(result) + "\n", encoding="utf-8")
+def _picture(result: Measured) -> bytes:
     if "growth" in result:
         across, panels = _growth(result)
-        picture = _plot.line_picture(panels, f"history engine, {result['conditions']['cores']} cores", across)
-    else:
-        sizes = result["sizes"]
-        title = f"{sizes['changed']:,} changes into {sizes['rows']:,} rows, {result['conditions']['cores']} cores"
-        picture = _plot.bar_picture(_bars(result), title)
-    (folder / f"{name}.png").write_bytes(picture)
+        return _plot.line_picture(panels, f"history engine, {result['conditions']['cores']} cores", across)
+    sizes = result["sizes"]
+    title = f"{sizes['changed']:,} changes into {sizes['rows']:,} rows, {result['conditions']['cores']} cores"
+    return _plot.bar_picture(_bars(result), title)
 
 
 __all__ = ["scd2", "summary"]

@@ -1,0 +1,41 @@
+"""How measurements are told: their conditions, the files that are kept, tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def conditions(spark: Any) -> dict[str, Any]:
+    """Where and when it was measured."""
+    return {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "spark": spark.version,
+            "python": platform.python_version(),
+            "at": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")}  # fmt: skip
+
+
+def keep(out: str, name: str, result: Mapping[str, Any], text: str, picture: bytes | None, ending: str = "md") -> None:
+    """Write ``name``.json, .md (or the text's other ending) and .png into a folder; nothing where ``out`` is empty."""
+    if not out:
+        return
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=2, default=str) + "\n", encoding="utf-8")
+    (folder / f"{name}.{ending}").write_text(text + "\n", encoding="utf-8")
+    if picture is not None:
+        (folder / f"{name}.png").write_bytes(picture)
+
+
+def told(conditions: Mapping[str, Any]) -> str:
+    """Conditions as a line."""
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in conditions.items())
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table in Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
