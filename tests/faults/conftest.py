@@ -13,11 +13,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
-def untouched(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A home after three real runs, and how it looks then and after the fourth. Tests read it; ``broken`` copies it."""
-    from lying import make
+def story(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The walk, as far as ``tell`` was asked for it."""
+    from walk import Story
 
-    return make(spark, tmp_path_factory.mktemp("untouched"))
+    return Story(tmp_path_factory.mktemp("story"))
+
+
+@pytest.fixture(scope="session")
+def untouched(spark: Any, story: Any) -> Any:
+    """The home after three real runs, and how it looks then and after the fourth. Tests read it; ``broken`` copies it."""
+    from lying import untouched
+
+    return untouched(spark, story.tell(4))
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 `make crash` runs it whole; test_crash_sweep.py a sample. One Spark session serves all kills at points: each attempt is a fork,
 which dies as the process would (what its threads had asked of Spark is cancelled). Kills at random times are separate
-processes, so that Spark dies with them. A walk is a run of the scenario given_facts_before_customers, on the home that the
-runs before it left: 2 new customers take over inferred members (an ordinary run), 3 late events, 4 a file that supersedes;
-the last walk is a rollback of that, which the next run ends.
+processes, so that Spark dies with them. The walks are those of walk.py.
 
 Usage: crash_sweep.py FOLDER [--walk WALK] [--points N] [--only PATTERN] [--random N] [--seed S] [--json]
 """
@@ -23,23 +21,20 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyspark
-from lying import AS_OF, FEEDS, SCENARIO, killed
+from walk import AS_OF, FEEDS, WALKS, Story, killed, walked
 
-from utilityflow import lakehouse, pipeline
 from utilityflow.bench._report import table as tabulated
 from utilityflow.contracts import load_contracts
 from utilityflow.lakehouse import Lakehouse
-from utilityflow.operate import rollback as way_back
 from utilityflow.publish.content import content_hash, partition_hashes
 from utilityflow.session import SMALL, get_session
-from utilityflow.settings import Settings
 
-WALKS = {"ordinary": 2, "late": 3, "superseding": 4, "rollback": 5}
 TABLES = ["silver.customers", "silver.customers__quarantine", "silver.meter_reads", "silver.meter_reads__quarantine",
           "gold.dim_date", "gold.dim_customer", "gold.dim_meter", "gold.fact_usage"]  # fmt: skip
 
@@ -53,23 +48,6 @@ class Kill:
     wrong: list[str]
     recovery: float
     at: str = "point"  # or time
-
-
-def settings(home: Path) -> Settings:
-    return Settings(home=str(home), feeds=str(FEEDS), time_zone="UTC")
-
-
-def land(home: Path, run: int) -> None:
-    source = SCENARIO / "when" / str(run)
-    if source.is_dir():
-        shutil.copytree(source, home / "landing", dirs_exist_ok=True)
-
-
-def walked(home: Path, walk: str) -> bool:
-    """Do what the walk does; whether it went well."""
-    if walk == "rollback":
-        return bool(way_back.rollback(settings(home))["publication"])
-    return pipeline.run(settings(home), as_of=AS_OF)["error"] is None
 
 
 def state(spark: Any, home: Path) -> dict[str, Any]:
@@ -118,31 +96,16 @@ def recover(spark: Any, home: Path, walk: str, where: str, expected: dict[str, A
 class Sweep:
     """The homes before each walk, and how each of them ends when nobody interferes."""
 
-    def __init__(self, folder: Path, walks: list[str]) -> None:
-        self.folder, self.walks = folder, walks
-        self.spark = get_session(master="local[2]", extra=SMALL, scratch=folder / "spark")
-        self.expected: dict[str, dict[str, Any]] = {}
-        self.points: dict[str, list[str]] = {}  # that a walk passes, in their order
-        self.before: dict[str, dict[str, Any]] = {}
-        home, names = folder / "home", {n: w for w, n in WALKS.items()}
-        last: dict[str, Any] = {}
-        for number in range(1, max(WALKS[walk] for walk in walks) + 1):
-            walk = names.get(number, "first")
-            land(home, number)
-            shutil.copytree(home, folder / walk)
-            log = folder / f"points-{number}"
-            lakehouse._POINTS = lakehouse.CrashPoints()
-            os.environ["UF_CRASH_LOG"] = str(log)
-            assert walked(home, walk), f"the {walk} walk failed without being killed"
-            del os.environ["UF_CRASH_LOG"]
-            self.before[walk], last = last, state(self.spark, home)
-            self.expected[walk] = last
-            self.points[walk] = [line.split(" ", 1)[1] for line in log.read_text().splitlines()]
+    def __init__(self, spark: Any, folder: Path, story: Story, walks: list[str]) -> None:
+        self.spark, self.folder, self.walks = spark, folder, walks
+        self.story = story.tell(max(WALKS[walk] for walk in walks))
+        self.points = {walk: story.points[WALKS[walk]] for walk in walks}  # that a walk passes, in their order
+        self.after = cache(lambda number: state(spark, story.after[number]))
 
     def copy(self, walk: str) -> Path:
         home = self.folder / "killed"
         shutil.rmtree(home, ignore_errors=True)
-        return shutil.copytree(self.folder / walk, home)
+        return shutil.copytree(self.story.before[WALKS[walk]], home)
 
     def kill(self, walk: str, point: str) -> Kill:
         """Killed at a point by its name, as steps that run at once pass theirs in any order."""
@@ -151,7 +114,7 @@ class Sweep:
         if status != signal.SIGKILL:
             return Kill(walk, point, [f"was not killed, but ended with status {status}"], 0.0)
         begun = walk != "rollback" or "after append ops.rollback#1" in self.points[walk][: self.points[walk].index(point) + 1]
-        return recover(self.spark, home, walk, point, (self.expected if begun else self.before)[walk])
+        return recover(self.spark, home, walk, point, self.after(WALKS[walk] if begun else WALKS[walk] - 1))
 
     def kill_at_random(self, walk: str, after: float) -> Kill | None:
         """SIGKILL of a process with all its children, Spark too, some seconds after it began to write; None: it had ended."""
@@ -166,7 +129,7 @@ class Sweep:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return recover(self.spark, home, walk, f"after {after:.2f} s", self.expected[walk], at="time")
+        return recover(self.spark, home, walk, f"after {after:.2f} s", self.after(WALKS[walk]), at="time")
 
 
 def places(sweep: Sweep, count: int | None, only: str, seed: int) -> list[tuple[str, str]]:
@@ -189,7 +152,9 @@ def main(words: list[str]) -> int:
     args = parser.parse_args(words)
     logging.getLogger("utilityflow").propagate = False  # the journals are enough
     walks = [args.walk] if args.walk else list(WALKS)
-    sweep, rng, kills = Sweep(args.folder, walks), random.Random(args.seed), []  # noqa: S311
+    spark = get_session(master="local[2]", extra=SMALL, scratch=args.folder / "spark")
+    sweep = Sweep(spark, args.folder, Story(args.folder / "story"), walks)
+    rng, kills = random.Random(args.seed), []  # noqa: S311
 
     def tell(kill: Kill) -> None:
         kills.append(kill)

@@ -1,39 +1,25 @@
-"""What the tests of storage that lies share: a real home made once, copies to break, and what must then be as before.
-
-The walk is that of given_facts_before_customers: three runs make the home; the fourth brings a file that supersedes another.
-"""
+"""What the tests of storage that lies share: copies of the home after three runs of the walk, and what must then be as before."""
 
 from __future__ import annotations
 
-import datetime as dt
-import gc
 import hashlib
 import json
-import os
 import shutil
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+from walk import AS_OF, FEEDS, Story, land
 
-from utilityflow import lakehouse, pipeline
 from utilityflow.cli import main
 from utilityflow.contracts import load_contracts
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.content import content_hash, partition_hashes
 from utilityflow.settings import Settings, load_settings
 
-SCENARIO = Path(__file__).parents[1] / "scenarios" / "given_facts_before_customers"
-FEEDS = SCENARIO.parent / "feeds"
-AS_OF = dt.date(2025, 2, 1)
-SETTINGS_OF_A_WRITE = (
-    "spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion",
-    "spark.databricks.delta.commitInfo.userMetadata",
-)  # fmt: skip
 TABLES = ["silver.customers", "silver.meter_reads", "gold.dim_customer", "gold.dim_meter", "gold.fact_usage"]
 
 
@@ -97,7 +83,7 @@ class Broken:
         self.folder(table).rename(aside / table)
 
     def land(self, run: int = 4) -> None:
-        shutil.copytree(SCENARIO / "when" / str(run), self.path / "landing", dirs_exist_ok=True)
+        land(self.path, run)
 
     def run(self, *select: str) -> tuple[int, dict[str, Any]]:
         """``utilityflow run --json``: exit status and answer; never a trace."""
@@ -179,19 +165,10 @@ class Untouched:
         return Broken(place, spark, capsys)
 
 
-def make(spark: Any, folder: Path) -> Untouched:
-    """Four real runs; the home is kept as it is after the third."""
-    made = Broken(folder / "walk", spark, None)
-    made.path.mkdir()
-    states = []
-    for number in (1, 2, 3, 4):
-        made.land(number)
-        answer = pipeline.run(made.settings, as_of=AS_OF)
-        assert answer["error"] is None, answer["error"]
-        states.append(made.state())
-        if number == 3:
-            shutil.copytree(made.path, folder / "home")
-    return Untouched(folder / "home", states[2], states[3])
+def untouched(spark: Any, story: Story) -> Untouched:
+    """The home after three runs of the walk."""
+    after, later = (Broken(story.after[number], spark, None).state() for number in (3, 4))
+    return Untouched(story.after[3], after, later)
 
 
 Break = Callable[..., Broken]
@@ -209,25 +186,3 @@ class Hook:
             if not self.done and name.startswith(self.word):
                 self.done = True
                 self.work()
-
-
-def killed(spark: Any, work: Callable[[], Any], **environment: str) -> int:
-    """The wait status of a fork that does the work with these variables set (9: it died where it was told to)."""
-    gc.collect()
-    gc.freeze()  # a fork must not release Java objects of its parent
-    child = os.fork()
-    if not child:
-        lakehouse._POINTS = lakehouse.CrashPoints()
-        os.environ.update(environment)
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    gc.unfreeze()
-    spark.sparkContext.cancelAllJobs()  # in life Spark's process dies too
-    for name in SETTINGS_OF_A_WRITE:
-        spark.conf.unset(name)
-    return status

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_sweep import Kill, differences, outcome, table
+from crash_sweep import Kill, Sweep, differences, outcome, places, table
+from walk import Story
 
 
 @pytest.mark.fault(4, "killed in mid-run, 1 and 3 too; a sample of `make crash`")
 def test_case_46_a_run_that_is_killed_ends_in_the_same_tables_when_it_is_started_again(
-    tmp_path: Path, repository: Path, fault: Any
+    spark: Any, story: Story, tmp_path: Path, fault: Any
 ) -> None:
     """After the dimension's MERGE of an ordinary or a late run, and at another point, by the day: the seed is printed."""
-    script = str(repository / "tests" / "faults" / "crash_sweep.py")
-    walk = ("ordinary", "late")[int(time.time() // 86_400) % 2]
-    words = [sys.executable, script, str(tmp_path), "--walk", walk, "--only", "after merge gold.dim_customer", "--points", "1"]
-    words.append("--json")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=550)  # noqa: S603
-    print(done.stdout, done.stderr)
-    result = json.loads(done.stdout)
-    lost = [line for kill in result["wrong"] for line in kill["wrong"] if "not accounted for" in line]
-    fault(unaided=not result["wrong"], wrong=len(result["wrong"]), rows_lost=len(lost))
-    assert (result["walks"]["all"]["recovered unaided"], result["wrong"]) == (2, [])
-    assert done.returncode == 0
+    seed = int(time.time() // 86_400)
+    sweep = Sweep(spark, tmp_path, story, [("ordinary", "late")[seed % 2]])
+    kills = [sweep.kill(*place) for place in places(sweep, 1, "after merge gold.dim_customer", seed)]
+    print(f"seed {seed}:", *kills, sep="\n")
+    wrong = [line for kill in kills for line in kill.wrong]
+    fault(unaided=not wrong, wrong=sum(bool(k.wrong) for k in kills), rows_lost=sum("not accounted for" in x for x in wrong))
+    assert (len(kills), wrong) == (2, [])
 
 
 def test_the_sweep_sees_other_content_and_rows_that_are_lost() -> None:

@@ -17,7 +17,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from lying import AS_OF, FEEDS, Break, Broken, Untouched, killed, measured
+from lying import Break, Broken, Untouched, measured
+from walk import AS_OF, FEEDS, killed
 
 from utilityflow.lakehouse import crash_point
 from utilityflow.operate import maintain

@@ -14,7 +14,8 @@ from typing import Any
 
 import duckdb
 import pytest
-from lying import AS_OF, Break, Broken, Hook, Untouched, killed, measured
+from lying import Break, Broken, Hook, Untouched, measured
+from walk import AS_OF, killed
 
 from utilityflow import lakehouse, pipeline
 from utilityflow.publish import duckdb as target

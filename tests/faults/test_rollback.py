@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import duckdb
 import pytest
-from crash_sweep import AS_OF, TABLES, differences, land, settings, state
+from crash_sweep import TABLES, differences, state
+from walk import AS_OF, Story, land, settings
 
 from utilityflow import pipeline
 from utilityflow.contracts import load_contracts
@@ -31,22 +31,13 @@ def run(home: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def story(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A home after runs 2, 3 and 4 of the scenario (``homes``), and the content that it then had (``states``)."""
-    folder, home = tmp_path_factory.mktemp("story"), None
-    homes: dict[int, Path] = {}
-    states: dict[int, dict[str, Any]] = {}
-    home = folder / "home"
-    for number in (1, 2, 3, 4):
-        land(home, number)
-        run(home)
-        if number > 1:
-            homes[number], states[number] = shutil.copytree(home, folder / str(number)), state(spark, home)
-    return SimpleNamespace(homes=homes, states=states)
+def states(spark: Any, story: Story) -> dict[int, dict[str, Any]]:
+    """The content of the home after runs 2, 3 and 4 of the walk."""
+    return {number: state(spark, home) for number, home in story.tell(4).after.items() if number in (2, 3, 4)}
 
 
-def copy(story: SimpleNamespace, number: int, folder: Path) -> Path:
-    return Path(shutil.copytree(story.homes[number], folder / "home"))
+def copy(story: Story, number: int, folder: Path) -> Path:
+    return Path(shutil.copytree(story.tell(4).after[number], folder / "home"))
 
 
 def tables(found: dict[str, Any]) -> dict[str, Any]:
@@ -61,14 +52,14 @@ def publication_of(home: Path) -> int:
 
 @pytest.mark.fault(45, "a bad load was published, and is gone back from")
 def test_fault_45_a_bad_load_is_gone_back_from_and_its_mended_file_is_not_skipped(
-    spark: Any, story: SimpleNamespace, tmp_path: Path, fault: Any
+    spark: Any, story: Story, states: dict[int, dict[str, Any]], tmp_path: Path, fault: Any
 ) -> None:
     """Rolled back in one command; the bad files are held, mended ones are taken, and the tables are as if bad ones never came."""
     home = copy(story, 3, tmp_path)
     told = way_back.rollback(settings(home))
     assert (told["left"], told["to"], told["publication"]) == (3, 2, 4)
     assert sorted(f["file"] for f in told["held"]) == ["crm/2.csv", "daily/2.csv"]
-    assert tables(state(spark, home)) == tables(story.states[2])
+    assert tables(state(spark, home)) == tables(states[2])
     assert publication_of(home) == 4
 
     answer = run(home)  # the bad files still lie there
@@ -102,28 +93,28 @@ def test_fault_45_a_bad_load_is_gone_back_from_and_its_mended_file_is_not_skippe
 
 @pytest.mark.slow
 def test_a_file_that_superseded_another_is_held_and_the_other_stands_again(
-    spark: Any, story: SimpleNamespace, tmp_path: Path
+    spark: Any, story: Story, states: dict[int, dict[str, Any]], tmp_path: Path
 ) -> None:
     """Back, and forward again by going back to the publication that was left; requeued, it supersedes in turn."""
     home = copy(story, 4, tmp_path)
     way_back.rollback(settings(home), 3)
-    assert tables(state(spark, home)) == tables(story.states[3])
+    assert tables(state(spark, home)) == tables(states[3])
     assert run(home)["status"] == "nothing_to_do"
 
     again = way_back.rollback(settings(home), 4)  # the publication before is 3's content: say which
     assert (again["to"], again["publication"], again["held"]) == (4, 6, [])
-    assert tables(state(spark, home)) == tables(story.states[4])
-    assert differences(state(spark, home) | {"publication": 4}, story.states[4]) == []
+    assert tables(state(spark, home)) == tables(states[4])
+    assert differences(state(spark, home) | {"publication": 4}, states[4]) == []
 
     assert way_back.rollback(settings(home))["to"] == 3  # what stands is the content of 4, so one before it
     way_back.requeue(settings(home), [], everything=True)
     assert ("daily/1.csv", "superseding") in [(f["file"], f["status"]) for f in run(home)["files"]]
-    assert tables(state(spark, home)) == tables(story.states[4])
+    assert tables(state(spark, home)) == tables(states[4])
 
 
 @pytest.mark.slow
 def test_what_a_failed_run_left_unpublished_can_be_taken_back(
-    spark: Any, story: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: Any, story: Story, states: dict[int, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that died after silver: going back to the last publication drops it, and its files are held."""
     home = copy(story, 3, tmp_path)
@@ -133,7 +124,7 @@ def test_what_a_failed_run_left_unpublished_can_be_taken_back(
         assert pipeline.run(settings(home), as_of=AS_OF)["status"] == "failed"
     told = way_back.rollback(settings(home), 3)
     assert [f["file"] for f in told["held"]] == ["daily/1.csv"]
-    assert tables(state(spark, home)) == tables(story.states[3])
+    assert tables(state(spark, home)) == tables(states[3])
     assert run(home)["status"] == "nothing_to_do"
 
 
@@ -143,7 +134,7 @@ def _stopped(*_: Any) -> Any:
 
 @pytest.mark.fault(20, "VACUUM below the window, then a rollback")
 def test_fault_20_versions_whose_files_were_removed_cannot_be_gone_back_to(
-    spark: Any, story: SimpleNamespace, tmp_path: Path, fault: Any
+    spark: Any, story: Story, tmp_path: Path, fault: Any
 ) -> None:
     """Another engine vacuumed below the window: refused before any write, with what can be gone back to."""
     home = copy(story, 4, tmp_path)
@@ -168,7 +159,7 @@ def test_fault_20_versions_whose_files_were_removed_cannot_be_gone_back_to(
     assert run(home)["status"] == "nothing_to_do"
 
 
-def test_a_table_that_was_made_anew_cannot_be_gone_back_to(story: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_table_that_was_made_anew_cannot_be_gone_back_to(story: Story, tmp_path: Path) -> None:
     """Its versions count from 0 again, so that an old number means something else."""
     home = copy(story, 4, tmp_path)
     shutil.rmtree(home / "lakehouse" / "gold" / "dim_meter")
@@ -178,8 +169,8 @@ def test_a_table_that_was_made_anew_cannot_be_gone_back_to(story: SimpleNamespac
     assert refused.value.hint == "can be gone back to: 5" if publication_of(home) == 5 else "no publication can be gone back to"
 
 
-def test_unknown_publications_and_files_are_named(story: SimpleNamespace) -> None:
-    home = story.homes[3]
+def test_unknown_publications_and_files_are_named(story: Story) -> None:
+    home = story.tell(4).after[3]
     with pytest.raises(UtilityFlowError, match="there is no publication 9") as unknown:
         way_back.rollback(settings(home), 9)
     assert unknown.value.hint == "known: 1, 2, 3"
@@ -187,17 +178,17 @@ def test_unknown_publications_and_files_are_named(story: SimpleNamespace) -> Non
         way_back.requeue(settings(home), ["daily/1.csv"])
 
 
-def test_a_dry_run_writes_nothing_and_says_what_would_be_held(spark: Any, story: SimpleNamespace) -> None:
-    home = story.homes[3]
+def test_a_dry_run_writes_nothing_and_says_what_would_be_held(spark: Any, story: Story, states: dict[int, dict[str, Any]]) -> None:
+    home = story.tell(4).after[3]
     told = way_back.rollback(settings(home), 2, only_show=True)
     assert (told["publication"], sorted(f["file"] for f in told["held"])) == (None, ["crm/2.csv", "daily/2.csv"])
     assert told["tables"]["gold.dim_customer"]["restored"] < told["tables"]["gold.dim_customer"]["now"]
-    assert state(spark, home) == story.states[3]
+    assert state(spark, home) == states[3]
 
 
 @pytest.mark.slow
 def test_other_content_than_the_old_publications_is_not_published(
-    story: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check of the restored tables can fail: one was not restored."""
     home = copy(story, 3, tmp_path)
@@ -213,7 +204,7 @@ def test_other_content_than_the_old_publications_is_not_published(
 @pytest.mark.slow
 @pytest.mark.fault(46, "a transaction setting left in the session")
 def test_fault_46_a_transaction_setting_that_was_left_behind_is_an_error(
-    spark: Any, story: SimpleNamespace, tmp_path: Path, fault: Any
+    spark: Any, story: Story, states: dict[int, dict[str, Any]], tmp_path: Path, fault: Any
 ) -> None:
     """It would make Delta take a new write for one that it has seen; nothing is published, and the next run is whole."""
     home = copy(story, 3, tmp_path)
@@ -230,7 +221,7 @@ def test_fault_46_a_transaction_setting_that_was_left_behind_is_an_error(
     assert publication_of(home) == 3
     run(home)
     found = state(spark, home)
-    wrong = differences(found, story.states[4])
+    wrong = differences(found, states[4])
     fault(detected=answer["error"]["code"], unaided=not wrong, rows_lost=len(found["unaccounted"]), wrong=len(wrong))
     assert wrong == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ import pytest
 from utilityflow import pipeline
 from utilityflow.control.home import open_home
 from utilityflow.gold.dimensions import _homeless
+from utilityflow.scd2 import UNKNOWN_KEY
 from utilityflow.settings import Settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import Row, SparkSession
 
 pytestmark = pytest.mark.engine
 
@@ -33,6 +35,7 @@ format: csv
 path: daily/*.csv
 columns: {customer_id: cust, meter_id: meter, quantity: kwh, usage_date: to_date(day)}
 """
+AS_OF = dt.date(2025, 3, 1)
 C, R = "id,name,at,op\n", "cust,meter,kwh,day\n"
 RUNS: list[dict[str, str]] = [
     {"crm/1.csv": C + "A,Ada,2025-01-01 08:00:00,I\n",
@@ -56,21 +59,50 @@ EXPECTED = [  # customers in the dimension: inferred ones, others
 ]
 
 
-def test_inferred_members_stand_while_a_fact_names_them(tmp_path: Path) -> None:
+def house_of(tmp_path: Path) -> tuple[Settings, Callable[[dict[str, str]], None]]:
+    """The settings of a home with the two feeds, and what lands files in it."""
     feeds, landing = tmp_path / "feeds", tmp_path / "home" / "landing"
     feeds.mkdir()
     (feeds / "crm.yaml").write_text(CUSTOMERS)
     (feeds / "daily.yaml").write_text(READS)
-    settings = Settings(home=str(tmp_path / "home"), feeds=str(feeds), time_zone="UTC")
-    for files, (inferred, known) in zip(RUNS, EXPECTED, strict=True):
+
+    def land(files: dict[str, str]) -> None:
         for name, text in files.items():
             (landing / name).parent.mkdir(parents=True, exist_ok=True)
             (landing / name).write_text(text)
-        assert pipeline.run(settings, as_of=dt.date(2025, 3, 1))["error"] is None
-        house = pipeline.open_lakehouse(settings, open_home(settings, create=False))
-        rows = house.table("gold.dim_customer").read().where("customer_id <> '?'").collect()
+
+    return Settings(home=str(tmp_path / "home"), feeds=str(feeds), time_zone="UTC"), land
+
+
+def rows_of(settings: Settings, table: str) -> list[Row]:
+    return pipeline.open_lakehouse(settings, open_home(settings, create=False)).table(table).read().collect()
+
+
+def test_inferred_members_stand_while_a_fact_names_them(tmp_path: Path) -> None:
+    settings, land = house_of(tmp_path)
+    for files, (inferred, known) in zip(RUNS, EXPECTED, strict=True):
+        land(files)
+        assert pipeline.run(settings, as_of=AS_OF)["error"] is None
+        rows = [r for r in rows_of(settings, "gold.dim_customer") if r["customer_id"] != "?"]
         assert {r["customer_id"] for r in rows if r["is_inferred"]} == inferred
         assert {r["customer_id"] for r in rows if not r["is_inferred"]} == known
+
+
+def test_facts_that_were_made_before_their_members_find_them_later(tmp_path: Path) -> None:
+    """Only the facts were asked for: of the new customer's they find nobody. The next whole run makes the member, and re-keys."""
+    settings, land = house_of(tmp_path)
+    land(RUNS[0])
+    assert pipeline.run(settings, as_of=AS_OF)["error"] is None
+    land({"daily/9.csv": R + "Z,M9,1,2025-01-09\nA,M1,2,2025-01-09\n"})
+    assert pipeline.run(settings, as_of=AS_OF, wanted=["bronze", "silver", "gold.fact_usage"])["error"] is None
+
+    def key_of_z() -> int:
+        return next(r["customer_key"] for r in rows_of(settings, "gold.fact_usage") if r["customer_id"] == "Z")
+
+    assert key_of_z() == UNKNOWN_KEY
+    assert pipeline.run(settings, as_of=AS_OF)["error"] is None
+    members = {r["customer_key"] for r in rows_of(settings, "gold.dim_customer") if r["customer_id"] == "Z"}
+    assert members == {key_of_z()}
 
 
 def test_keys_that_may_have_no_version(spark: SparkSession) -> None:

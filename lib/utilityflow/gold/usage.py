@@ -15,7 +15,7 @@ from utilityflow.contracts import sql_text
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.facts import KINDS, facts, final_reads, losers, with_customer
 from utilityflow.lakehouse import FEW_ROWS, Table
-from utilityflow.scd2 import Dimension, affected_intervals, concerned
+from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned
 from utilityflow.session import in_parallel
 from utilityflow.silver.duplicates import ORDER, repeated, told_again
 
@@ -224,28 +224,64 @@ def _dimensions(run: Run) -> tuple[Dimension, Dimension]:
 def _rekeyed(run: Run, version: int, was: Mapping[str, Any], now: Mapping[str, int]) -> DataFrame:
     """Facts that find another version now, as ``_differing`` gives them.
 
-    Looked up again are those in the intervals in which the history changed.
+    Looked up again are those in the intervals in which the history changed. They are searched in narrow columns, from the
+    first day of an interval on; whole rows are read of their months only.
 
     :param version: of the facts, before those of new days were added with their right keys.
     """
     customers, _ = _dimensions(run)
     dim, fact = run.house.table(CUSTOMERS), run.house.table(NAME)
-    shape = [*customers.key, customers.surrogate_key, customers.valid_from, customers.valid_to]
-    before, after = dim.read(was[CUSTOMERS]).select(*shape), dim.read(now[CUSTOMERS]).select(*shape)
-    # a row that stands in one of the two versions only was made, moved or taken away
-    alone = before.unionByName(after).groupBy(*shape).agg(F.count("*").alias("n")).where("n = 1")
-    keys = run.staged(alone.select(*customers.key).distinct(), "usage_moved_keys")
-    own = [f.join(F.broadcast(keys), list(customers.key), "left_semi") for f in (before, after)]
-    intervals = run.staged(affected_intervals(own[0], own[1], customers), "usage_intervals")
-    parts = ("date_key div 10000", "date_key div 100 % 100", "date_key % 100")
-    day = F.make_date(*[F.expr(part).cast("int") for part in parts])
-    dated = fact.read(version).withColumn("usage_date", day)
-    hit = concerned(dated, F.broadcast(intervals), customers, day="usage_date", first_day="period_start")
-    was_found = {f"_was_{n}": F.col(n) for n in (customers.surrogate_key, "quality_flags")}
     columns = fact.contract.column_names
-    found = with_customer(hit.withColumns(was_found), dim.read(now[CUSTOMERS]), customers, [*columns, *was_found])
+    facts = fact.read(version)
+    # made for the same reads, the dimension held each member that a fact names, an inferred one at least
+    complete = dim.note(was[CUSTOMERS]).get("consumed", {}).get(READS) == was.get(READS)
+    hit = _hit(run, facts, dim.read(was[CUSTOMERS]), dim.read(now[CUSTOMERS]), customers, complete=complete)
+    counts = {} if hit is None else {r[0]: r[1] for r in hit.groupBy("billing_period").count().collect()}
+    if hit is None or not counts:
+        return facts.limit(0).select(*columns, F.lit("U").alias("_action"), F.col("billing_period").alias("_month"))
+    keys = hit.select("usage_key")
+    keys = F.broadcast(keys) if sum(counts.values()) <= MANY_ROWS else keys
+    again = _dated(facts.where(F.col("billing_period").isin(sorted(counts)))).join(keys, "usage_key", "left_semi")
+    was_found = {f"_was_{n}": F.col(n) for n in (customers.surrogate_key, "quality_flags")}
+    found = with_customer(again.withColumns(was_found), dim.read(now[CUSTOMERS]), customers, [*columns, *was_found])
     moved = found.where(" OR ".join(f"{name.removeprefix('_was_')} <> {name}" for name in was_found))
     return moved.select(*columns, F.lit("U").alias("_action"), F.col("billing_period").alias("_month"))
+
+
+def _hit(run: Run, facts: DataFrame, before: DataFrame, after: DataFrame, customers: Dimension, *,
+         complete: bool) -> DataFrame | None:  # fmt: skip
+    """``usage_key`` and ``billing_period`` of the facts whose lookup may have changed; None: of none.
+
+    :param before: the dimension that the facts were made with. :param after: the dimension now.
+    :param complete: it held each member that a fact names; so a member that is new to it is named by none of them.
+    """
+    shape = [*customers.key, customers.surrogate_key, customers.valid_from, customers.valid_to]
+    before, after = before.select(*shape), after.select(*shape)
+    # a row that stands in one of the two versions only was made, moved or taken away
+    alone = before.unionByName(after).groupBy(*shape).agg(F.count("*").alias("n")).where("n = 1")
+    names = alone.select(*customers.key).distinct()
+    names = names.join(before.select(*customers.key), list(customers.key), "left_semi") if complete else names
+    names = run.staged(names, "usage_moved_keys")
+    own = [f.join(F.broadcast(names), list(customers.key), "left_semi") for f in (before, after)]
+    intervals = run.staged(affected_intervals(own[0], own[1], customers), "usage_intervals")
+    first = intervals.agg(F.min("affected_from")).collect()[0][0]
+    if first is None:
+        return None
+    # a period begins on its day or before it, so a fact in the interval by either has its day after the interval's beginning
+    since = (F.col("date_key") >= int(f"{first:%Y%m%d}")) & (F.col("billing_period") >= f"{first:%Y-%m}")
+    held = own[0].select(customers.surrogate_key).unionByName(run.house.spark.range(1).select(
+        F.lit(UNKNOWN_KEY).cast("bigint").alias(customers.surrogate_key)))  # fmt: skip
+    narrow = facts.where(since).select("usage_key", "billing_period", "date_key", "period_start", *customers.key,
+                                       customers.surrogate_key)  # fmt: skip
+    theirs = narrow.join(F.broadcast(held), customers.surrogate_key, "left_semi")  # numbers are compared before texts
+    hit = concerned(_dated(theirs), F.broadcast(intervals), customers, day="usage_date", first_day="period_start")
+    return run.staged(hit.select("usage_key", "billing_period"), "usage_hit")
+
+
+def _dated(facts: DataFrame) -> DataFrame:
+    """With ``usage_date``, the fact's day."""
+    parts = ("date_key div 10000", "date_key div 100 % 100", "date_key % 100")
+    return facts.withColumn("usage_date", F.make_date(*[F.expr(part).cast("int") for part in parts]))
 
 
 def _changed(
