@@ -178,7 +178,9 @@ def test_unknown_publications_and_files_are_named(story: Story) -> None:
         way_back.requeue(settings(home), ["daily/1.csv"])
 
 
-def test_a_dry_run_writes_nothing_and_says_what_would_be_held(spark: Any, story: Story, states: dict[int, dict[str, Any]]) -> None:
+def test_a_dry_run_writes_nothing_and_says_what_would_be_held(
+    spark: Any, story: Story, states: dict[int, dict[str, Any]]
+) -> None:
     home = story.tell(4).after[3]
     told = way_back.rollback(settings(home), 2, only_show=True)
     assert (told["publication"], sorted(f["file"] for f in told["held"])) == (None, ["crm/2.csv", "daily/2.csv"])
