@@ -104,29 +104,40 @@ def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, f
     :return: the key and ``_named``: whether a standing fact names it; null: only the facts of before can tell.
     """
     key = dimension.key[0]
-    frames, counts = [], []
+    frames, moved = [], []
     if source and was[source] < now[source]:
         frames.append(run.house.table(source).changes(was[source], now[source]).select(key))
     for fact, column in facts.items():
         if was[fact] < now[fact]:
-            moved = _named(run, fact, was[fact], now[fact]).where(F.col(column).isNotNull())
-            counts.append(moved.select(F.col(column).alias(key), "_came", "_went"))
-    if counts:
-        per_key = _united(counts).groupBy(key).agg(F.sum("_came").alias("_came"), F.sum("_went").alias("_went"))
-        per_key = run.staged(per_key, f"moved_{table.contract.table}")
+            rows = run.house.table(fact).changes(was[fact], now[fact]).where(F.col(column).isNotNull())
+            moved.append(rows.select(F.col(column).alias(key), "_change_type"))
+    if moved:
+        per_key = run.staged(_counted(_united(moved), table, key, frames), f"moved_{table.contract.table}")
         frames.append(per_key.where("_came > 0").select(key).join(table.read().select(key), key, "left_anti"))
         # of more that came than went at least one stands; a double that was taken out has left its equal
         frames.append(per_key.where("_went > 0 AND _went >= _came").select(key))
     if not frames:
         return local_frame(run.house.spark, [], f"{key} string, _named boolean")
     keys = _united(frames).distinct()
-    keys = keys.join(per_key, key, "left") if counts else _unmoved(keys)
+    keys = keys.join(per_key, key, "left") if moved else _unmoved(keys)
     held = table.read().join(keys.select(key), key, "left_semi").groupBy(key).agg(F.max(dimension.inferred).alias("_inferred"))
     # until now the dimension held every key that a fact named, and an inferred member only while one did
     named = F.expr("""CASE WHEN _came > _went THEN true
         WHEN _inferred AND coalesce(_went, 0) = 0 THEN true
         WHEN _inferred IS NULL AND coalesce(_came, 0) = 0 THEN false END AS _named""")
     return run.staged(keys.join(held, key, "left").select(key, named), f"keys_{table.contract.table}")
+
+
+def _counted(rows: DataFrame, table: Table, key: str, asked: Sequence[DataFrame]) -> DataFrame:
+    """By key, how many rows that name it ``_came`` and ``_went``: of the keys that the dimension lacks, that lost a row or
+    that are asked for. Most rows of a month name members that are there already; those are not even grouped.
+
+    :param rows: changed rows of facts: key and ``_change_type``.
+    """  # noqa: D205
+    watched = _united([rows.where("_change_type = 'delete'").select(key), *asked])
+    settled = table.read().select(key).join(watched, key, "left_anti")
+    counts = [F.expr(f"count_if(_change_type = '{kind}') AS {n}") for kind, n in (("insert", "_came"), ("delete", "_went"))]
+    return rows.join(settled, key, "left_anti").groupBy(key).agg(*counts)
 
 
 def _unmoved(keys: DataFrame) -> DataFrame:
@@ -137,21 +148,10 @@ def _united(frames: Sequence[DataFrame]) -> DataFrame:
     return reduce(DataFrame.unionByName, frames)
 
 
-def _named(run: Run, fact: str, since: int | None, until: int) -> DataFrame:
-    """The members that rows of a silver table name, without repeats; one pass serves all dimensions.
-
-    :param since: a version: those of the rows that changed since, with how many ``_came`` and ``_went``; None: of all rows.
-    """
+def _named(run: Run, fact: str, version: int) -> DataFrame:
+    """The members that all rows of a silver table name, without repeats; one pass serves all dimensions."""
     table = run.house.table(fact)
-
-    def find() -> DataFrame:
-        if since is None:
-            return table.read(until).select(*MEMBERS[fact]).distinct()
-        signs = (("insert", "_came"), ("delete", "_went"))
-        counts = [F.expr(f"count_if(_change_type = '{kind}') AS {name}") for kind, name in signs]
-        return table.changes(since, until).groupBy(*MEMBERS[fact]).agg(*counts)
-
-    return run.once(f"named_{table.contract.table}_{'all' if since is None else since}_{until}", find)
+    return run.once(f"named_{table.contract.table}_{version}", lambda: table.read(version).select(*MEMBERS[fact]).distinct())
 
 
 def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mapping[str, Any], keys: DataFrame | None,
@@ -166,7 +166,7 @@ def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mappi
         return _united([rows(f).where(F.col(c).isNotNull()).select(F.col(c).alias(key)) for f, c in facts.items()])
 
     if keys is None:
-        return members(lambda fact: _named(run, fact, None, now[fact])).distinct()
+        return members(lambda fact: _named(run, fact, now[fact])).distinct()
     homeless = run.staged(_homeless(keys, events, key), f"homeless_{dimension.name}")
     sure, unsure = homeless.where("_named").select(key), homeless.where("_named IS NULL").select(key)
     if unsure.isEmpty():
