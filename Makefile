@@ -1,7 +1,7 @@
 # What one does with the repository; `make` alone lists the targets. Every target sets up what it needs by itself.
 # Variables: PYTHON=/path/to/python3.x for set-up, ARGS="-k word -x" for the tests, UPGRADE=1 for the locks.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-floor demo test test-all test-floor scd2-campaign crash faults pictures lint format lock wheel clean distclean
+.PHONY: help setup setup-floor demo test test-long test-all test-floor scd2-campaign crash faults pictures lint format lock wheel clean distclean
 SHELL := /bin/bash
 
 VENV := .venv
@@ -21,13 +21,16 @@ demo: setup ## simulate two months, run month by month, print a summary
 	@$(UTILITYFLOW) demo $(ARGS)
 
 test: setup lint ## lint, types and the everyday tests (default lane)
-	@$(PY) -m pytest -m "not slow" $(ARGS)
+	@$(PY) -m pytest -m "not slow and not long" $(ARGS)
+
+test-long: setup ## the longer tests that CI runs as well: kills, a cluster, going back, a month of 100,000 customers
+	@$(PY) -m pytest -m "long and not slow" $(ARGS)
 
 test-all: setup lint ## every test there is, the slow ones too
 	@$(PY) -m pytest $(ARGS)
 
 # scenarios, cluster and numbered faults take minutes: make test-floor FLOOR_LATER= runs them too (faults: make faults LANE=floor)
-FLOOR_LATER := --ignore=tests/scenarios --ignore=tests/jobs/test_cluster.py -m "engine and not slow and not fault"
+FLOOR_LATER := --ignore=tests/scenarios --ignore=tests/jobs/test_cluster.py -m "engine and not slow and not long and not fault"
 
 test-floor: setup-floor ## the engine-sensitive tests on the floor lane
 	@.venv-floor/bin/python -m pytest -m "engine and not slow" $(FLOOR_LATER) $(ARGS)

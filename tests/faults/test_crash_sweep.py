@@ -11,6 +11,7 @@ from crash_sweep import Kill, Sweep, differences, outcome, places, table
 from walk import Story
 
 
+@pytest.mark.long
 @pytest.mark.fault(4, "killed in mid-run, 1 and 3 too; a sample of `make crash`")
 def test_case_46_a_run_that_is_killed_ends_in_the_same_tables_when_it_is_started_again(
     spark: Any, story: Story, tmp_path: Path, fault: Any

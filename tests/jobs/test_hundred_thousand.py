@@ -30,6 +30,7 @@ def as_before(spark: SparkSession) -> Iterator[None]:
         spark.conf.set(key, value or "")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("as_before")
 def test_a_month_of_100_000_customers_is_accounted_for_against_the_simulators_counts(tmp_path: Path) -> None:
     world = World.make(Settings(home=str(tmp_path)), "home", customers=100_000, form="csv", driver_memory="2g",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 
+@pytest.mark.long
 @pytest.mark.fault(5, "killed while it publishes")
 def test_killed_at_every_point(tmp_path: Path, fault: Any) -> None:
     script = Path(__file__).with_name("crash_walk.py")
