@@ -175,8 +175,13 @@ def _run_words(one: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="STEP",
-        help="steps or layers, for example bronze gold.dim_customer",
+        help="steps, layers or patterns: bronze, gold.dim_*; +step adds what it needs, step+ what needs it, 1+step one step far",
     )
+
+
+def _plan_words(one: argparse.ArgumentParser) -> None:
+    _run_words(one)
+    one.add_argument("--graph", nargs="?", const="text", choices=("text", "mermaid"), help="only draw the steps")
 
 
 def _resume_words(one: argparse.ArgumentParser) -> None:
@@ -311,6 +316,9 @@ def _publish(args: argparse.Namespace) -> Answer:
 def _plan(args: argparse.Namespace) -> Answer:
     from utilityflow.operate import plan
 
+    if args.graph:
+        drawn = plan.graph(_settings(args), args.graph, args.select)
+        return Answer({"graph": drawn, "form": args.graph}, drawn)
     result = plan.plan(_settings(args), args.as_of, args.select)
     return Answer(result, plan.text(result))
 
@@ -485,7 +493,7 @@ def _tell(message: str, **_: Any) -> None:
 
 
 _COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
-    "plan": ("what a run would do; touches nothing", _plan, _run_words),
+    "plan": ("what a run would do; touches nothing", _plan, _plan_words),
     "run": ("bring the lakehouse and the warehouse up to what has landed", _run, _run_words),
     "resume": ("do what a run that did not end had been asked for", _resume, _resume_words),
     "publish": ("publish what the gold tables hold now", _publish, _no_words),

@@ -12,11 +12,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from utilityflow import __version__
+from utilityflow import graph as graph_of
 from utilityflow.bronze.feeds import Feed, load_feeds
 from utilityflow.bronze.ingest import recover, run_bronze
 from utilityflow.bronze.inspect import find_files
@@ -28,9 +29,10 @@ from utilityflow.control.publication import last as last_publication
 from utilityflow.control.rollback import open_rollback
 from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_beginning
 from utilityflow.control.soundness import Found, cause, damaged, examine, look_again, take_up, telling, unforeseen
-from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.errors import UtilityFlowError
 from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_meter
 from utilityflow.gold.usage import run_fact_usage
+from utilityflow.graph import PUBLISH, Step
 from utilityflow.lakehouse import Guard, Lakehouse
 from utilityflow.publish.publication import Prepared, finish, prepare
 from utilityflow.publish.rollback import Done, carry_out
@@ -38,18 +40,6 @@ from utilityflow.session import fit_to, get_session, in_parallel, local_frame
 from utilityflow.settings import Settings
 from utilityflow.silver.apply import run_silver
 from utilityflow.silver.judging import ENTITIES, check_feeds
-
-PUBLISH = "publish.duckdb"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step: what it reads, the one table it writes, and the function that does it."""
-
-    name: str
-    inputs: tuple[str, ...]
-    output: str
-    function: Callable[[Run], StepResult]
 
 
 def graph(feeds: Mapping[str, Feed]) -> list[Step]:
@@ -80,19 +70,8 @@ def published(contracts: Catalog) -> list[str]:
 
 
 def select(steps: Sequence[Step], wanted: Iterable[str]) -> list[str]:
-    """Names of the steps to run: all when nothing is wanted; ``bronze`` means all bronze steps, and so on.
-
-    :raises UtilityFlowError: UF-1004 naming the nearest known step.
-    """
-    names = [s.name for s in steps] + [PUBLISH]
-    layers = {n.split(".")[0] for n in names}
-    chosen: set[str] = set()
-    for word in wanted:
-        hits = [n for n in names if n == word or (word in layers and n.startswith(f"{word}."))]
-        if not hits:
-            raise UtilityFlowError("UF-1004", f"there is no step '{word}'", hint=nearest(word, [*names, *layers]))
-        chosen.update(hits)
-    return [n for n in names if n in chosen] if chosen else names
+    """Names of the steps that words mean, in their order; see ``graph.select``."""
+    return graph_of.select(steps, wanted, published(load_contracts()))
 
 
 # -- opening ---------------------------------------------------------------------------------------------------------
@@ -211,7 +190,7 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool, found: Found) -
     number: int | None = None
     try:
         recover(state)
-        for wave in waves(steps):
+        for wave in graph_of.waves(steps):
             in_parallel(state.house.spark, partial(_run_step, state), wave)
         _check_threshold(state)
         if publish:
@@ -234,22 +213,6 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool, found: Found) -
     last = number if number is not None else _published_number(state)
     status = "failed" if error else ("succeeded" if outcome or _worked(state) else "nothing_to_do")
     return _answer(state, status, last, error, before)
-
-
-def waves(steps: Sequence[Step]) -> list[list[Step]]:
-    """The steps in groups that run at once: neighbours in gold of which none reads what another makes.
-
-    Bronze and silver run one by one: files are numbered in their order, and a feed's zone is the session's for a while.
-    """
-    result: list[list[Step]] = []
-    for step in steps:
-        last = result[-1] if result else []
-        free = bool(last) and all(s.name.startswith("gold.") and s.output not in step.inputs for s in last)
-        if free and step.name.startswith("gold."):
-            last.append(step)
-        else:
-            result.append([step])
-    return result
 
 
 def _run_step(state: Run, step: Step) -> None:

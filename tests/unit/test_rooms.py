@@ -27,6 +27,7 @@ ROOMS = (
     "scd2",
     "gold",
     "publish",
+    "graph",
     "pipeline",
     "operate",
     "simulate",

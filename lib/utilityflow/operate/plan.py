@@ -16,8 +16,8 @@ from utilityflow.control.home import Home, open_home
 from utilityflow.control.ledger import Ledger
 from utilityflow.control.run import Run
 from utilityflow.errors import UtilityFlowError
+from utilityflow.graph import PUBLISH, Step, drawn
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
-from utilityflow.pipeline import PUBLISH, Step
 from utilityflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
         "rows": sum(f["rows"] for f in files if f["status"] in ("new", "superseding")),
         "estimated": any(f["estimated"] for f in files),
     }  # fmt: skip
+
+
+def graph(settings: Settings, form: str, select: Sequence[str] = ()) -> str:
+    """The graph of the steps, or of those selected, as ``text`` or ``mermaid``; needs neither a home nor the engine."""
+    steps = pipeline.graph(pipeline.read_feeds(settings))
+    return drawn(steps, pipeline.published(load_contracts()), form, pipeline.select(steps, select))
 
 
 def _as_of(home: Home, scene: Scene | None, wanted: dt.date | None) -> dt.date:

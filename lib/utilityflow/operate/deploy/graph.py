@@ -14,7 +14,8 @@ from typing import Any
 
 from utilityflow.contracts import load_contracts
 from utilityflow.errors import UtilityFlowError
-from utilityflow.pipeline import PUBLISH, Step, published, select
+from utilityflow.graph import PUBLISH, Step
+from utilityflow.pipeline import published, select
 from utilityflow.resources import resource
 
 
