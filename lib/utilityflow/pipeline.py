@@ -30,7 +30,8 @@ from utilityflow.control.rollback import open_rollback
 from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_beginning
 from utilityflow.control.soundness import Found, cause, damaged, examine, look_again, take_up, telling, unforeseen
 from utilityflow.errors import UtilityFlowError
-from utilityflow.gold.dimensions import run_dim_customer, run_dim_date, run_dim_meter
+from utilityflow.gold.calendar import check_calendar, run_dim_date
+from utilityflow.gold.dimensions import run_dim_customer, run_dim_meter
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.graph import PUBLISH, Step
 from utilityflow.lakehouse import Guard, Lakehouse
@@ -133,6 +134,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
         in the returned object's ``error`` and status.
     """
     feeds = read_feeds(settings)
+    check_calendar(settings.calendar)
     steps = graph(feeds)
     names = select(steps, wanted)
     if not settings.landing_path.is_dir() and settings.landing is not None:

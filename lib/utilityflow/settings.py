@@ -51,6 +51,22 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class CalendarSettings:
+    """What dim_date says of a day beside its calendar.
+
+    ``country`` (ISO 3166, two letters; None: no holidays) and ``subdivision`` name the holidays; ``fiscal_year_start``: month in
+    which a fiscal year begins; it has the number of the year in which it ends. ``seasons``: name -> months, of rates.
+    """
+
+    country: str | None = "US"
+    subdivision: str | None = None
+    fiscal_year_start: int = 1
+    seasons: dict[str, tuple[int, ...]] = field(
+        default_factory=lambda: {"summer": (6, 7, 8, 9), "winter": (1, 2, 3, 4, 5, 10, 11, 12)}
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that a command needs to know of where it runs.
 
@@ -70,6 +86,7 @@ class Settings:
     lease_seconds: float = 120.0
     spark: SparkSettings = field(default_factory=SparkSettings)
     thresholds: Thresholds = field(default_factory=Thresholds)
+    calendar: CalendarSettings = field(default_factory=CalendarSettings)
 
     @property
     def home_path(self) -> Path:

@@ -1,4 +1,4 @@
-"""Dimensions: dim_date (a calendar), dim_customer and dim_meter (kept by the history engine)."""
+"""Dimensions with history: dim_customer and dim_meter, kept by the history engine."""
 
 from __future__ import annotations
 
@@ -11,43 +11,10 @@ from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
 from utilityflow.lakehouse import Table
-from utilityflow.scd2 import UNKNOWN_KEY, Dimension, apply
+from utilityflow.scd2 import Dimension, apply
 from utilityflow.session import local_frame
 
 MEMBERS = {"silver.meter_reads": ("customer_id", "meter_id")}  # silver table -> columns that name members of dimensions
-FIRST_DAY, LAST_DAY = "1900-01-01", "2100-12-31"
-
-
-def calendar(spark: SparkSession) -> DataFrame:
-    """Rows of dim_date: every day from FIRST_DAY to LAST_DAY, and the row -1."""
-    days = spark.sql(f"SELECT explode(sequence(date'{FIRST_DAY}', date'{LAST_DAY}')) AS date")
-    day = F.col("date")
-    known = days.select(
-        (F.year(day) * 10000 + F.month(day) * 100 + F.dayofmonth(day)).alias("date_key"), day,
-        F.year(day).alias("year"), F.quarter(day).alias("quarter"), F.month(day).alias("month"), F.dayofmonth(day).alias("day"),
-        (F.weekday(day) + 1).alias("day_of_week"), F.date_format(day, "EEEE").alias("day_name"),
-        F.date_format(day, "MMMM").alias("month_name"), (F.weekday(day) >= 5).alias("is_weekend"),
-        F.date_format(day, "yyyy-MM").alias("billing_period"),
-    )  # fmt: skip
-    unknown = {
-        "date_key": F.lit(UNKNOWN_KEY).cast("int"),
-        "day_name": F.lit("?"),
-        "month_name": F.lit("?"),
-        "billing_period": F.lit("?"),
-    }
-    kinds = dict(known.dtypes)
-    row = spark.range(1).select(*[unknown.get(n, F.lit(None)).cast(kinds[n]).alias(n) for n in known.columns])
-    return known.unionByName(row)
-
-
-def run_dim_date(run: Run) -> StepResult:
-    """Fill dim_date once; the calendar does not change."""
-    table = run.house.table("gold.dim_date")
-    if table.version() > 0:
-        return StepResult(table.name, "skipped", version=table.version())
-    rows = calendar(run.house.spark).select(*table.contract.column_names).coalesce(1).sortWithinPartitions("date_key")
-    table.append(rows, batch=1)
-    return StepResult(table.name, "ok", 73_415, version=table.version())
 
 
 def run_dim_customer(run: Run) -> StepResult:

@@ -16,6 +16,7 @@ from utilityflow.control.home import Home, open_home
 from utilityflow.control.ledger import Ledger
 from utilityflow.control.run import Run
 from utilityflow.errors import UtilityFlowError
+from utilityflow.gold.calendar import definition
 from utilityflow.graph import PUBLISH, Step, drawn
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
 from utilityflow.settings import Settings
@@ -185,7 +186,9 @@ def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapp
     if scene is None or table.version() <= 0:
         return "the table has no rows yet"
     was = scene.consumed.get(step.output, {})
-    behind = [n for n, v in was.items() if n != "as_of" and v != run.house.table(n).version()]
+    if "calendar" in was and was["calendar"] != definition(run.settings.calendar):
+        return "another calendar in the settings"
+    behind = [n for n, v in was.items() if n not in ("as_of", "calendar") and v != run.house.table(n).version()]
     if behind:
         return f"newer versions of {', '.join(behind)}"
     if "as_of" in was and was["as_of"] != run.as_of.isoformat():
