@@ -23,14 +23,15 @@ from utilityflow.control.run import Run, StepResult, Tally
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import FEW_ROWS, Table
 from utilityflow.quality.rules import Rule, broken_any, tallies
-from utilityflow.session import in_parallel
+from utilityflow.session import in_parallel, local_frame
 from utilityflow.silver import snapshots
 from utilityflow.silver.duplicates import doubles_of, numbers, promote, remove_doubles, rows_by
 from utilityflow.silver.judging import judged, of_files, quarantined, raw_rows, record_hash
 
 FEW_FILES = 100  # of so many it is counted while their rows are written how many each has
 _FACTOR, _PRIME = 2_654_435_761, 4_294_967_291  # what spreads ledger numbers over 32 bits: their marks
-_BLOCK = "_row_number div 64"  # rows of a file that are judged again together when silver lacks one of them
+_SIZE = 64  # rows of a file that are judged again together when silver lacks one of them
+_BLOCK = f"_row_number div {_SIZE}"
 DAY = "usage_date"  # the column by which a repeated record's equal can be looked for in few files
 
 
@@ -195,8 +196,9 @@ def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: Da
 
         return note
     if held.blocks is not None:
+        asked = [e for e in entries if e.number in missing]
         raw = _of(raw_rows(run, feed, entries), missing, entries)
-        frame, rules = judged(run, feed, entries, _lacking(run, feed, raw, held.blocks))
+        frame, rules = judged(run, feed, entries, _lacking(run, feed, raw, asked, held.blocks))
     seen = Observation(f"broken_{feed.feed}_{run.run_id}")
     bad = _of(frame.where(broken_any(rules)), missing, entries)
     sums = [F.count(F.lit(1)).alias("rows"), F.expr(f"sum(pmod(_batch_id * {_FACTOR}L, {_PRIME}L))").alias("marks")]
@@ -217,13 +219,17 @@ def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: Da
     return write
 
 
-def _lacking(run: Run, feed: Feed, raw: DataFrame, blocks: DataFrame) -> DataFrame:
-    """The blocks of bronze rows of which silver lacks some, so that not all rows are judged again for a few broken ones."""
-    placed = raw.withColumn("_block", F.expr(_BLOCK))
-    read = placed.groupBy("_batch_id", "_block").agg(F.count(F.lit(1)).alias("_read"))
-    short = read.join(blocks, ["_batch_id", "_block"], "left").where("_held IS NULL OR _held < _read")
+def _lacking(run: Run, feed: Feed, raw: DataFrame, entries: Sequence[Entry], blocks: DataFrame) -> DataFrame:
+    """The blocks of bronze rows of which silver lacks some, so that not all rows are judged again for a few broken ones.
+
+    :param entries: the files; the records of each are numbered from 1 to ``rows_read``.
+    """
+    sizes = local_frame(run.house.spark, [(e.number, e.rows_read) for e in entries], "_batch_id bigint, _rows bigint")
+    every = sizes.withColumn("_block", F.expr(f"explode(sequence(0L, {_BLOCK.replace('_row_number', '_rows')}))"))
+    read = F.expr(f"least(_rows, (_block + 1) * {_SIZE} - 1) - greatest(1, _block * {_SIZE}) + 1")
+    short = every.join(blocks, ["_batch_id", "_block"], "left").where(F.col("_held").isNull() | (F.col("_held") < read))
     short = run.staged(short.select("_batch_id", "_block"), f"lacking_{feed.feed}")
-    return placed.join(short, ["_batch_id", "_block"], "left_semi").drop("_block")
+    return raw.withColumn("_block", F.expr(_BLOCK)).join(short, ["_batch_id", "_block"], "left_semi").drop("_block")
 
 
 def _of(frame: DataFrame, wanted: Sequence[int], entries: Sequence[Entry]) -> DataFrame:
