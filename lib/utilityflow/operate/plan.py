@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from utilityflow import pipeline
@@ -123,7 +124,7 @@ def _status(one: Found) -> str:
 
 def _tables(feeds: Mapping[str, Feed], house: Lakehouse | None) -> list[str]:
     """What ``ensure_tables`` would do, in its words."""
-    names = pipeline.tables_of(feeds)
+    names = pipeline.tables_of(feeds, Path(house.root) if house else None)
     if house is None:
         return [f"create {name}" for name in names]
     return [line for name in names for line in _table(house, name)]
