@@ -52,7 +52,8 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
     found = {n: scan(run, f) if there else [] for n, f in feeds.items() if f"bronze.{n}" in names}
     files = [_file(feeds[n], one, _known_columns(scene, n)) for n, ones in found.items() for one in ones]
     tables = _tables(feeds, scene.house if scene else None)
-    steps = list(_steps(run, scene, pipeline.graph(feeds), names, files, bool(tables)))
+    migrates = any(not line.startswith(("create bronze.", "create silver.")) for line in tables)  # nobody publishes those
+    steps = list(_steps(run, scene, pipeline.graph(feeds), names, files, migrates))
     return {
         "home": str(home.path), "time_zone": home.zone, "as_of": day.isoformat(), "landing": str(settings.landing_path),
         "files": files, "steps": steps, "tables": tables,
