@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from utilityflow import __version__
@@ -40,18 +41,25 @@ from utilityflow.publish.rollback import Done, carry_out
 from utilityflow.session import fit_to, get_session, in_parallel, local_frame
 from utilityflow.settings import Settings
 from utilityflow.silver.apply import run_silver
-from utilityflow.silver.judging import ENTITIES, check_feeds
+from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
 
 def graph(feeds: Mapping[str, Feed]) -> list[Step]:
-    """All steps in an order in which inputs come before outputs."""
+    """All steps in an order in which inputs come before outputs; an entity has one if a feed fills it or gold reads it."""
     steps = [
         Step(f"bronze.{n}", (f"landing.{n}",), f"bronze.{n}", partial(run_bronze, feed=f)) for n, f in feeds.items()
     ]
+    gold = _gold()
+    read = {name for step in gold for name in step.inputs}
     for entity in ENTITIES:
-        inputs = tuple(f"bronze.{n}" for n, f in feeds.items() if f.entity == entity)
-        steps.append(Step(f"silver.{entity}", inputs, f"silver.{entity}", partial(run_silver, entity=entity)))
-    steps += [
+        name, inputs = f"silver.{entity}", tuple(f"bronze.{n}" for n, f in feeds.items() if f.entity == entity)
+        if inputs or name in read:
+            steps.append(Step(name, inputs, name, partial(run_silver, entity=entity)))
+    return steps + gold
+
+
+def _gold() -> list[Step]:
+    return [
         Step("gold.dim_date", (), "gold.dim_date", run_dim_date),
         Step("gold.dim_customer", ("silver.customers", "silver.meter_reads"), "gold.dim_customer", run_dim_customer),
         Step("gold.dim_meter", ("silver.meter_reads",), "gold.dim_meter", run_dim_meter),
@@ -62,7 +70,6 @@ def graph(feeds: Mapping[str, Feed]) -> list[Step]:
             run_fact_usage,
         ),
     ]
-    return steps
 
 
 def published(contracts: Catalog) -> list[str]:
@@ -93,11 +100,16 @@ def read_feeds(settings: Settings) -> dict[str, Feed]:
     return feeds
 
 
-def tables_of(feeds: Mapping[str, Feed]) -> list[str]:
-    """Every table that a lakehouse with these feeds has."""
-    contracts = load_contracts()
-    fences = [f"silver.{e}__quarantine" for e in ENTITIES]
-    return [f"bronze.{n}" for n in feeds] + fences + [c.name for c in contracts.values()]
+def tables_of(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[str]:
+    """Every table that a lakehouse with these feeds has; those of entities without a step only where they exist.
+
+    :param lakehouse: the root of its tables; None: of a new one.
+    """
+    there = lakehouse.glob("silver/*/_delta_log") if lakehouse else ()
+    known = {step.output for step in graph(feeds)} | {f"silver.{log.parent.name}" for log in there}
+    pairs = [tables_of_entity(entity) for entity in ENTITIES]
+    silver = [name for pair in pairs if known & set(pair) for name in pair]
+    return [f"bronze.{n}" for n in feeds] + silver + [c.name for c in load_contracts().values() if c.layer != "silver"]
 
 
 def ensure_tables(house: Lakehouse, names: Iterable[str]) -> list[str]:
@@ -142,7 +154,8 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
     home = open_home(settings, create=True)
     run_id = new_run_id()
     with hold(home, f"run {run_id}", seconds=settings.lease_seconds) as lease, journal(home, run_id):
-        found = examine(home, tables_of(feeds))
+        tables = tables_of(feeds, home.lakehouse)
+        found = examine(home, tables)
         house = open_lakehouse(settings, home, run_id, lease)
         fit_to(house.spark, settings, _size(settings, home, feeds))
         with telling("the last publication"):
@@ -155,7 +168,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
             )
         note_beginning(run_id, day, wanted)
         with telling("the tables could not be made"):
-            ensure_tables(house, tables_of(feeds))
+            ensure_tables(house, tables)
             state = Run(settings, home, house, read_ledger(house), feeds, day, run_id, last_consumed(house))
         take_up(state, found)
         try:

@@ -13,6 +13,7 @@ from utilityflow.contracts import load_contracts
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.pipeline import ensure_tables, read_feeds, tables_of
 from utilityflow.settings import load_settings
+from utilityflow.silver.judging import ENTITIES, tables_of_entity
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,12 +47,13 @@ class Live:
 
 @pytest.fixture(scope="session")
 def house(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
-    """Every table of a lakehouse with the shipped feeds. Tests read it and do not change it."""
+    """Every table that a lakehouse can have, with the shipped feeds. Tests read it and do not change it."""
     house = Lakehouse(spark, str(tmp_path_factory.mktemp("contract")), load_contracts())
     ensure_tables(house, table_names())
     return house
 
 
 def table_names() -> list[str]:
-    """Names of the tables that a lakehouse with the shipped feeds has."""
-    return tables_of(read_feeds(load_settings(environ={})))
+    """Names of the tables of a lakehouse with the shipped feeds, and of the entities that none of them fills."""
+    names = tables_of(read_feeds(load_settings(environ={})))
+    return list(dict.fromkeys([*names, *[name for entity in ENTITIES for name in tables_of_entity(entity)]]))

@@ -1,12 +1,14 @@
 """The example feeds on input that nobody here made, from landed files to the warehouse, with figures counted from the files.
 
-Sources of the figures: the domain reference, vectors V7 and V10. The second reader, DuckDB, answers.
+Sources of the figures: the domain reference, vectors V7, V10, V12 and V16. The second reader, DuckDB, answers; of silver,
+which the warehouse does not hold, Spark.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import shutil
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +18,9 @@ import duckdb
 import pytest
 
 from utilityflow import pipeline
+from utilityflow.contracts import load_contracts
+from utilityflow.lakehouse import Lakehouse
+from utilityflow.operate.verify import verify
 from utilityflow.settings import Settings
 
 COASTAL_MONTHS = [
@@ -88,3 +93,86 @@ def test_london_households(loaded: Any) -> None:
     with loaded("lcl", "Europe/London") as ask:
         groups = ask("SELECT tariff_group, count(*) FROM gold.current_customers GROUP BY 1 ORDER BY 1")
         assert sum(n for _, n in groups) == 5_566 and [g for g, _ in groups] == ["Std", "ToU"]
+
+
+# -- payments and service requests: both feeds in one run -------------------------------------------------------------------
+
+BOTH = {"accounts_receivable": "receivables.yaml", "nyc311": "requests.yaml"}
+
+
+@pytest.fixture(scope="module")
+def served(
+    spark: Any, repository: Path, real_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Settings, Callable[[str], tuple[Any, ...]]]:
+    """The run's answer, its settings, and what asks for one row of silver.payments and silver.service_requests."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "feeds").mkdir()
+    for name, file in BOTH.items():
+        shutil.copy(repository / "conf" / "feeds" / "examples" / name / file, folder / "feeds")
+    settings = Settings(home=str(folder / "home"), landing=str(real_data), feeds=str(folder / "feeds"),
+                        time_zone="America/New_York")  # fmt: skip
+    answer = pipeline.run(settings, as_of=dt.date(2026, 11, 1))
+    house = Lakehouse(spark, str(folder / "home" / "lakehouse"), load_contracts())
+    for entity in ("payments", "service_requests"):
+        house.table(f"silver.{entity}").read().createOrReplaceTempView(f"real_{entity}")
+    return answer, settings, lambda query: tuple(spark.sql(query).first())
+
+
+def test_every_record_of_both_files_is_loaded(served: Any) -> None:
+    answer, settings, _ = served
+    assert answer["status"] == "succeeded", answer["error"]
+    parts = ("rows_read", "rows_loaded", "rows_quarantined", "rows_superseded", "rows_duplicate")
+    assert {one["file"]: (one["status"], *(one[p] for p in parts)) for one in answer["files"]} == {
+        "accounts_receivable/ar.csv": ("loaded", 2_466, 2_466, 0, 0, 0),
+        "nyc311/311.csv": ("loaded", 1_000, 1_000, 0, 0, 0),
+    }
+    assert [c for c in verify(settings)["checks"] if c["status"] != "ok"] == []
+    again = pipeline.run(settings, as_of=dt.date(2026, 11, 1))
+    assert again["status"] == "nothing_to_do", again["error"] or again["steps"]
+
+
+def test_receivables(served: Any) -> None:
+    """V12, from silver: amounts to the cent, days to settle and days late."""
+    ask = served[2]
+    late = "greatest(datediff(received_date, due_date), 0)"
+    assert ask("""SELECT count(*), count(DISTINCT customer_id), sum(amount), count_if(disputed),
+        count_if(size(quality_flags) > 0), min(kind), max(kind), min(status), max(currency),
+        min(datediff(due_date, bill_date)), max(datediff(due_date, bill_date)),
+        round(avg(datediff(received_date, bill_date)), 4) FROM real_payments""") == (
+        2_466, 100, Decimal("147703.1800"), 561, 0, "payment", "payment", "posted", "XXX", 30, 30, 26.4448
+    )  # fmt: skip
+    aged = [(f"{late} = 0", 1_589, "93742.40"), (f"{late} BETWEEN 1 AND 30", 869, "53399.26"),
+            (f"{late} BETWEEN 31 AND 60", 8, "561.52"), (f"{late} > 0", 877, "53960.78")]  # fmt: skip
+    day = "date'2013-06-30'"
+    opened = f"bill_date <= {day} AND received_date > {day}"
+    aged += [(opened, 84, "5119.85"), (f"{opened} AND due_date < {day}", 12, "835.56")]
+    for test, rows, amount in aged:
+        assert ask(f"SELECT count(*), sum(amount) FROM real_payments WHERE {test}") == (rows, Decimal(amount)), test
+
+
+def test_service_requests(served: Any) -> None:
+    """V16, from silver: records that hold line ends, instants in UTC, days in the city's zone, flags as counted."""
+    ask = served[2]
+    assert ask("""SELECT count(*), count(DISTINCT request_id), count(closed_at), count_if(status = 'closed'),
+        count_if(status = 'open'), count_if(status = 'in_progress'), count_if(status = 'assigned'),
+        count_if(closed_at = opened_at), count_if(closed_at < opened_at), count(due_at),
+        count(latitude), max(_row_number) FROM real_service_requests""") == (
+        1_000, 1_000, 292, 293, 424, 277, 6, 6, 0, 16, 977, 1_000
+    )  # fmt: skip
+    instants = ask("SELECT string(min(opened_at)), string(max(opened_at)) FROM real_service_requests")
+    assert instants == ("2024-04-16 02:51:53", "2024-04-16 07:03:15")
+    # in UTC all came in on one day
+    assert ask("SELECT min(opened_date), max(opened_date) FROM real_service_requests") == (
+        dt.date(2024, 4, 15), dt.date(2024, 4, 16)
+    )  # fmt: skip
+    hours = "(unix_micros(closed_at) - unix_micros(opened_at)) / 3.6e9"
+    assert ask(f"SELECT round(median({hours}), 4) FROM real_service_requests") == (0.5636,)
+    flagged = "count_if(array_contains(quality_flags, '{}'))"
+    codes = ("no_customer", "closed_without_date", "updated_before_opened", "closed_before_opened", "closed_but_open",
+             "due_before_opened", "bad_location", "unknown_priority")  # fmt: skip
+    assert ask(f"SELECT {', '.join(map(flagged.format, codes))} FROM real_service_requests") == (
+        1_000, 1, 370, 0, 0, 0, 0, 0
+    )  # fmt: skip
+    assert ask("SELECT min(latitude), max(longitude) FROM real_service_requests") == (
+        Decimal("40.538203"), Decimal("-73.707952")
+    )  # fmt: skip

@@ -26,7 +26,7 @@ def nothing_new(settings: Settings, *, rounds: int = 3) -> dict[str, Any]:
     publication = last_publication(house)
     if publication is None:
         raise UtilityFlowError("UF-4005", f"{home.path} has no publication", hint="run 'make demo' first")
-    names = [n for n in pipeline.tables_of(pipeline.read_feeds(settings)) if not n.startswith("ops.")]
+    names = [n for n in pipeline.tables_of(pipeline.read_feeds(settings), home.lakehouse) if not n.startswith("ops.")]
     before = {n: house.table(n).version() for n in names}
     seconds, statuses = [], []
     for _ in range(rounds):

@@ -12,7 +12,7 @@ from typing import Any
 from utilityflow.control.home import hold
 from utilityflow.control.soundness import examine
 from utilityflow.errors import UtilityFlowError
-from utilityflow.operate.scene import open_scene
+from utilityflow.operate.scene import Scene, open_scene
 from utilityflow.settings import Settings
 
 SMALL, FULL = 32 * 1024**2, 128 * 1024**2  # bytes of a file that is written anew, and of one that is not
@@ -49,7 +49,7 @@ def maintain(settings: Settings, *, hours: int = WINDOW, most_bytes: int = 10 * 
     with hold(scene.home, "maintain", seconds=settings.lease_seconds) as lease:
         scene.house.guard = lease
         examine(scene.home, ())  # a table that is damaged, or not ours alone, is not arranged
-        tables = [scene.house.table(name) for name in _names(scene.feeds)]
+        tables = [scene.house.table(name) for name in _names(scene)]
         sizes = {t.name: _size(t) for t in tables if t.exists()}
         done, read = [], 0
         for table in sorted((t for t in tables if t.name in sizes), key=lambda t: sizes[t.name][1]):
@@ -63,10 +63,10 @@ def maintain(settings: Settings, *, hours: int = WINDOW, most_bytes: int = 10 * 
     return {"hours": hours, "tables": [asdict(one) for one in sorted(done, key=lambda one: one.table)]}
 
 
-def _names(feeds: Any) -> list[str]:
+def _names(scene: Scene) -> list[str]:
     from utilityflow.pipeline import tables_of
 
-    return tables_of(feeds)
+    return tables_of(scene.feeds, scene.home.lakehouse)
 
 
 def _size(table: Any) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from utilityflow import pipeline
@@ -52,7 +53,8 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
     found = {n: scan(run, f) if there else [] for n, f in feeds.items() if f"bronze.{n}" in names}
     files = [_file(feeds[n], one, _known_columns(scene, n)) for n, ones in found.items() for one in ones]
     tables = _tables(feeds, scene.house if scene else None)
-    steps = list(_steps(run, scene, pipeline.graph(feeds), names, files, bool(tables)))
+    migrates = any(not line.startswith(("create bronze.", "create silver.")) for line in tables)  # nobody publishes those
+    steps = list(_steps(run, scene, pipeline.graph(feeds), names, files, migrates))
     return {
         "home": str(home.path), "time_zone": home.zone, "as_of": day.isoformat(), "landing": str(settings.landing_path),
         "files": files, "steps": steps, "tables": tables,
@@ -130,7 +132,7 @@ def _status(one: Found) -> str:
 
 def _tables(feeds: Mapping[str, Feed], house: Lakehouse | None) -> list[str]:
     """What ``ensure_tables`` would do, in its words."""
-    names = pipeline.tables_of(feeds)
+    names = pipeline.tables_of(feeds, Path(house.root) if house else None)
     if house is None:
         return [f"create {name}" for name in names]
     return [line for name in names for line in _table(house, name)]

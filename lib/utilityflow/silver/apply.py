@@ -26,13 +26,12 @@ from utilityflow.quality.rules import Rule, broken_any, tallies
 from utilityflow.session import in_parallel, local_frame
 from utilityflow.silver import snapshots
 from utilityflow.silver.duplicates import doubles_of, numbers, promote, remove_doubles, rows_by
-from utilityflow.silver.judging import judged, of_files, quarantined, raw_rows, record_hash
+from utilityflow.silver.judging import ENTITIES, judged, of_files, quarantined, raw_rows, record_hash
 
 FEW_FILES = 100  # of so many it is counted while their rows are written how many each has
 _FACTOR, _PRIME = 2_654_435_761, 4_294_967_291  # what spreads ledger numbers over 32 bits: their marks
 _SIZE = 64  # rows of a file that are judged again together when silver lacks one of them
 _BLOCK = f"_row_number div {_SIZE}"
-DAY = "usage_date"  # the column by which a repeated record's equal can be looked for in few files
 
 
 @dataclass(frozen=True)
@@ -259,7 +258,8 @@ def _note_tallies(run: Run, table: Table, rules: Sequence[Rule], entries: Sequen
 def _wanted(contract: Contract, flags: Sequence[str]) -> dict[str, tuple[str, str]]:
     """What is counted of written rows, by name, and how the counts of blocks add up."""
     # days as numbers since 1970: Spark 3.5 gives an observed date out as an object of the JVM
-    day = f"unix_date({DAY})" if DAY in contract.column_names else "cast(NULL AS int)"
+    of = ENTITIES[contract.table].day
+    day = f"unix_date({of})" if of else "cast(NULL AS int)"
     wanted = {"n": ("count(1)", "sum"), "low": (f"min({day})", "min"), "high": (f"max({day})", "max")}
     held = {f"flag_{i}": f"count_if(array_contains(quality_flags, {sql_text(f)}))" for i, f in enumerate(flags)}
     return wanted | {name: (what, "sum") for name, what in held.items()}
@@ -289,9 +289,10 @@ def _written(run: Run, table: Table, entries: Sequence[Entry], flags: Sequence[s
 def _span(table: Table, written: _Written) -> DataFrame:
     """The rows among which a new one can have its equal."""
     rows = table.read().where(F.col("_row_number") > 0)
-    if written.low is None or written.high is None:
+    day = ENTITIES[table.contract.table].day
+    if day is None or written.low is None or written.high is None:
         return rows
-    rows = rows.where(F.col(DAY).between(written.low, written.high))
+    rows = rows.where(F.col(day).between(written.low, written.high))
     if "billing_period" in table.contract.partition_by:
         rows = rows.where(F.col("billing_period").between(f"{written.low:%Y-%m}", f"{written.high:%Y-%m}"))
     return rows

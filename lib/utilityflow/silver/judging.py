@@ -17,23 +17,36 @@ from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.keys import hash64
 from utilityflow.lakehouse import Table
 from utilityflow.quality.rules import Rule, broken_rules, contract_rules, conversion_rules, judge, reasons
-from utilityflow.silver import customers, meter_reads, snapshots
+from utilityflow.silver import customers, meter_reads, payments, service_requests, snapshots
 from utilityflow.silver.typed import check_mapping, typed
 
 
 @dataclass(frozen=True)
 class Entity:
-    """How an entity is made: the columns that feeds fill and the function that conforms typed rows."""
+    """How an entity is made: the columns that feeds fill and the function that conforms typed rows.
+
+    ``day``: the DATE column in which equal records agree, by which they are looked for in few files; None: in all.
+    """
 
     name: str
     filled: tuple[str, ...]
     conform: Callable[[DataFrame, Collection[str], str], DataFrame]
+    day: str | None = None
 
 
 ENTITIES = {
     "customers": Entity("customers", customers.FILLED, customers.conform),
-    "meter_reads": Entity("meter_reads", meter_reads.FILLED, meter_reads.conform),
+    "meter_reads": Entity("meter_reads", meter_reads.FILLED, meter_reads.conform, meter_reads.DAY),
+    "payments": Entity("payments", payments.FILLED, payments.conform, payments.DAY),
+    "service_requests": Entity(
+        "service_requests", service_requests.FILLED, service_requests.conform, service_requests.DAY
+    ),
 }
+
+
+def tables_of_entity(entity: str) -> list[str]:
+    """Names of an entity's two tables: its rows and its quarantine."""
+    return [f"silver.{entity}", f"silver.{entity}__quarantine"]
 
 
 def check_feeds(run_feeds: Mapping[str, Feed], contracts: Mapping[str, Contract]) -> None:

@@ -17,6 +17,7 @@ FILLED = (
     "read_quality", "usage_date", "period_start", "period_end", "interval_start", "interval_end", "previous_index",
     "current_index", "months_in_period",
 )  # fmt: skip
+DAY = "usage_date"  # equal records agree in it
 
 # what a feed that does not map the column means
 DEFAULTS = {"commodity": "electric", "direction": "delivered", "unit": "kWh", "read_quality": "actual"}

@@ -29,6 +29,10 @@ def check_mapping(feed: Feed, contract: Contract, filled: Sequence[str]) -> None
             raise UtilityFlowError(
                 "UF-1012", f"{feed.source}: {contract.name} has no column '{name}' to map", hint=nearest(name, known)
             )
+    if not contract.property("history") and feed.mode == "snapshot":
+        raise UtilityFlowError(
+            "UF-1012", f"{feed.source}: entity {feed.entity} has no history, so 'mode: snapshot' does not apply"
+        )
     if contract.property("history") and feed.mode == "events" and (feed.event is None or not feed.event.effective_at):
         raise UtilityFlowError(
             "UF-1012", f"{feed.source}: entity {feed.entity} keeps history, so 'event.effective_at' is needed"

@@ -1,0 +1,107 @@
+"""Steps and tables follow from the feeds: entities that no feed fills and no gold step reads have neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from utilityflow.bronze.feeds import Feed, parse_feed
+from utilityflow.contracts import load_contracts
+from utilityflow.errors import UtilityFlowError
+from utilityflow.operate.maintain import _names
+from utilityflow.operate.plan import plan
+from utilityflow.operate.scene import Scene
+from utilityflow.pipeline import graph, read_feeds, select, tables_of
+from utilityflow.settings import load_settings
+from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
+
+ALWAYS = {"customers", "meter_reads"}  # the gold steps read them, whatever is fed
+RARE = sorted(set(ENTITIES) - ALWAYS)
+
+
+def feed_of(entity: str, more: str = "") -> Feed:
+    key = {"payments": "payment_id", "service_requests": "request_id"}[entity]
+    text = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n{more}columns: {{{key}: id}}\n"
+    return parse_feed(text, "f.yaml")
+
+
+def silver(tables: list[str]) -> set[str]:
+    return {name for name in tables if name.startswith("silver.")}
+
+
+def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None:
+    feeds = read_feeds(load_settings(environ={}))
+    assert RARE == ["payments", "service_requests"]
+    assert silver(tables_of(feeds)) == {name for entity in ALWAYS for name in tables_of_entity(entity)}
+    steps = [step.name for step in graph(feeds)]
+    assert [n for n in steps if n.startswith("silver.")] == ["silver.customers", "silver.meter_reads"]
+    with pytest.raises(UtilityFlowError, match="UF-1004"):
+        select(graph(feeds), ["silver.payments"])
+    assert len(tables_of(feeds)) == len(set(tables_of(feeds)))
+    assert {c.name for c in load_contracts().values() if c.layer != "silver"} < set(tables_of(feeds))
+
+
+@pytest.mark.parametrize("entity", RARE)
+def test_a_feed_brings_step_table_and_quarantine_of_its_entity_alone(entity: str) -> None:
+    feed = feed_of(entity)
+    more = silver(tables_of({feed.feed: feed})) - silver(tables_of({}))
+    assert more == set(tables_of_entity(entity))
+    steps = {step.name: step for step in graph({feed.feed: feed})}
+    assert steps[f"silver.{entity}"].inputs == (f"bronze.{feed.feed}",)
+    assert list(steps).index(f"bronze.{feed.feed}") < list(steps).index(f"silver.{entity}")
+
+
+@pytest.mark.parametrize("table", [name for entity in RARE for name in tables_of_entity(entity)])
+def test_tables_that_exist_are_looked_after_without_their_feed(tmp_path: Path, table: str) -> None:
+    """One of the two is enough: a run that died between them made the first alone."""
+    (tmp_path / table.replace(".", "/") / "_delta_log").mkdir(parents=True)
+    entity = table.removeprefix("silver.").removesuffix("__quarantine")
+    assert silver(tables_of({}, tmp_path)) - silver(tables_of({})) == set(tables_of_entity(entity))
+    assert f"silver.{entity}" not in {step.name for step in graph({})}
+
+
+def test_maintain_arranges_them_too(tmp_path: Path) -> None:
+    class Home:
+        lakehouse = tmp_path
+
+    (tmp_path / "silver" / "payments" / "_delta_log").mkdir(parents=True)
+    scene = Scene(load_settings(environ={}), Home(), None)  # type: ignore[arg-type]
+    assert {"silver.payments", "silver.payments__quarantine"} <= set(_names(scene))
+
+
+def test_plan_tells_of_the_tables_that_a_first_run_makes(tmp_path: Path) -> None:
+    (tmp_path / "landing").mkdir()
+    feeds = tmp_path / "feeds"
+    feeds.mkdir()
+    given = {"home": str(tmp_path / "home"), "landing": str(tmp_path / "landing"), "feeds": str(feeds)}
+    text = "feed: cash\nsystem: payment_processing\nentity: payments\nformat: csv\npath: x/*.csv\ncolumns: {payment_id: id}\n"
+    (feeds / "cash.yaml").write_text(text)
+    told = plan(load_settings(given, environ={}))
+    assert {"create silver.payments", "create silver.payments__quarantine"} <= set(told["tables"])
+    assert not [line for line in told["tables"] if "service_requests" in line]
+    assert "silver.payments" in [step["step"] for step in told["steps"]]
+
+
+@pytest.mark.parametrize("entity", [*RARE])
+def test_an_entity_without_history_takes_no_snapshots(entity: str) -> None:
+    feed = feed_of(entity, "mode: snapshot\nsnapshot_time: to_date(day)\n")
+    with pytest.raises(UtilityFlowError, match="has no history, so 'mode: snapshot' does not apply") as caught:
+        check_feeds({feed.feed: feed}, load_contracts())
+    assert caught.value.code == "UF-1012"
+    assert "f.yaml" in str(caught.value)
+
+
+def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
+    catalog = load_contracts()
+    personal = {e: {c.name for c in catalog[f"silver.{e}"].columns if c.private} for e in RARE}
+    assert personal == {
+        "payments": {"account_id", "customer_id"},
+        "service_requests": {
+            "customer_id", "account_id", "service_point_id", "premise_id", "resolution", "address", "city", "zip_code",
+            "latitude", "longitude",
+        },
+    }  # fmt: skip
+    types = {c.type for e in RARE for c in catalog[f"silver.{e}"].columns}
+    assert not types & {"double", "float"}
+    assert catalog["silver.payments"].column("amount").type == "decimal(18,4)"
