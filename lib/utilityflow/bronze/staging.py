@@ -56,7 +56,7 @@ def parse_records(feed: Feed, path: Path, name: str, limits: Limits) -> Iterator
         with open_text(path, feed.options.encoding) as stream:
             try:
                 yield from _TEXT_FORMATS[feed.format](feed, stream, name, limits)
-            except UnicodeDecodeError:
+            except UnicodeError:
                 raise bad_line(path, feed.options.encoding, name) from None
 
 
