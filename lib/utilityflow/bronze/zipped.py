@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import stat
 import zipfile
@@ -86,6 +87,11 @@ def open_zipped(path: Path, name: str, limits: Limits) -> IO[bytes]:
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
         source.close()
         raise _damaged(name, error) from None
+    except OSError as error:
+        source.close()
+        if error.errno == errno.EINVAL:  # its directory names a place before the file's beginning
+            raise _damaged(name, error) from None
+        raise
     except BaseException:
         source.close()
         raise
@@ -93,7 +99,7 @@ def open_zipped(path: Path, name: str, limits: Limits) -> IO[bytes]:
 
 
 def _only_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    files = [m for m in archive.infolist() if not m.is_dir()]
+    files = [m for m in archive.infolist() if not m.orig_filename.endswith("/")]
     if len(files) != 1:
         raise UtilityFlowError("UF-2009", f"{name}: the zip holds {len(files)} files, and exactly one is read")
     member = files[0]
