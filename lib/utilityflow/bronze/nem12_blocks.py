@@ -153,7 +153,7 @@ def stream_of(line: Line) -> Stream:
 def day_of(block: Block) -> Iterator[dict[str, str | None]]:
     """The intervals of a 300 record, checked before the first is given.
 
-    :raises BrokenError: MDFF-04 to MDFF-10.
+    :raises BrokenError: MDFF-04 to MDFF-11.
     """
     first, stream = block.first, block.stream
     if stream is None:
@@ -219,32 +219,32 @@ def _qualities(block: Block, end: dict[str, str | None], count: int) -> list[dic
     for line in block.children:
         if line.kind != "400":
             continue
-        start, stop, told = _event(line, count)
+        start, stop, event = _event(line, count)
         for place in range(start - 1, stop):
             if found[place] is not None:
                 raise BrokenError(line.number, "MDFF-11", f"interval {place + 1} stands in two 400 records")
-            found[place] = told
+            found[place] = event
     if varies and None in found:
         interval = found.index(None) + 1
         problem = f"the quality is V, and no 400 record speaks of interval {interval}"
         raise BrokenError(block.first.number, "MDFF-11", problem)
     of_day = {} if varies else {**_flag(end["quality"], block.first), **{n: end[n] for n in _DAY_END[1:3]}}
-    return [of_day if told is None else told for told in found]
+    return [of_day if event is None else event for event in found]
 
 
 def _event(line: Line, count: int) -> tuple[int, int, dict[str, str | None]]:
-    told = line.named(("start", "stop", "quality", "reason_code", "reason_description"))
-    start, stop = (int(t) if _WHOLE.fullmatch(t) else 0 for t in (told.pop("start") or "", told.pop("stop") or ""))
+    event = line.named(("start", "stop", "quality", "reason_code", "reason_description"))
+    start, stop = (int(t) if _WHOLE.fullmatch(t) else 0 for t in (event.pop("start") or "", event.pop("stop") or ""))
     if not 1 <= start <= stop <= count:
         raise BrokenError(line.number, "MDFF-11", f"the 400 record is of no range of intervals within 1 to {count}")
-    if told["quality"] == "V":
+    if event["quality"] == "V":
         raise BrokenError(line.number, "MDFF-10", "the 400 record has quality V, which is of a whole day")
-    return start, stop, {**told, **_flag(told["quality"], line)}
+    return start, stop, {**event, **_flag(event["quality"], line)}
 
 
 def _flag(text: str | None, line: Line, prefix: str = "") -> dict[str, str | None]:
     """Flag and method of a quality method such as F14."""
-    if not text or not _QUALITY.fullmatch(text):
+    if not text or text == "V" or not _QUALITY.fullmatch(text):
         raise BrokenError(line.number, "MDFF-10", f"the {line.kind} record has no quality method of A, S, F, E or N")
     return {f"{prefix}quality": text[0], f"{prefix}method": text[1:] or None}
 
@@ -259,7 +259,7 @@ def _notes(block: Block) -> str | None:
 def accumulated(block: Block) -> dict[str, str | None]:
     """A 250 record as a period: from the day of the previous reading to that of the current one.
 
-    :raises BrokenError: MDFF-04 and MDFF-08 to MDFF-10, or MDFF-06 without NMI, suffix or unit.
+    :raises BrokenError: MDFF-04 and MDFF-08 to MDFF-10, or MDFF-06 without NMI or suffix.
     """
     line = block.first
     if len(line.fields) < _NEEDED_FIELDS:

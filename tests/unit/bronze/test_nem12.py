@@ -349,6 +349,7 @@ def test_a_file_without_its_end_is_told_and_its_days_load(read: Any):
         (",20250301101500,", ",,", "MDFF-08: the time of the current reading"),
         (",A,,,", ",,,,", "MDFF-10: the 250 record has no quality method"),
         (",E64,", ",E6,", "MDFF-10"),
+        (",E64,", ",V,", "MDFF-10"),
         (",150.5,", ",15O.5,", "MDFF-09: current read is no number"),
         (",50.5,", ",,", "MDFF-09: the quantity is missing"),
         ("NMI0000001", "", "MDFF-06: the 250 record has no nmi"),
