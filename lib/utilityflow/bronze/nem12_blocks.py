@@ -23,7 +23,7 @@ COLUMNS = (
     "interval_length", "next_scheduled_read",
     "interval_date", "interval_number", "interval_start", "interval_end", "period_start", "period_end",
     "previous_read", "previous_read_time", "previous_quality", "previous_method", "previous_reason_code",
-    "previous_reason_description", "current_read", "current_read_time",
+    "previous_reason_description", "current_read", "current_read_time", "read_uom",
     "value", "quality", "method", "reason_code", "reason_description", "update_time", "msats_load_time", "b2b", PROBLEM,
 )  # fmt: skip
 
@@ -278,7 +278,9 @@ def accumulated(block: Block) -> dict[str, str | None]:
     flags = {**_flag(columns["previous_quality"], line, "previous_"), **_flag(columns["quality"], line)}
     if columns["value"] is None and flags["quality"] != "N":
         raise BrokenError(line.number, "MDFF-09", "the quantity is missing, and its quality is not N")
-    return {**columns, **flags, "period_start": str(start), "period_end": str(end), "b2b": _notes(block)}
+    # a mapping may read it beside the reads: where it is filled, so are they
+    read_uom = columns["uom"] if columns["previous_read"] and columns["current_read"] else None
+    return {**columns, **flags, "read_uom": read_uom, "period_start": str(start), "period_end": str(end), "b2b": _notes(block)}
 
 
 def _date(text: str | None, line: int, what: str, form: re.Pattern[str]) -> dt.date:

@@ -188,7 +188,8 @@ def test_every_column_of_an_accumulated_read(read: Any):
         "data_stream": "11", "meter_serial": "SER1", "direction_indicator": "E", "uom": "kWh",
         "next_scheduled_read": "20250601", "period_start": "2025-01-01", "period_end": "2025-03-01",
         "previous_read": "100", "previous_read_time": "20250101093000", "previous_quality": "A", "current_read": "150.5",
-        "current_read_time": "20250301101500", "value": "50.5", "quality": "E", "method": "64", "reason_code": "77",
+        "current_read_time": "20250301101500", "read_uom": "kWh", "value": "50.5", "quality": "E",
+        "method": "64", "reason_code": "77",
         "reason_description": "gate", "update_time": "20250302", "b2b": "550,N,,A,RSO1",
     }  # fmt: skip
 
@@ -364,6 +365,12 @@ def test_a_broken_accumulated_read(read: Any, old: str, new: str, problem: str):
     assert (len(rows), raw) == (1, broken)
     assert told.startswith(f"line 2: {problem}")
     assert read(header, "550,N,,A,RSO1", ACCUMULATED, END)[1][0][0].startswith("line 2: MDFF-05: a 550 record")
+
+
+def test_the_unit_of_reads_is_told_where_both_are(read: Any):
+    for broken in (ACCUMULATED.replace(",150.5,", ",,"), ACCUMULATED.replace(",E,100,", ",E,,")):
+        (row,), bad = read(HEADER.replace("NEM12", "NEM13"), broken, END)
+        assert (bad, row["uom"], row["read_uom"]) == ([], "kWh", None)
 
 
 def test_no_quantity_with_quality_n(read: Any):
