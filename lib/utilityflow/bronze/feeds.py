@@ -34,8 +34,8 @@ System = Literal[
     "payment_processing",
     "regulatory_reporting",
 ]
-FORMATS = ("csv", "jsonl", "json", "fixed_width", "parquet", "greenbutton")
-LATER_FORMATS = ("xlsx", "xml", "nem12", "jdbc", "rest")
+FORMATS = ("csv", "jsonl", "json", "fixed_width", "parquet", "greenbutton", "nem12")
+LATER_FORMATS = ("xlsx", "xml", "jdbc", "rest")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _FIELD = re.compile(r"_c[0-9]+\Z")
 
@@ -65,6 +65,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "fixed_width": ("fields", "encoding", "short_lines", "delimiter"),
     "parquet": (),
     "greenbutton": (),
+    "nem12": ("encoding",),
 }
 
 

@@ -1,8 +1,9 @@
 """Records of the text formats in plain Python, streaming: for what Spark does not read alike on both lanes.
 
 Each parser yields (names, values, corrupt): the cleaned names in force, and either the values as texts (None: not
-there) or, for a record that does not fit, its raw text. Blank lines are no records. Problems that reject the whole file
-are raised with the file's name and the record's number, counted from 1 after the header.
+there) or, for a record that does not fit, its raw text. A format of EXPLAINED gives values beside the raw text: what it
+could tell of the record, and in the column PROBLEM why it does not fit. Blank lines are no records. Problems that reject
+the whole file are raised with the file's name and the record's number, counted from 1 after the header.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from utilityflow.bronze.feeds import Feed
 from utilityflow.bronze.names import Names, clean_names
@@ -24,6 +25,9 @@ from utilityflow.bronze.scan import Limits
 from utilityflow.errors import UtilityFlowError
 
 Record = tuple[tuple[str, ...], "list[str | None] | None", "str | None"]
+
+PROBLEM = "problem"
+EXPLAINED = ("nem12",)
 
 
 def is_gzip(path: Path) -> bool:
@@ -40,13 +44,21 @@ def open_text(path: Path, encoding: str) -> TextIO:
 
 def bad_line(path: Path, encoding: str, name: str) -> UtilityFlowError:
     """The error for a file that is not in its encoding, with the first line that is not."""
-    line = 0
     with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as stream:
-        text = io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline="")
-        for content in text:
+        return not_in_encoding(stream, encoding, name)  # type: ignore[arg-type]
+
+
+def not_in_encoding(stream: IO[bytes], encoding: str, name: str) -> UtilityFlowError:
+    """As ``bad_line``, of the bytes of a text from their beginning."""
+    line = 0
+    with io.TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline="") as text:
+        try:
+            for content in text:
+                line += 1
+                if any("\ud800" <= c <= "\udfff" for c in content):
+                    break
+        except UnicodeError:  # UTF-16 knows no escape
             line += 1
-            if any("\ud800" <= c <= "\udfff" for c in content):
-                break
     hint = "set options.encoding in the feed file"
     return UtilityFlowError("UF-2004", f"{name}: line {line} is not {encoding}", hint=hint)
 

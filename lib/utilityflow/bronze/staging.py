@@ -11,6 +11,7 @@ from typing import Any
 from utilityflow.bronze.feeds import Feed
 from utilityflow.bronze.greenbutton import greenbutton_records
 from utilityflow.bronze.names import PROVENANCE, clean_names
+from utilityflow.bronze.nem12 import nem12_records
 from utilityflow.bronze.records import (
     Record,
     bad_line,
@@ -47,13 +48,15 @@ def parse_records(feed: Feed, path: Path, name: str, limits: Limits) -> Iterator
     """
     if feed.format == "greenbutton":
         yield from greenbutton_records(feed, path, name, limits)
+    elif feed.format == "nem12":
+        yield from nem12_records(feed, path, name, limits)
     elif feed.format == "parquet":
         yield from _parquet_records(path, name)
     else:
         with open_text(path, feed.options.encoding) as stream:
             try:
                 yield from _TEXT_FORMATS[feed.format](feed, stream, name, limits)
-            except UnicodeDecodeError:
+            except UnicodeError:
                 raise bad_line(path, feed.options.encoding, name) from None
 
 

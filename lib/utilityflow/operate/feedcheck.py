@@ -20,7 +20,7 @@ from utilityflow.operate.scene import Narrowed, open_house
 from utilityflow.quality.rules import broken_any, broken_rules, reasons
 from utilityflow.settings import Settings
 from utilityflow.silver import snapshots
-from utilityflow.silver.judging import check_feeds, judged
+from utilityflow.silver.judging import check_feeds, judged, problem_of
 
 SHOWN, FAILURES = 3, 10
 
@@ -81,7 +81,7 @@ def _judge(
         snapshots.times(run, feed, entries)
     frame, rules = judged(run, feed, [e for e in entries if e.stands])
     canonical = [n for n in house.contracts[f"silver.{feed.entity}"].column_names if not n.startswith("_")]
-    asked = {"_bad": broken_any(rules), "_rules": broken_rules(rules), "_reasons": reasons(rules)}
+    asked = {"_bad": broken_any(rules), "_rules": broken_rules(rules), "_reasons": reasons(rules, problem_of(feed))}
     kept = frame.withColumns(asked).select("_file_name", "_row_number", *asked, "_record", "_corrupt_record", *canonical)
     rows = kept.orderBy("_file_name", "_row_number").limit(sample).collect()
     bad = [r for r in rows if r["_bad"]]

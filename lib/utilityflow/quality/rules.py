@@ -95,10 +95,17 @@ def broken_rules(rules: Sequence[Rule]) -> Column:
     return _listed(rules, errors, [r.id for r in errors])
 
 
-def reasons(rules: Sequence[Rule]) -> Column:
-    """ARRAY of the sentences of the error rules that a judged row breaks, in the order of their ids."""
+def reasons(rules: Sequence[Rule], problem: str | None = None) -> Column:
+    """ARRAY of the sentences of the error rules that a judged row breaks, in the order of their ids.
+
+    :param problem: SQL of what the parser says of a record that it could not read, in place of the general sentence.
+    """
     errors = _errors(rules)
-    return _listed(rules, errors, [r.reason for r in errors])
+    general = _listed(rules, errors, [r.reason for r in errors])
+    if problem is None:
+        return general
+    told = F.expr(f"_corrupt_record IS NOT NULL AND {problem} IS NOT NULL")
+    return F.when(told, F.array(F.expr(problem))).otherwise(general)
 
 
 def tallies(rules: Sequence[Rule]) -> list[Column]:

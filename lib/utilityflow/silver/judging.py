@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.bronze.feeds import Feed
 from utilityflow.bronze.ingest import number_of
+from utilityflow.bronze.records import EXPLAINED, PROBLEM
 from utilityflow.contracts import Contract, sql_text
 from utilityflow.control.ledger import Entry
 from utilityflow.control.run import Run
@@ -133,11 +134,16 @@ def identity_hash(contract: Contract) -> Column:
     return hash64(contract, contract.property("identity"), domain=contract.table)
 
 
+def problem_of(feed: Feed) -> str | None:
+    """SQL over judged rows of what the feed's parser says of a corrupt record; None where it says nothing."""
+    return f"_record.{PROBLEM}" if feed.format in EXPLAINED else None
+
+
 def quarantined(run: Run, feed: Feed, fence: Table, bad: DataFrame, rules: Sequence[Rule]) -> DataFrame:
     """Judged rows that break an error rule, in the quarantine's shape: rules, reasons, raw record, where it came from."""
     contract = run.house.contracts[f"silver.{feed.entity}"]
     rows = bad.select(
-        broken_rules(rules).alias("rules"), reasons(rules).alias("reasons"),
+        broken_rules(rules).alias("rules"), reasons(rules, problem_of(feed)).alias("reasons"),
         F.coalesce(F.col("_corrupt_record"), F.to_json("_record", {"ignoreNullFields": "false"})).alias("record"),
         F.lit(f"{contract.version}:{feed.definition_hash()[:16]}").alias("rule_set"),
         "_file_name", "_feed", "_file_sha256", "_row_number", "_batch_id",

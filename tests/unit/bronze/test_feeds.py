@@ -118,7 +118,7 @@ def test_a_function_off_the_list_names_line_and_key():
     assert str(error).startswith("UF-1011: f.yaml:8: 'columns.customer_id': function 'reflect' may not be used")
 
 
-@pytest.mark.parametrize("kind", ["xlsx", "xml", "nem12", "jdbc", "rest"])
+@pytest.mark.parametrize("kind", ["xlsx", "xml", "jdbc", "rest"])
 def test_formats_that_are_not_built_yet(kind: str):
     error = refused(MINIMAL.replace("format: csv", f"format: {kind}") + "connection: env:DB\n")
     assert error.code == "UF-1014"
@@ -166,7 +166,7 @@ def test_a_folder_of_feeds(tmp_path: Path):
 def test_the_shipped_feeds_and_examples_load(repository: Path):
     load_feeds()
     folders = sorted(p for p in (repository / "conf" / "feeds" / "examples").iterdir() if p.is_dir())
-    assert {"steg", "lcl", "greenbutton"} <= {p.name for p in folders}
+    assert {"steg", "lcl", "greenbutton", "nem12"} <= {p.name for p in folders}
     assert all(load_feeds(folder) for folder in folders)
 
 

@@ -90,6 +90,10 @@ def test_wrong_encoding(tmp_path: Path):
     assert_refused(look(tmp_path, b"id,b\n1,\xe2\x82"), "UF-2004")
     assert_refused(look(tmp_path, "id,b\n1,2\n".encode("utf-16")), "UF-2004")
     assert_refused(look(tmp_path, "id,b\n1,2\n".encode("utf-16-le")), "UF-2004", "NUL byte")
+    utf16, half = "format: csv\noptions: {encoding: utf-16}", "id,b\n1,2\n".encode("utf-16") + b"\xff"
+    assert_refused(look(tmp_path, half, utf16), "UF-2004", "is not utf-16")
+    unmarked = '{"id": 1}\n'.encode("utf-16-be")
+    assert_refused(look(tmp_path, unmarked, utf16.replace("csv", "jsonl")), "UF-2004", "line 1 is not utf-16")
     for encoding in ("iso-8859-1", "utf-16", "utf-8-sig"):
         found = look(
             tmp_path, "id,b\n1,x\n2,Größe\n".encode(encoding), f"format: csv\noptions: {{encoding: {encoding}}}"
