@@ -90,6 +90,9 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+_FIRST_OPTIONS = ("header", "delimiter", "encoding", "quote", "escape", "names", "fields", "short_lines")
+
+
 @dataclass(frozen=True)
 class Control:
     """Control totals: the trailer starts with ``trailer_prefix``; ``_cN`` is its N-th field, counted from 0.
@@ -161,8 +164,13 @@ class Feed:
         return read
 
     def definition_hash(self) -> str:
-        """SHA-256 of what the feed file says, its place and comments aside; equal definitions give equal hashes."""
+        """SHA-256 of what the feed file says, its place and comments aside; equal definitions give equal hashes.
+
+        Options that came with later formats count for those alone, so that homes know the feeds that they know.
+        """
         told = {k: v for k, v in dataclasses.asdict(self).items() if k != "source"}
+        counted = {*_FIRST_OPTIONS, *_OPTIONS[self.format]}
+        told["options"] = {k: v for k, v in told["options"].items() if k in counted}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 

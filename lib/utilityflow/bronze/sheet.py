@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from utilityflow.bronze.cells import DateKind, NoValueError, date_kinds, date_text, number_text, plain_text
 from utilityflow.bronze.safexml import feed_target
-from utilityflow.bronze.workbook import MAIN, Sheet, Workbook, cell_formats, shared_texts
+from utilityflow.bronze.workbook import Sheet, Workbook, cell_formats, shared_texts, tag_of
 from utilityflow.errors import UtilityFlowError
 
 LAST_ROW, LAST_COLUMN = 1_048_576, 16_384  # of the format itself
@@ -139,11 +139,11 @@ def _fed(book: Workbook, sheet: Sheet, target: _Merges | _Cells) -> Iterator[int
 
 class _Merges:
     def __init__(self, what: str) -> None:
-        self.what = what
+        self.what, self.tag = what, tag_of("mergeCell")
         self.ranges: list[Range] = []
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        if tag != f"{{{MAIN}}}mergeCell":
+        if tag != self.tag:
             return
         if len(self.ranges) >= _MOST_MERGES:
             raise UtilityFlowError("UF-2009", f"{self.what}: more than {_MOST_MERGES} merged ranges")
@@ -152,12 +152,6 @@ class _Merges:
         except ValueError as error:
             raise UtilityFlowError("UF-2009", f"{self.what}: a merged range cannot be read: {error}") from None
 
-    def end(self, tag: str) -> None:
-        pass
-
-    def data(self, text: str) -> None:
-        pass
-
 
 class _Cells:
     """Takes the tags of a sheet and collects rows."""
@@ -165,7 +159,7 @@ class _Cells:
     def __init__(self, book: Workbook, sheet: Sheet, reading: Reading) -> None:
         self.what, self.limits, self.reading, self.from_1904 = _what(book, sheet), book.limits, reading, book.from_1904
         self.done: list[Row] = []
-        self._tags = {f"{{{MAIN}}}{tag}": tag for tag in ("row", "c", "v", "f", "is", "t", "rPh", "sheetData")}
+        self._tags = {tag_of(tag): tag for tag in ("row", "c", "v", "f", "is", "t", "rPh", "sheetData")}
         self._rows = False  # within sheetData: later parts of a sheet use some of these tags too
         self._row, self._column, self._cells = 0, 0, list[Cell]()
         self._size = self._total = 0

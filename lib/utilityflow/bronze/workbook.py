@@ -25,10 +25,20 @@ from utilityflow.errors import UtilityFlowError, nearest
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _STRICT = "http://purl.oclc.org/ooxml/spreadsheetml/main"
-_RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+_RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 _SMALL = 1024 * 1024  # parts that are read into memory as they are, and the zip file's directory
 _RATIO_FROM = 16 * 1024 * 1024  # smaller parts may unpack as far as they like
+
+
+def shown(text: str) -> str:
+    """A name out of a file, fit for a message."""
+    return "".join(c if c.isprintable() else "?" for c in text[:100])
+
+
+def tag_of(local: str) -> str:
+    """An element's name as the parser tells it."""
+    return f"{MAIN}}}{local}"
 
 
 @dataclass(frozen=True)
@@ -59,14 +69,14 @@ class Workbook:
         try:
             told = self.archive.getinfo(part)
         except KeyError:
-            raise UtilityFlowError("UF-2009", f"{self.name}: no sound workbook: its part '{part}' is missing") from None
+            raise UtilityFlowError("UF-2009", f"{self.name}: no sound workbook: its part '{shown(part)}' is missing") from None
         if told.file_size > bound:
             size = f"unpacks to {told.file_size} bytes, more than {bound}"
-            raise UtilityFlowError("UF-2003", f"{self.name}: the part '{part}' {size}")
+            raise UtilityFlowError("UF-2003", f"{self.name}: the part '{shown(part)}' {size}")
         try:
             return self.archive.open(told)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise UtilityFlowError("UF-2003", f"{self.name}: the part '{part}' cannot be unpacked: {error}") from None
+            raise UtilityFlowError("UF-2003", f"{self.name}: the part '{shown(part)}' cannot be unpacked: {error}") from None
 
     def sheet(self, wanted: str | int | None) -> Sheet:
         """The sheet of that name, at that place (from 1, visible sheets only), or the only visible one.
@@ -74,22 +84,22 @@ class Workbook:
         :raises UtilityFlowError: UF-2009 when there is none, or several and none is named; the message lists them.
         """
         visible = [s for s in self.sheets if not s.hidden]
-        shown = ", ".join(f"'{s.name}'" for s in visible) or "none"
+        several = ", ".join(f"'{s.name}'" for s in visible[:20]) or "none"
         if isinstance(wanted, int):
             if wanted <= len(visible):
                 return visible[wanted - 1]
-            problem = f"no visible sheet {wanted}, there are {len(visible)}: {shown}"
+            problem = f"no visible sheet {wanted}, there are {len(visible)}: {several}"
             raise UtilityFlowError("UF-2009", f"{self.name}: {problem}")
         if wanted is None:
             if len(visible) == 1:
                 return visible[0]
             hint = "set options.sheet in the feed file"
-            raise UtilityFlowError("UF-2009", f"{self.name}: {len(visible)} visible sheets: {shown}", hint=hint)
+            raise UtilityFlowError("UF-2009", f"{self.name}: {len(visible)} visible sheets: {several}", hint=hint)
         for sheet in self.sheets:
             if sheet.name == wanted:
                 return sheet
         hint = nearest(wanted, [s.name for s in self.sheets])
-        raise UtilityFlowError("UF-2009", f"{self.name}: no sheet '{wanted}'; visible are {shown}", hint=hint)
+        raise UtilityFlowError("UF-2009", f"{self.name}: no sheet '{wanted}'; visible are {several}", hint=hint)
 
 
 @contextlib.contextmanager
@@ -155,14 +165,14 @@ def _check_directory(archive: zipfile.ZipFile, name: str, limits: Limits) -> Non
         raise UtilityFlowError("UF-2003", f"{name}: {size}")
     for entry in entries:
         if entry.flag_bits & 0x1:
-            raise UtilityFlowError("UF-2009", f"{name}: the part '{entry.filename}' has a password")
+            raise UtilityFlowError("UF-2009", f"{name}: the part '{shown(entry.filename)}' has a password")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
             method = f"is packed by method {entry.compress_type}, which no workbook uses"
-            raise UtilityFlowError("UF-2009", f"{name}: the part '{entry.filename}' {method}")
+            raise UtilityFlowError("UF-2009", f"{name}: the part '{shown(entry.filename)}' {method}")
         most = max(entry.compress_size, 1) * limits.max_zip_ratio
         if entry.file_size > _RATIO_FROM and entry.file_size > most:
             ratio = f"unpacks to {entry.file_size} bytes, more than {limits.max_zip_ratio} times its size"
-            raise UtilityFlowError("UF-2003", f"{name}: the part '{entry.filename}' {ratio}")
+            raise UtilityFlowError("UF-2003", f"{name}: the part '{shown(entry.filename)}' {ratio}")
 
 
 # -- what a workbook is made of ----------------------------------------------------------------------------------------
@@ -182,17 +192,11 @@ class _Elements:
         if local in self.wanted:
             self.found.append((local, attributes))
 
-    def end(self, tag: str) -> None:
-        pass
-
-    def data(self, text: str) -> None:
-        pass
-
 
 def _elements(book: Workbook, part: str, *wanted: str) -> _Elements:
     target = _Elements(wanted)
     with book.part(part, _SMALL) as stream:
-        for _ in feed_target(stream, target, f"{book.name}: the part '{part}'", book.limits):
+        for _ in feed_target(stream, target, f"{book.name}: the part '{shown(part)}'", book.limits):
             pass
     return target
 
@@ -220,9 +224,9 @@ def _describe(book: Workbook) -> None:
     if not part:
         raise UtilityFlowError("UF-2009", f"{book.name}: a zip file, but no workbook")
     told = _elements(book, part, "sheet", "workbookPr")
-    if told.root == f"{{{_STRICT}}}workbook":
+    if told.root == f"{_STRICT}}}workbook":
         raise UtilityFlowError("UF-2009", f"{book.name}: a 'Strict Open XML' workbook: save it as plain .xlsx")
-    if told.root != f"{{{MAIN}}}workbook":
+    if told.root != tag_of("workbook"):
         raise UtilityFlowError("UF-2009", f"{book.name}: an Office file, but no workbook")
     relations = _relations(book, part)
     book.parts = dict(relations.values())
@@ -233,7 +237,7 @@ def _describe(book: Workbook) -> None:
         what, place = relations.get(attributes.get(_RELATION, ""), ("", ""))
         if what == "worksheet":
             hidden = attributes.get("state", "visible") != "visible"
-            book.sheets.append(Sheet(attributes.get("name", ""), hidden, place))
+            book.sheets.append(Sheet(shown(attributes.get("name", "")), hidden, place))
 
 
 class _Texts:
@@ -245,17 +249,17 @@ class _Texts:
         self._aside = self._within = False
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        if tag == f"{{{MAIN}}}si":
+        if tag == tag_of("si"):
             self._pieces = []
-        elif tag == f"{{{MAIN}}}rPh":
+        elif tag == tag_of("rPh"):
             self._aside = True
-        self._within = tag == f"{{{MAIN}}}t" and not self._aside
+        self._within = tag == tag_of("t") and not self._aside
 
     def end(self, tag: str) -> None:
         self._within = False
-        if tag == f"{{{MAIN}}}rPh":
+        if tag == tag_of("rPh"):
             self._aside = False
-        elif tag == f"{{{MAIN}}}si":
+        elif tag == tag_of("si"):
             self.texts.append("".join(self._pieces))
 
     def data(self, text: str) -> None:
@@ -270,7 +274,7 @@ def shared_texts(book: Workbook) -> list[str]:
         return []
     target = _Texts()
     with book.part(part, book.limits.max_shared_bytes) as stream:
-        for _ in feed_target(stream, target, f"{book.name}: the part '{part}'", book.limits):
+        for _ in feed_target(stream, target, f"{book.name}: the part '{shown(part)}'", book.limits):
             pass
     return target.texts
 
@@ -284,19 +288,16 @@ class _Styles:
         self._cells = False
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        if tag == f"{{{MAIN}}}cellXfs":
+        if tag == tag_of("cellXfs"):
             self._cells = True
-        elif tag == f"{{{MAIN}}}xf" and self._cells:
+        elif tag == tag_of("xf") and self._cells:
             self.formats.append(int(attributes.get("numFmtId", "0")))
-        elif tag == f"{{{MAIN}}}numFmt":
+        elif tag == tag_of("numFmt"):
             self.codes[int(attributes.get("numFmtId", "0"))] = attributes.get("formatCode", "")
 
     def end(self, tag: str) -> None:
-        if tag == f"{{{MAIN}}}cellXfs":
+        if tag == tag_of("cellXfs"):
             self._cells = False
-
-    def data(self, text: str) -> None:
-        pass
 
 
 def cell_formats(book: Workbook) -> tuple[list[int], dict[int, str]]:
@@ -305,6 +306,6 @@ def cell_formats(book: Workbook) -> tuple[list[int], dict[int, str]]:
     target = _Styles()
     if part is not None:
         with book.part(part, book.limits.max_part_bytes) as stream:
-            for _ in feed_target(stream, target, f"{book.name}: the part '{part}'", book.limits):
+            for _ in feed_target(stream, target, f"{book.name}: the part '{shown(part)}'", book.limits):
                 pass
     return target.formats, target.codes

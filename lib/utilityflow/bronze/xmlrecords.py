@@ -78,13 +78,13 @@ class _Records:
         if self._builder is not None:
             self._level += 1
             self._grow(len(tag) + sum(len(k) + len(v) for k, v in attributes.items()) + _ELEMENT_COST)
-            self._builder.start(tag, attributes)
+            self._builder.start(_full(tag), {_full(k): v for k, v in attributes.items()})
 
     def end(self, tag: str) -> None:
         if self._builder is None:
             self._above.pop()
             return
-        self._builder.end(tag)
+        self._builder.end(_full(tag))
         self._level -= 1
         if self._level == 0:
             self.done.append(self._builder.close())
@@ -101,7 +101,7 @@ class _Records:
         if len(above) < len(steps) or (self.whole and len(above) != len(steps)):
             return False
         ends = zip(steps, above[-len(steps) :], strict=True)
-        return all(tag == f"{{{space}}}{local}" if space else _local(tag) == local for (space, local), tag in ends)
+        return all(tag == f"{space}}}{local}" if space else _local(tag) == local for (space, local), tag in ends)
 
     def _place(self) -> str:
         return f"record {self._number}:" if self._builder is not None else f"after record {self._number}:"
@@ -116,6 +116,11 @@ class _Records:
 def _step(text: str, namespaces: dict[str, str]) -> tuple[str, str]:
     prefix, _, local = text.rpartition(":")
     return namespaces.get(prefix, ""), local
+
+
+def _full(tag: str) -> str:
+    """A name as trees have it, ``{namespace}local``."""
+    return "{" + tag if "}" in tag else tag
 
 
 def _local(tag: str) -> str:

@@ -204,6 +204,14 @@ def test_the_definition_hash_is_of_the_content():
     assert feed.definition_hash() != parse_feed(MINIMAL.replace("client_id", "id"), "a.yaml").definition_hash()
 
 
+def test_formats_that_came_later_leave_the_hashes_of_older_ones_alone():
+    """Homes keep them; another hash would make every known file a new one."""
+    known = "eb750195b9952e6ff929de1f5bd68a0623ac812226f27c5cc842ae20063dbb9b"
+    assert parse_feed(MINIMAL, "a.yaml").definition_hash() == known
+    one = parse_feed(XLSX + "options: {sheet: 1}\n", "f").definition_hash()
+    assert one != parse_feed(XLSX + "options: {sheet: 2}\n", "f").definition_hash()
+
+
 def test_a_folder_of_feeds(tmp_path: Path):
     (tmp_path / "a.yaml").write_text(MINIMAL)
     (tmp_path / "notes.txt").write_text("no feed")

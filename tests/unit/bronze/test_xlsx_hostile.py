@@ -86,6 +86,15 @@ def test_a_zip_file_that_is_no_workbook(tmp_path: Path):
     assert_refused(look(tmp_path, zipped(made)), "UF-2009", "0 visible sheets: none")
 
 
+def test_names_out_of_the_file_cannot_forge_lines_of_a_log(tmp_path: Path):
+    made = parts(sheet_xml(""), sheet_tags='<sheet name="a&#10;{&quot;level&quot;: 1}" sheetId="1" r:id="rId1"/>')
+    found = look(tmp_path, zipped(made))
+    assert_refused(found, "UF-2001", "sheet 'a?{\"level\": 1}' is empty")
+    assert "\n" not in str(found.reason)
+    made["x\ny"] = "0" * 40_000_000
+    assert "\n" not in str(look(tmp_path, zipped(made)).reason)
+
+
 def test_gzip_around_a_workbook(tmp_path: Path):
     import gzip
 
