@@ -34,10 +34,12 @@ System = Literal[
     "payment_processing",
     "regulatory_reporting",
 ]
-FORMATS = ("csv", "jsonl", "json", "fixed_width", "parquet", "greenbutton", "nem12")
-LATER_FORMATS = ("xlsx", "xml", "jdbc", "rest")
+FORMATS = ("csv", "jsonl", "json", "fixed_width", "parquet", "xlsx", "xml", "greenbutton", "nem12")
+LATER_FORMATS = ("jdbc", "rest")
+MOST_HEADER_ROWS = 20
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _FIELD = re.compile(r"_c[0-9]+\Z")
+_STEP = re.compile(r"(?:([^\W\d][\w.-]*):)?[^\W\d][\w.-]*\Z")  # of a path of XML elements: a name, with a prefix or without
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ class Options:
 
     ``fields``: fixed width, name -> (start from 1, length) in characters. ``short_lines``: fixed width, ``pad`` takes a
     line that ends early as if blanks had been cut off, ``reject`` (default) makes it a corrupt record.
+
+    XLSX. ``sheet``: name, or place from 1 among the visible ones; None: the only visible one. ``header_rows``: from 1,
+    joined into one name per column. ``footnotes``: how notes below the table are told apart: ``none``, ``single_cell``
+    (the first row with one filled cell ends the table), ``blank_row`` (the first blank row ends it). ``formulas``:
+    ``cached`` takes the value that the last program stored, ``reject`` makes the record corrupt. ``merged``, of cells
+    below the header: ``fill`` repeats the value over its range, ``reject`` makes the records corrupt.
+
+    XML. ``record``: tag of the record element, or the end of its path (``entry/reading``), or its whole path
+    (``/feed/entry``). ``namespaces``: prefix -> address, of prefixes in ``record``; a tag without prefix matches in any.
+    ``attribute_prefix``: put before the names of attributes, where they are those of elements too.
     """
 
     header: bool = True
@@ -56,6 +68,14 @@ class Options:
     names: tuple[str, ...] = ()
     fields: dict[str, tuple[int, ...]] = field(default_factory=dict)
     short_lines: Literal["reject", "pad"] = "reject"
+    sheet: int | str | None = None
+    header_rows: tuple[int, ...] = (1,)
+    footnotes: Literal["none", "single_cell", "blank_row"] = "none"
+    formulas: Literal["reject", "cached"] = "reject"
+    merged: Literal["reject", "fill"] = "reject"
+    record: str = ""
+    namespaces: dict[str, str] = field(default_factory=dict)
+    attribute_prefix: str = ""
 
 
 _OPTIONS: dict[str, tuple[str, ...]] = {
@@ -64,9 +84,14 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "json": ("encoding",),
     "fixed_width": ("fields", "encoding", "short_lines", "delimiter"),
     "parquet": (),
+    "xlsx": ("sheet", "header_rows", "names", "footnotes", "formulas", "merged"),
+    "xml": ("record", "namespaces", "attribute_prefix"),
     "greenbutton": (),
     "nem12": ("encoding",),
 }
+
+
+_FIRST_OPTIONS = ("header", "delimiter", "encoding", "quote", "escape", "names", "fields", "short_lines")
 
 
 @dataclass(frozen=True)
@@ -140,8 +165,13 @@ class Feed:
         return read
 
     def definition_hash(self) -> str:
-        """SHA-256 of what the feed file says, its place and comments aside; equal definitions give equal hashes."""
+        """SHA-256 of what the feed file says, its place and comments aside; equal definitions give equal hashes.
+
+        Options that came with later formats count for those alone, so that homes know the feeds that they know.
+        """
         told = {k: v for k, v in dataclasses.asdict(self).items() if k != "source"}
+        counted = {*_FIRST_OPTIONS, *_OPTIONS[self.format]}
+        told["options"] = {k: v for k, v in told["options"].items() if k in counted}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
@@ -247,9 +277,43 @@ def _options(kind: str, node: Node) -> Options:
         raise UtilityFlowError("UF-1002", f"{node.where}: a file without header needs 'options.names'")
     if kind == "fixed_width":
         _check_layout(options, given.get("fields", node))
+    if kind == "xlsx":
+        options = _workbook(options, node)
+    if kind == "xml":
+        _check_record(options, node)
     tab = "\t" if options.delimiter == "\\t" else options.delimiter
     header = options.header and not options.names
     return dataclasses.replace(options, delimiter=tab, header=header, encoding=encoding)
+
+
+def _workbook(options: Options, node: Node) -> Options:
+    """Options of XLSX, checked; with ``names`` alone the sheet has no header."""
+    given = node.value
+    if options.names and "header_rows" not in given:
+        options = dataclasses.replace(options, header_rows=())
+    rows = options.header_rows
+    if not rows and not options.names:
+        raise UtilityFlowError("UF-1002", f"{node.where}: a sheet without header needs 'options.names'")
+    if any(row < 1 for row in rows) or list(rows) != sorted(set(rows)) or len(rows) > MOST_HEADER_ROWS:
+        raise _wrong(given["header_rows"], f"rising row numbers from 1, at most {MOST_HEADER_ROWS}")
+    if options.sheet == "" or (isinstance(options.sheet, int) and options.sheet < 1):
+        raise _wrong(given["sheet"], "the name of a sheet, or its place from 1")
+    return options
+
+
+def _check_record(options: Options, node: Node) -> None:
+    """Options of XML."""
+    place = node.value.get("record", node)
+    if not options.record:
+        raise UtilityFlowError("UF-1002", f"{place.where}: format xml needs 'options.record', the record element's tag")
+    for step in options.record.removeprefix("/").split("/"):
+        found = _STEP.match(step)
+        if found is None:
+            raise _wrong(place, "a tag, or a path of tags with / between them, such as entry/reading")
+        if found[1] and found[1] not in options.namespaces:
+            raise _wrong(place, f"made of prefixes that 'options.namespaces' declares; '{found[1]}' is none")
+    if options.attribute_prefix and not _STEP.match(options.attribute_prefix):
+        raise _wrong(node.value["attribute_prefix"], "letters, digits and _")
 
 
 def _check_layout(options: Options, node: Node) -> None:

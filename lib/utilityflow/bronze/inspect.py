@@ -200,15 +200,15 @@ def _read(feed: Feed, found: Inspection, shown: str, limits: Limits, stage: Path
         _check_columns(feed, found, shown)
     if feed.format == "fixed_width":
         found = dataclasses.replace(found, raw_names=tuple(feed.options.fields))
+    notes = [f"{shown}: read by the slow parser: {scan.odd}"] if scan.odd and feed.format == "csv" else []
     if stage is not None:
-        count, names, parts = stage_records(feed, found.path, shown, found.sha256, stage, limits)
+        count, names, parts = stage_records(feed, found.path, shown, found.sha256, stage, limits, notes)
         found = dataclasses.replace(found, parts=parts)
     else:
-        count, names = count_records(feed, found.path, shown, limits)
+        count, names = count_records(feed, found.path, shown, limits, notes)
     if isinstance(names, Names):
         found = dataclasses.replace(found, raw_names=names.raw)
-    note = (f"{shown}: read by the slow parser: {scan.odd}",) if scan.odd and feed.format == "csv" else ()
-    return _judged(feed, dataclasses.replace(found, names=names, records=count, notes=note), shown)
+    return _judged(feed, dataclasses.replace(found, names=names, records=count, notes=tuple(notes)), shown)
 
 
 def _scanner(feed: Feed, shown: str, limits: Limits) -> LineScan:

@@ -19,10 +19,20 @@ HEAD = 1024 * 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds against files that are made, or broken, to exhaust the machine; bytes."""
+    """Bounds against files that are made, or broken, to exhaust the machine; bytes, if not said otherwise.
+
+    ``max_columns``: columns of one XLSX or XML file. The others are of XLSX: ``max_workbook_bytes`` bounds its parts
+    unpacked, and the texts of its cells, together; ``max_shared_bytes`` its shared texts, which are held in memory;
+    ``max_part_bytes`` every other part but the sheet; ``max_zip_ratio`` how far a part may unpack.
+    """
 
     max_decompressed_bytes: int = 64 * 1024**3
     max_record_bytes: int = 16 * 1024 * 1024
+    max_columns: int = 4096
+    max_workbook_bytes: int = 4 * 1024**3
+    max_shared_bytes: int = 128 * 1024 * 1024
+    max_part_bytes: int = 16 * 1024 * 1024
+    max_zip_ratio: int = 300
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,13 @@ from utilityflow.bronze.records import (
     open_text,
 )
 from utilityflow.bronze.scan import Limits
+from utilityflow.bronze.xlsx import xlsx_records
+from utilityflow.bronze.xmlrecords import xml_records
 from utilityflow.errors import UtilityFlowError
 
 ROWS_AT_ONCE = 20_000
+CELLS_AT_ONCE = 4_000_000  # of wide records fewer at once, so that a file of few bytes cannot fill the memory
+CHARACTERS_AT_ONCE = 128 * 1024 * 1024  # likewise of long ones: many cells of a workbook may share one text
 _TEXT_FORMATS = {
     "csv": csv_records,
     "fixed_width": fixed_width_records,
@@ -41,15 +45,22 @@ class Part:
     names: tuple[str, ...]
 
 
-def parse_records(feed: Feed, path: Path, name: str, limits: Limits) -> Iterator[Record]:
+def parse_records(
+    feed: Feed, path: Path, name: str, limits: Limits, notes: list[str] | None = None
+) -> Iterator[Record]:
     """The records of one file, by its feed's format, in their order.
 
+    :param notes: is told what is odd but harmless, when the last record was given.
     :raises UtilityFlowError: UF-2001 to UF-2009 for what rejects the file.
     """
     if feed.format == "greenbutton":
         yield from greenbutton_records(feed, path, name, limits)
     elif feed.format == "nem12":
         yield from nem12_records(feed, path, name, limits)
+    elif feed.format == "xml":
+        yield from xml_records(feed, path, name, limits)
+    elif feed.format == "xlsx":
+        yield from xlsx_records(feed, path, name, limits, [] if notes is None else notes)
     elif feed.format == "parquet":
         yield from _parquet_records(path, name)
     else:
@@ -60,19 +71,21 @@ def parse_records(feed: Feed, path: Path, name: str, limits: Limits) -> Iterator
                 raise bad_line(path, feed.options.encoding, name) from None
 
 
-def count_records(feed: Feed, path: Path, name: str, limits: Limits) -> tuple[int, tuple[str, ...]]:
-    """Number of records and cleaned names of one file, nothing stored; errors as ``parse_records``."""
+def count_records(
+    feed: Feed, path: Path, name: str, limits: Limits, notes: list[str] | None = None
+) -> tuple[int, tuple[str, ...]]:
+    """Number of records and cleaned names of one file, nothing stored; notes and errors as ``parse_records``."""
     count, names = 0, tuple(clean_names(feed.options.names))
-    for record in parse_records(feed, path, name, limits):
+    for record in parse_records(feed, path, name, limits, notes):
         count += 1
         names = record[0]
     return count, names
 
 
 def stage_records(
-    feed: Feed, path: Path, name: str, sha256: str, stage: Path, limits: Limits
+    feed: Feed, path: Path, name: str, sha256: str, stage: Path, limits: Limits, notes: list[str] | None = None
 ) -> tuple[int, tuple[str, ...], tuple[Part, ...]]:
-    """Write the records of one file under ``stage``; errors as ``parse_records``, then nothing is left there.
+    """Write the records of one file under ``stage``; notes and errors as ``parse_records``, then nothing is left there.
 
     :returns: number of records, cleaned names, staged parts.
     """
@@ -80,7 +93,7 @@ def stage_records(
     constant = {"_feed": feed.feed, "_file_sha256": sha256, "_file_name": name}
     writer = _Writer(stage / feed.feed, sha256, constant)
     try:
-        for names, values, corrupt in parse_records(feed, path, name, limits):
+        for names, values, corrupt in parse_records(feed, path, name, limits, notes):
             writer.add(names, values, corrupt)
         writer.close()
     except BaseException:
@@ -100,6 +113,7 @@ class _Writer:
         self.parts: list[Part] = []
         self._rows: list[list[str | None] | None] = []
         self._corrupt: list[str | None] = []
+        self._characters = 0
         self._file: Any = None
 
     def add(self, names: tuple[str, ...], values: list[str | None] | None, corrupt: str | None) -> None:
@@ -109,7 +123,9 @@ class _Writer:
             self.names = names
         self._rows.append(values)
         self._corrupt.append(corrupt)
-        if len(self._rows) >= ROWS_AT_ONCE:
+        self._characters += sum(map(len, filter(None, values or (corrupt,))))
+        rows = len(self._rows)
+        if rows >= ROWS_AT_ONCE or rows * len(names) >= CELLS_AT_ONCE or self._characters >= CHARACTERS_AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
@@ -133,7 +149,7 @@ class _Writer:
             self._file = pq.ParquetWriter(part.path, table.schema, compression="zstd")
         self._file.write_table(table)
         self.count += count
-        self._rows, self._corrupt = [], []
+        self._rows, self._corrupt, self._characters = [], [], 0
 
     def _end(self) -> None:
         if self._file is not None:

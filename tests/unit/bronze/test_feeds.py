@@ -118,7 +118,7 @@ def test_a_function_off_the_list_names_line_and_key():
     assert str(error).startswith("UF-1011: f.yaml:8: 'columns.customer_id': function 'reflect' may not be used")
 
 
-@pytest.mark.parametrize("kind", ["xlsx", "xml", "jdbc", "rest"])
+@pytest.mark.parametrize("kind", ["jdbc", "rest"])
 def test_formats_that_are_not_built_yet(kind: str):
     error = refused(MINIMAL.replace("format: csv", f"format: {kind}") + "connection: env:DB\n")
     assert error.code == "UF-1014"
@@ -137,12 +137,79 @@ def test_fixed_width_needs_a_layout():
     assert feed.options.fields == {"client_id": (1, 10)}
 
 
+XLSX, XML = (MINIMAL.replace("format: csv", f"format: {kind}") for kind in ("xlsx", "xml"))
+
+
+def test_options_of_workbooks():
+    options = parse_feed(XLSX, "f").options
+    assert (options.sheet, options.header_rows, options.footnotes, options.formulas, options.merged) == (
+        None, (1,), "none", "reject", "reject",
+    )  # fmt: skip
+    given = "{sheet: 2, header_rows: [1, 3], footnotes: blank_row, formulas: cached, merged: fill}"
+    options = parse_feed(f"{XLSX}options: {given}\n", "f").options
+    assert (options.sheet, options.header_rows) == (2, (1, 3))
+    assert parse_feed(XLSX + "options: {sheet: '2016'}\n", "f").options.sheet == "2016"
+    assert parse_feed(XLSX + "options: {names: [client_id]}\n", "f").options.header_rows == ()
+    assert parse_feed(XLSX + "options: {names: [client_id], header_rows: [1]}\n", "f").options.header_rows == (1,)
+
+
+def test_options_of_xml():
+    options = parse_feed(XML + "options: {record: '/a/x:b', namespaces: {x: 'urn:x'}}\n", "f").options
+    assert (options.record, options.namespaces, options.attribute_prefix) == ("/a/x:b", {"x": "urn:x"}, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "code", "words"),
+    [
+        (XLSX, "{sheets: x}", "UF-1001", "did you mean 'sheet'"),
+        (XLSX, "{encoding: utf-8}", "UF-1001", "unknown option 'encoding' of format xlsx"),
+        (XLSX, "{sheet: 0}", "UF-1002", "its place from 1"),
+        (XLSX, "{sheet: ''}", "UF-1002", "the name of a sheet"),
+        (XLSX, "{header_rows: []}", "UF-1002", "needs 'options.names'"),
+        (XLSX, "{header_rows: [0, 1]}", "UF-1002", "rising row numbers from 1"),
+        (XLSX, "{header_rows: [2, 1]}", "UF-1002", "rising row numbers"),
+        (XLSX, "{header_rows: [1, 1]}", "UF-1002", "rising row numbers"),
+        (XLSX, f"{{header_rows: {list(range(1, 22))}}}", "UF-1002", "at most 20"),
+        (XLSX, "{header_rows: 1}", "UF-1002", "options.header_rows"),
+        (XLSX, "{footnotes: singel_cell}", "UF-1002", "did you mean 'single_cell'"),
+        (XLSX, "{formulas: cache}", "UF-1002", "did you mean 'cached'"),
+        (XLSX, "{merged: filled}", "UF-1002", "did you mean 'fill'"),
+        (XML, "{}", "UF-1002", "format xml needs 'options.record'"),
+        (XML, "{recrd: a}", "UF-1001", "did you mean 'record'"),
+        (XML, "{record: a//b}", "UF-1002", "entry/reading"),
+        (XML, "{record: 'a[1]'}", "UF-1002", "entry/reading"),
+        (XML, "{record: '*'}", "UF-1002", "entry/reading"),
+        (XML, "{record: 'y:a', namespaces: {x: 'urn:x'}}", "UF-1002", "'y' is none"),
+        (XML, "{record: a, attribute_prefix: '@'}", "UF-1002", "letters, digits"),
+        (XML, "{record: a, header: true}", "UF-1001", "unknown option 'header' of format xml"),
+    ],
+)
+def test_wrong_options_of_workbooks_and_xml(text: str, options: str, code: str, words: str):
+    error = refused(f"{text}options: {options}\n")
+    assert error.code == code
+    assert words in str(error)
+    assert "f.yaml:9" in str(error)
+
+
+def test_control_totals_are_for_texts_with_a_trailer():
+    for text in (XLSX, XML + "options: {record: a}\n"):
+        assert "only csv and fixed_width" in str(refused(text + "control: {trailer_prefix: T, rows: _c1}\n"))
+
+
 def test_the_definition_hash_is_of_the_content():
     feed = parse_feed(MINIMAL, "a.yaml")
     assert (
         feed.definition_hash() == parse_feed("# a comment\n" + MINIMAL + "mode: events\n", "b.yaml").definition_hash()
     )
     assert feed.definition_hash() != parse_feed(MINIMAL.replace("client_id", "id"), "a.yaml").definition_hash()
+
+
+def test_formats_that_came_later_leave_the_hashes_of_older_ones_alone():
+    """Homes keep them; another hash would make every known file a new one."""
+    known = "eb750195b9952e6ff929de1f5bd68a0623ac812226f27c5cc842ae20063dbb9b"
+    assert parse_feed(MINIMAL, "a.yaml").definition_hash() == known
+    one = parse_feed(XLSX + "options: {sheet: 1}\n", "f").definition_hash()
+    assert one != parse_feed(XLSX + "options: {sheet: 2}\n", "f").definition_hash()
 
 
 def test_a_folder_of_feeds(tmp_path: Path):

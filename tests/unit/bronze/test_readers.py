@@ -307,6 +307,29 @@ def test_parquet_of_differing_schemas(spark: SparkSession, tmp_path: Path):
     assert same == {k: expected[k] for k in same}
 
 
+def test_workbooks_and_xml(spark: SparkSession, tmp_path: Path):
+    from xlsx_files import written
+
+    (tmp_path / "a.xlsx").write_bytes(written([["id", "b"], [1, 0.1], [2, "=1+1"], ["a note"]]))
+    (tmp_path / "b.xml").write_text("<x><r id='1'><b>2</b></r><r><c>3</c></r><r id='4'>5<b/></r></x>")
+    books = feed("format: xlsx\noptions: {footnotes: single_cell}")
+    sheet = [inspect_file(books, tmp_path / "a.xlsx", tmp_path)]
+    assert sheet[0].notes == ("a.xlsx: sheet 'S': 1 note(s) below the table left out, row 4, by 'footnotes: single_cell'",)
+    assert rows(spark, books, sheet, tmp_path / "s1") == [
+        {"_file_name": "a.xlsx", "_row_number": 1, "id": "1", "b": "0.1"},
+        {"_file_name": "a.xlsx", "_row_number": 2, "id": None, "b": None,
+         "_corrupt_record": "sheet 'S', cell B3: a formula: [\"2\", \"=1+1\"]"},
+    ]  # fmt: skip
+    trail = feed("format: xml\noptions: {record: r}")
+    found = rows(spark, trail, [inspect_file(trail, tmp_path / "b.xml", tmp_path)], tmp_path / "s2")
+    empty = {"_file_name": "b.xml", "id": None, "b": None, "c": None}
+    assert found == [
+        {**empty, "_row_number": 1, "id": "1", "b": "2"},
+        {**empty, "_row_number": 2, "c": "3"},
+        {**empty, "_row_number": 3, "_corrupt_record": '<r id="4">5<b /></r>'},
+    ]
+
+
 def test_the_inspection_can_stage_at_once(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_text('id,b\n1,"x\ny"\n')
