@@ -12,6 +12,7 @@ from utilityflow.contracts import load_contracts
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.settings import load_settings
+from utilityflow.silver import apply
 
 FEED = """system: customer_management
 entity: customers
@@ -55,3 +56,43 @@ def test_files_of_an_interrupted_run_keep_their_numbers_and_are_told(
     assert len(set(ledger.values())) == len(ledger) == 2
     rows = house.table("silver.customers").read().select("customer_id", "_feed", "_batch_id").collect()
     assert sorted(tuple(r) for r in rows) == [("A1", "a_feed", ledger["a_feed"]), ("B1", "b_feed", ledger["b_feed"])]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("where", ["nowhere", "before the correction is written", "after silver"])
+def test_a_repeat_of_a_record_that_a_correction_keeps_is_loaded_and_counted_once(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The file that repeated the record stands before the correction in ledger order, also when the run died in between."""
+
+    def land(name: str, *keys: str) -> None:
+        path = tmp_path / "landing" / "crm" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("id,name,since\n" + "".join(f"{k},N,2025-01-01 00:00:00\n" for k in keys), encoding="utf-8")
+
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise UtilityFlowError("UF-4001", "stopped by the test")
+
+    (tmp_path / "feeds").mkdir()
+    (tmp_path / "feeds" / "crm.yaml").write_text(f"feed: crm\n{FEED.format(name='crm')}", encoding="utf-8")
+    settings = load_settings({n: str(tmp_path / n) for n in ("home", "landing", "feeds")}, environ={})
+    land("a.csv", "A", "B")
+    assert pipeline.run(settings)["error"] is None
+    land("b.csv", "A", "C")
+    assert pipeline.run(settings)["error"] is None
+    land("a.csv", "A", "D")
+    place = {"before the correction is written": (apply, "_append"), "after silver": (pipeline, "run_dim_date")}.get(where)
+    if place:
+        with monkeypatch.context() as patched:
+            patched.setattr(*place, stopped)
+            assert pipeline.run(settings)["error"]["message"] == "stopped by the test"
+    assert pipeline.run(settings)["error"] is None
+
+    house = Lakehouse(spark, str(settings.home_path / "lakehouse"), load_contracts())
+    ledger = house.table("ops.file_ledger").read().where("status = 'loaded'").collect()
+    counts = {r["file_name"]: (r["rows_read"], r["rows_loaded"], r["rows_duplicate"]) for r in ledger}
+    assert counts == {"crm/b.csv": (2, 2, 0), "crm/a.csv": (2, 1, 1)}
+    names = {r["batch_id"]: r["file_name"] for r in ledger}
+    rows = house.table("silver.customers").read().collect()
+    assert sorted((r["customer_id"], names[r["_batch_id"]]) for r in rows) == [
+        ("A", "crm/b.csv"), ("C", "crm/b.csv"), ("D", "crm/a.csv")]  # fmt: skip

@@ -25,7 +25,7 @@ from utilityflow.lakehouse import FEW_ROWS, Table
 from utilityflow.quality.rules import Rule, broken_any, tallies
 from utilityflow.session import in_parallel, local_frame
 from utilityflow.silver import snapshots
-from utilityflow.silver.duplicates import doubles_of, numbers, promote, remove_doubles, rows_by
+from utilityflow.silver.duplicates import doubles_of, numbers, promote, remove_doubles, repeating, rows_by
 from utilityflow.silver.judging import ENTITIES, judged, of_files, quarantined, raw_rows, record_hash
 
 FEW_FILES = 100  # of so many it is counted while their rows are written how many each has
@@ -109,6 +109,8 @@ class _Written:
 def _load(silver: _Silver, pending: Sequence[Entry], leaves: bool) -> int:
     """Write the pending files of event feeds, settle equal records and count; returns the rows loaded."""
     run, table = silver.run, silver.table
+    # before new rows are written: a file that stands comes first in ledger order, and what equals it is a repeat
+    promoted = _promoted(silver) if leaves else 0
     by_feed = [(f, [e for e in pending if e.feed == n]) for n, f in silver.feeds.items()]
     written = _Written({})
     fence: list[Callable[[], dict[int, int] | None]] = []
@@ -118,19 +120,15 @@ def _load(silver: _Silver, pending: Sequence[Entry], leaves: bool) -> int:
         held = _append(silver, feed, entries, frame, rules)
         fence.append(_quarantine(silver, feed, entries, frame, rules, held))
         written = held.joined(written)
-    promoted = promote(run, silver.feeds, table, _carry(table)) if leaves else {}
-    _count_promoted(run, pending, promoted)
     if not pending:
-        return sum(promoted.values())
-    if promoted:
-        written = _written(run, table, pending)
+        return promoted
     days = None if written.low is None or written.high is None else (written.low, written.high)
     many = sum(written.rows.values()) > FEW_ROWS
     settle = partial(remove_doubles, run, table, _span(table, written), _carry(table), days, many)
     # neither needs the other; all that is analysed in a feed's zone, which is the session's for a moment, is so by now
     work: list[Callable[[], Any]] = [settle, lambda: [write() for write in fence]]
     doubles, fenced = in_parallel(run.house.spark, lambda job: job(), work)
-    return sum(promoted.values()) + _count(silver, pending, written, doubles, _together(fenced))
+    return promoted + _count(silver, pending, written, doubles, _together(fenced))
 
 
 def _together(told: Sequence[Mapping[int, int] | None]) -> dict[int, int] | None:
@@ -301,12 +299,22 @@ def _span(table: Table, written: _Written) -> DataFrame:
 # -- accounting ------------------------------------------------------------------------------------------------------
 
 
-def _count_promoted(run: Run, pending: Sequence[Entry], promoted: Mapping[int, int]) -> None:
-    for entry in run.ledger.entries.values():
-        if entry.stands and entry.number in promoted and entry not in pending:
-            entry.rows_loaded += promoted[entry.number]
-            entry.rows_duplicate -= promoted[entry.number]
-            run.ledger.mark(entry)
+def _promoted(silver: _Silver) -> int:
+    """Load what were repeats of records that have left, and count their files anew; returns how many rows were loaded.
+
+    Counted is what stands, not what was written now: an interrupted run may have written it already.
+    """
+    entries = repeating(silver.run.ledger, silver.feeds)
+    written = promote(silver.run, silver.feeds, silver.table, _carry(silver.table), entries)
+    standing = rows_by(silver.table.read().where(of_files(numbers(entries))), "_batch_id") if entries else {}
+    for entry in entries:
+        loaded = standing.get(entry.number, 0)
+        if loaded != entry.rows_loaded:
+            entry.rows_duplicate += entry.rows_loaded - loaded
+            entry.rows_loaded = loaded
+            _balance(silver.table, entry)
+            silver.run.ledger.mark(entry)
+    return written
 
 
 def _count(silver: _Silver, pending: Sequence[Entry], written: _Written, doubles: Mapping[int, int],

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.bronze.feeds import Feed
 from utilityflow.contracts import Contract, sql_text
-from utilityflow.control.ledger import Entry
+from utilityflow.control.ledger import Entry, Ledger
 from utilityflow.control.run import Days, Repeated, Run
 from utilityflow.lakehouse import Table
 from utilityflow.quality.rules import broken_any
@@ -124,16 +124,23 @@ def _one_of(what: str, values: Iterable[Any]) -> str:
     return f"{what} IN ({', '.join(sql_text(v) if isinstance(v, str) else str(int(v)) for v in sorted(values))})"
 
 
-def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str, object]) -> dict[int, int]:
-    """Records that were duplicates of a superseded one and equal none that stands: the first of each is loaded now."""
+def repeating(ledger: Ledger, feeds: Mapping[str, Feed]) -> list[Entry]:
+    """The standing files of event feeds that hold records which stood elsewhere already."""
+    events = [name for name, feed in feeds.items() if feed.mode == "events"]
+    return [e for e in ledger.standing(events) if e.status == "loaded" and e.rows_duplicate > 0]
+
+
+def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str, object], entries: Sequence[Entry]) -> int:
+    """Records that were duplicates of a superseded one and equal none that stands: the first of each is loaded now.
+
+    :param entries: as ``repeating`` gives them. :return: how many rows were written.
+    """
     frames = []
-    for name, feed in feeds.items():
-        entries = [e for e in run.ledger.standing([name]) if e.rows_duplicate > 0 and feed.mode == "events"]
-        if entries:
-            frame, rules = judged(run, feed, entries)
-            frames.append(frame.where(~broken_any(rules)).select(*table.contract.column_names))
+    for name in sorted({e.feed for e in entries}):
+        frame, rules = judged(run, feeds[name], [e for e in entries if e.feed == name])
+        frames.append(frame.where(~broken_any(rules)).select(*table.contract.column_names))
     if not frames:
-        return {}
+        return 0
     standing = table.read().select("_record_hash")
     candidates = reduce(DataFrame.unionByName, frames).join(standing, "_record_hash", "left_anti")
     first = candidates.groupBy("_record_hash").agg(F.min(F.struct(*ORDER)).alias("kept"))
@@ -142,7 +149,7 @@ def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str
     counts = rows_by(staged, "_batch_id")
     if counts:
         table.append(staged, note={**note, "promoted": sorted(counts)})
-    return counts
+    return sum(counts.values())
 
 
 def doubles_of(run: Run, feed: Feed, entry: Entry, table: Table) -> int:
