@@ -67,9 +67,17 @@ def test_a_report_for_people_and_machines(spark: SparkSession, tmp_path: Path) -
 
 
 def test_a_parser_says_why_a_record_is_corrupt(spark: SparkSession, tmp_path: Path) -> None:
-    feed = """{feed: nem, system: usage_monitoring, entity: meter_reads, format: nem12, path: "*.csv",
-              columns: {meter_id: nmi, quantity: cast(value as decimal(18,6)), interval_start: cast(interval_start as timestamp),
-                        interval_end: cast(interval_end as timestamp)}}"""
+    feed = """feed: nem
+system: usage_monitoring
+entity: meter_reads
+format: nem12
+path: "*.csv"
+columns:
+  meter_id: nmi
+  quantity: cast(value as decimal(18,6))
+  interval_start: cast(interval_start as timestamp)
+  interval_end: cast(interval_end as timestamp)
+"""
     (tmp_path / "landing").mkdir()
     lines = ["100,NEM12,2025", "200,N1,E1,,E1,,,kWh,720,", "300,20250301,1,A", "300,20250302,1,2,A", "900"]
     (tmp_path / "landing" / "a.csv").write_text("\n".join(lines))
