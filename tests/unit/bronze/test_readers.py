@@ -316,13 +316,13 @@ def test_workbooks_and_xml(spark: SparkSession, tmp_path: Path):
     sheet = [inspect_file(books, tmp_path / "a.xlsx", tmp_path)]
     assert sheet[0].notes == ("a.xlsx: sheet 'S': 1 note(s) below the table left out, row 4, by 'footnotes: single_cell'",)
     assert rows(spark, books, sheet, tmp_path / "s1") == [
-        {"_file_name": "a.xlsx", "_row_number": 1, "id": "1", "b": "0.1"},
-        {"_file_name": "a.xlsx", "_row_number": 2, "id": None, "b": None,
+        {"_row_number": 1, "id": "1", "b": "0.1"},
+        {"_row_number": 2, "id": None, "b": None,
          "_corrupt_record": "sheet 'S', cell B3: a formula: [\"2\", \"=1+1\"]"},
     ]  # fmt: skip
     trail = feed("format: xml\noptions: {record: r}")
     found = rows(spark, trail, [inspect_file(trail, tmp_path / "b.xml", tmp_path)], tmp_path / "s2")
-    empty = {"_file_name": "b.xml", "id": None, "b": None, "c": None}
+    empty = {"id": None, "b": None, "c": None}
     assert found == [
         {**empty, "_row_number": 1, "id": "1", "b": "2"},
         {**empty, "_row_number": 2, "c": "3"},
