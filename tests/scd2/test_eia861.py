@@ -24,7 +24,7 @@ from utilityflow.bronze.staging import parse_records
 from utilityflow.lakehouse import Table
 from utilityflow.silver import snapshots
 
-pytestmark = [pytest.mark.real, pytest.mark.engine]
+pytestmark = [pytest.mark.real, pytest.mark.engine, pytest.mark.slow]
 KEY = ("utility_number", "state")
 DAYS = {2016: date(2016, 12, 31), 2017: date(2017, 12, 31)}  # what each snapshot is the state of
 OPEN = date(9999, 12, 31)
