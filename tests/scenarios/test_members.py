@@ -89,6 +89,7 @@ def test_inferred_members_stand_while_a_fact_names_them(tmp_path: Path) -> None:
         assert {r["customer_id"] for r in rows if not r["is_inferred"]} == known
 
 
+@pytest.mark.long
 def test_facts_that_were_made_before_their_members_find_them_later(tmp_path: Path) -> None:
     """Only the facts were asked for: of the new customer's they find nobody. The next whole run makes the member, and re-keys."""
     settings, land = house_of(tmp_path)
