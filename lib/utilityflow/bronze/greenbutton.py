@@ -10,12 +10,10 @@ A reading of at most MAX_INTERVAL seconds fills the ``interval_..._epoch`` colum
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import Element, ParseError, tostring
 
@@ -23,7 +21,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
 
 from utilityflow.bronze.feeds import Feed
-from utilityflow.bronze.records import Record, is_gzip
+from utilityflow.bronze.records import Record, open_binary
 from utilityflow.bronze.scan import Limits
 from utilityflow.errors import UtilityFlowError
 
@@ -194,13 +192,9 @@ def _texts(element: Element) -> dict[str, str]:
     return found
 
 
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")  # type: ignore[return-value]
-
-
 def _entries(path: Path) -> Iterator[tuple[Element, bool]]:
     """Each ``entry`` of the feed and, marked False, links of the feed itself; what was given is dropped afterwards."""
-    with _open(path) as stream:
+    with open_binary(path) as stream:
         stack: list[Element] = []
         for event, element in iterparse(stream, events=("start", "end")):
             if event == "start":

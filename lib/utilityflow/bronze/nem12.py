@@ -7,7 +7,6 @@ them) and what is wrong; the others load. Texts stay as delivered, blanks around
 
 from __future__ import annotations
 
-import gzip
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from utilityflow.bronze.nem12_blocks import (
     stream_of,
     told,
 )
-from utilityflow.bronze.records import PROBLEM, Record, is_gzip, not_in_encoding
+from utilityflow.bronze.records import PROBLEM, Record, is_gzip, not_in_encoding, open_binary
 from utilityflow.bronze.scan import Limits
 from utilityflow.bronze.zipped import is_zip, open_zipped
 from utilityflow.errors import UtilityFlowError
@@ -54,9 +53,7 @@ def nem12_records(feed: Feed, path: Path, name: str, limits: Limits) -> Iterator
 
 
 def _open(path: Path, name: str, limits: Limits) -> IO[bytes]:
-    if is_gzip(path):
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return open_zipped(path, name, limits) if is_zip(path) else path.open("rb")
+    return open_zipped(path, name, limits) if not is_gzip(path) and is_zip(path) else open_binary(path)
 
 
 def _text(path: Path, encoding: str, name: str, limits: Limits) -> io.TextIOWrapper:

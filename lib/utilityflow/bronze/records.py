@@ -35,17 +35,21 @@ def is_gzip(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
+def open_binary(path: Path) -> IO[bytes]:
+    """The content of a file, decompressed."""
+    return gzip.open(path, "rb") if is_gzip(path) else path.open("rb")  # type: ignore[return-value]
+
+
 def open_text(path: Path, encoding: str) -> TextIO:
     """The text of a file, decompressed, line ends as they are, without BOM."""
     name = "utf-8-sig" if encoding == "utf-8" else encoding
-    binary = gzip.open(path, "rb") if is_gzip(path) else path.open("rb")  # noqa: SIM115 - the caller closes the text
-    return io.TextIOWrapper(binary, encoding=name, errors="strict", newline="")
+    return io.TextIOWrapper(open_binary(path), encoding=name, errors="strict", newline="")
 
 
 def bad_line(path: Path, encoding: str, name: str) -> UtilityFlowError:
     """The error for a file that is not in its encoding, with the first line that is not."""
-    with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as stream:
-        return not_in_encoding(stream, encoding, name)  # type: ignore[arg-type]
+    with open_binary(path) as stream:
+        return not_in_encoding(stream, encoding, name)
 
 
 def not_in_encoding(stream: IO[bytes], encoding: str, name: str) -> UtilityFlowError:

@@ -7,7 +7,6 @@ together stays together whatever is missing. Namespaces are left out of names. N
 
 from __future__ import annotations
 
-import gzip
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from xml.etree.ElementTree import Element, TreeBuilder, tostring
 
 from utilityflow.bronze.feeds import Feed, Options
 from utilityflow.bronze.names import Names, clean_names
-from utilityflow.bronze.records import Record, is_gzip
+from utilityflow.bronze.records import Record, open_binary
 from utilityflow.bronze.safexml import feed_target
 from utilityflow.bronze.scan import Limits
 from utilityflow.errors import UtilityFlowError, nearest
@@ -39,7 +38,7 @@ def xml_records(feed: Feed, path: Path, name: str, limits: Limits) -> Iterator[R
     """
     target = _Records(feed.options, name, limits)
     columns = _Columns(name, limits, feed.options.attribute_prefix)
-    with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as stream:
+    with open_binary(path) as stream:
         for _ in feed_target(stream, target, name, limits):
             done, target.done = target.done, []
             for record in done:
