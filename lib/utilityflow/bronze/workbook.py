@@ -8,8 +8,6 @@ pads every row to the width that the file declares, and allows a DTD; all four m
 from __future__ import annotations
 
 import contextlib
-import io
-import os
 import posixpath
 import struct
 import zipfile
@@ -21,13 +19,14 @@ from typing import IO
 from utilityflow.bronze.records import is_gzip
 from utilityflow.bronze.safexml import feed_target
 from utilityflow.bronze.scan import Limits
+from utilityflow.bronze.zipped import ENCRYPTED, MAGIC, METHODS, GuardedFile
 from utilityflow.errors import UtilityFlowError, nearest
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _STRICT = "http://purl.oclc.org/ooxml/spreadsheetml/main"
 _RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
-_SMALL = 1024 * 1024  # parts that are read into memory as they are, and the zip file's directory
+_SMALL = 1024 * 1024  # parts that are read into memory as they are
 _RATIO_FROM = 16 * 1024 * 1024  # smaller parts may unpack as far as they like
 
 
@@ -109,7 +108,7 @@ def open_workbook(path: Path, name: str, limits: Limits) -> Iterator[Workbook]:
     :raises UtilityFlowError: UF-2003 when the zip file is cut, damaged or unpacks to too much; UF-2009 when it is no
         workbook: another format, an old ``.xls``, a workbook with a password.
     """
-    with _Guarded(path) as stream:
+    with GuardedFile(path) as stream:
         _check_beginning(path, stream, name)
         try:
             archive = zipfile.ZipFile(stream)  # closed with the stream
@@ -121,26 +120,7 @@ def open_workbook(path: Path, name: str, limits: Limits) -> Iterator[Workbook]:
         yield book
 
 
-class _Guarded(io.FileIO):
-    """A file that gives nothing large at once: a zip file's directory would be read in one piece, whatever its size."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            size = os.fstat(self.fileno()).st_size - self.tell()
-        if size > _SMALL:
-            raise zipfile.BadZipFile(f"its directory is larger than {_SMALL} bytes")
-        with contextlib.suppress(OverflowError):
-            return super().read(size) or b""
-        raise zipfile.BadZipFile("a place that no file has")
-
-    def seek(self, place: int, whence: int = 0, /) -> int:
-        try:
-            return super().seek(place, whence)
-        except (OverflowError, OSError) as error:  # before the file's beginning
-            raise zipfile.BadZipFile(f"a place that no file has ({type(error).__name__})") from None
-
-
-def _check_beginning(path: Path, stream: _Guarded, name: str) -> None:
+def _check_beginning(path: Path, stream: GuardedFile, name: str) -> None:
     if is_gzip(path):
         raise UtilityFlowError("UF-2009", f"{name}: a workbook is compressed already: deliver it without gzip")
     head = stream.read(_SMALL)
@@ -150,7 +130,7 @@ def _check_beginning(path: Path, stream: _Guarded, name: str) -> None:
         what = "a workbook with a password" if locked else "an old .xls workbook, or another OLE file"
         hint = "save it as .xlsx without a password"
         raise UtilityFlowError("UF-2009", f"{name}: no XLSX file, but {what}", hint=hint)
-    if not head.startswith(b"PK\x03\x04"):
+    if not head.startswith(MAGIC):
         raise UtilityFlowError("UF-2009", f"{name}: no XLSX file: it is no zip file")
 
 
@@ -164,9 +144,9 @@ def _check_directory(archive: zipfile.ZipFile, name: str, limits: Limits) -> Non
         size = f"unpacks to {total} bytes, more than {limits.max_workbook_bytes}"
         raise UtilityFlowError("UF-2003", f"{name}: {size}")
     for entry in entries:
-        if entry.flag_bits & 0x1:
+        if entry.flag_bits & ENCRYPTED:
             raise UtilityFlowError("UF-2009", f"{name}: the part '{shown(entry.filename)}' has a password")
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
+        if entry.compress_type not in METHODS:  # others unpack without a bound
             method = f"is packed by method {entry.compress_type}, which no workbook uses"
             raise UtilityFlowError("UF-2009", f"{name}: the part '{shown(entry.filename)}' {method}")
         most = max(entry.compress_size, 1) * limits.max_zip_ratio

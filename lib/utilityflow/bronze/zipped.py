@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import io
+import os
 import stat
 import zipfile
 import zlib
@@ -13,23 +14,35 @@ from typing import IO, Any
 from utilityflow.bronze.scan import Limits
 from utilityflow.errors import UtilityFlowError
 
-_MAGIC = b"PK\x03\x04"
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_ENCRYPTED = 0x1
+MAGIC = b"PK\x03\x04"
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+ENCRYPTED = 0x1
 MAX_DIRECTORY = 1024 * 1024  # bytes of a zip's directory: with the longest names, that of a few members
 
 
-class _DirectoryTooLongError(Exception):
-    pass
+class DirectoryTooLongError(zipfile.BadZipFile):
+    """A zip file whose directory is larger than MAX_DIRECTORY, or says so."""
 
 
-class _Source(io.FileIO):
-    """The zip file itself. Python reads its whole directory at once, of the length that the file claims: that is bounded."""
+class GuardedFile(io.FileIO):
+    """A file that gives nothing large at once: a zip file's directory would be read in one piece, whatever its size."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > MAX_DIRECTORY:
-            raise _DirectoryTooLongError
-        return super().read(-1 if size is None else size) or b""
+        """At most MAX_DIRECTORY bytes; more are refused."""
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if size > MAX_DIRECTORY:
+            raise DirectoryTooLongError(f"its directory is larger than {MAX_DIRECTORY} bytes")
+        with contextlib.suppress(OverflowError):
+            return super().read(size) or b""
+        raise zipfile.BadZipFile("a place that no file has")
+
+    def seek(self, place: int, whence: int = 0, /) -> int:
+        """As of any file; a place that no file has makes the zip file a bad one."""
+        try:
+            return super().seek(place, whence)
+        except (OverflowError, OSError) as error:  # before the file's beginning
+            raise zipfile.BadZipFile(f"a place that no file has ({type(error).__name__})") from None
 
 
 class _Member(io.RawIOBase):
@@ -64,7 +77,7 @@ def is_zip(path: Path) -> bool:
     if path.name.lower().endswith(".zip"):
         return True
     with path.open("rb") as stream:
-        return stream.read(len(_MAGIC)) == _MAGIC
+        return stream.read(len(MAGIC)) == MAGIC
 
 
 def open_zipped(path: Path, name: str, limits: Limits) -> IO[bytes]:
@@ -74,24 +87,19 @@ def open_zipped(path: Path, name: str, limits: Limits) -> IO[bytes]:
         stream is read), UF-2008 for a member whose name leads elsewhere or that is a link, UF-2009 for one that holds
         another number of files than one, is encrypted or packed in a way that is not read.
     """
-    source = _Source(path)
+    source = GuardedFile(path)
     try:
         archive = zipfile.ZipFile(source)
         info = _only_member(archive, name)
         if info.file_size > limits.max_decompressed_bytes:
             raise _too_large(name, limits.max_decompressed_bytes)
         member = _Member([source, archive, archive.open(info)], name, limits.max_decompressed_bytes)
-    except _DirectoryTooLongError:
+    except DirectoryTooLongError:
         source.close()
         raise UtilityFlowError("UF-2009", f"{name}: a zip of many files; one is read") from None
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
         source.close()
         raise _damaged(name, error) from None
-    except OSError as error:
-        source.close()
-        if error.errno == errno.EINVAL:  # its directory names a place before the file's beginning
-            raise _damaged(name, error) from None
-        raise
     except BaseException:
         source.close()
         raise
@@ -105,9 +113,9 @@ def _only_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     member = files[0]
     if _leads_elsewhere(member.orig_filename) or stat.S_ISLNK(member.external_attr >> 16):
         raise UtilityFlowError("UF-2008", f"{name}: its member is a link, or its name leads out of the zip")
-    if member.flag_bits & _ENCRYPTED:
+    if member.flag_bits & ENCRYPTED:
         raise UtilityFlowError("UF-2009", f"{name}: its member is encrypted")
-    if member.compress_type not in _METHODS:
+    if member.compress_type not in METHODS:
         raise UtilityFlowError(
             "UF-2009", f"{name}: its member is packed by method {member.compress_type}, not by deflate"
         )
