@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from utilityflow import graph as graph_of
 from utilityflow.bronze.feeds import Feed, load_feeds
 from utilityflow.bronze.ingest import recover, run_bronze
 from utilityflow.bronze.inspect import find_files
-from utilityflow.contracts import Catalog, load_contracts
+from utilityflow.contracts import load_contracts
 from utilityflow.control.home import Home, hold, open_home
 from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
 from utilityflow.control.profile import profiled
@@ -32,7 +32,9 @@ from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_b
 from utilityflow.control.soundness import Found, cause, damaged, examine, look_again, take_up, telling, unforeseen
 from utilityflow.errors import UtilityFlowError
 from utilityflow.gold.calendar import check_calendar, run_dim_date
-from utilityflow.gold.dimensions import run_dim_customer, run_dim_meter
+from utilityflow.gold.dimensions import MEMBER_KEYS, MEMBERS, run_dim_customer, run_dim_meter
+from utilityflow.gold.events import EVENT_FACTS, run_event_fact
+from utilityflow.gold.members import WORDS, run_words
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.graph import PUBLISH, Step
 from utilityflow.lakehouse import Guard, Lakehouse
@@ -43,43 +45,60 @@ from utilityflow.settings import Settings
 from utilityflow.silver.apply import run_silver
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
+ALWAYS = ("customers", "meter_reads")  # entities of every home, whatever its feeds fill; others come with their feeds
+
 
 def graph(feeds: Mapping[str, Feed]) -> list[Step]:
-    """All steps in an order in which inputs come before outputs; an entity has one if a feed fills it or gold reads it."""
+    """All steps in an order in which inputs come before outputs; those of an entity that no feed fills are left out."""
     steps = [
         Step(f"bronze.{n}", (f"landing.{n}",), f"bronze.{n}", partial(run_bronze, feed=f)) for n, f in feeds.items()
     ]
-    gold = _gold()
-    read = {name for step in gold for name in step.inputs}
     for entity in ENTITIES:
         name, inputs = f"silver.{entity}", tuple(f"bronze.{n}" for n, f in feeds.items() if f.entity == entity)
-        if inputs or name in read:
+        if inputs or entity in ALWAYS:
             steps.append(Step(name, inputs, name, partial(run_silver, entity=entity)))
-    return steps + gold
+    made = {step.output for step in steps}
+    for step in _gold(made):
+        if made.issuperset(step.inputs):
+            steps.append(step)
+            made.add(step.output)
+    return steps
 
 
-def _gold() -> list[Step]:
-    return [
-        Step("gold.dim_date", (), "gold.dim_date", run_dim_date),
-        Step("gold.dim_customer", ("silver.customers", "silver.meter_reads"), "gold.dim_customer", run_dim_customer),
-        Step("gold.dim_meter", ("silver.meter_reads",), "gold.dim_meter", run_dim_meter),
-        Step(
+def _gold(silver: Collection[str]) -> list[Step]:
+    """Every step of gold; a dimension reads those of the tables that name its members which are made."""
+    naming = {d: tuple(n for n, columns in MEMBERS.items() if c in columns and n in silver) for d, c in MEMBER_KEYS.items()}
+    every: list[tuple[str, tuple[str, ...], Callable[[Run], StepResult]]] = [
+        ("gold.dim_date", (), run_dim_date),
+        ("gold.dim_customer", ("silver.customers", *naming["gold.dim_customer"]), run_dim_customer),
+        ("gold.dim_meter", naming["gold.dim_meter"], run_dim_meter),
+        *((words.name, (words.source,), partial(run_words, words=words)) for words in WORDS),
+        (
             "gold.fact_usage",
             ("silver.meter_reads", "gold.dim_customer", "gold.dim_meter", "gold.dim_date"),
-            "gold.fact_usage",
             run_fact_usage,
         ),
+        *((fact.grain.name, fact.inputs, partial(run_event_fact, spec=fact)) for fact in EVENT_FACTS),
     ]
+    return [Step(name, inputs, name, function) for name, inputs, function in every]
 
 
-def published(contracts: Catalog) -> list[str]:
-    """Gold tables that the warehouse gets, by their contracts."""
-    return [c.name for c in contracts.of_layer("gold") if c.property("publish")]
+def published(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[str]:
+    """Gold tables that the warehouse gets, by their contracts, of a lakehouse with these feeds: see ``tables_of``."""
+    contracts = load_contracts()
+    gold = [contracts[name] for name in tables_of(feeds, lakehouse) if name.startswith("gold.")]
+    return [c.name for c in gold if c.property("publish")]
+
+
+def published_of(steps: Sequence[Step]) -> list[str]:
+    """Of the tables that steps make, those that the warehouse gets."""
+    contracts = load_contracts()
+    return [s.output for s in steps if s.output.startswith("gold.") and contracts[s.output].property("publish")]
 
 
 def select(steps: Sequence[Step], wanted: Iterable[str]) -> list[str]:
     """Names of the steps that words mean, in their order; see ``graph.select``."""
-    return graph_of.select(steps, wanted, published(load_contracts()))
+    return graph_of.select(steps, wanted, published_of(steps))
 
 
 # -- opening ---------------------------------------------------------------------------------------------------------
@@ -101,15 +120,16 @@ def read_feeds(settings: Settings) -> dict[str, Feed]:
 
 
 def tables_of(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[str]:
-    """Every table that a lakehouse with these feeds has; those of entities without a step only where they exist.
+    """Every table that a lakehouse with these feeds has; those without a step only where they exist.
 
     :param lakehouse: the root of its tables; None: of a new one.
     """
-    there = lakehouse.glob("silver/*/_delta_log") if lakehouse else ()
-    known = {step.output for step in graph(feeds)} | {f"silver.{log.parent.name}" for log in there}
+    there = lakehouse.glob("*/*/_delta_log") if lakehouse else ()
+    known = {step.output for step in graph(feeds)} | {f"{log.parent.parent.name}.{log.parent.name}" for log in there}
     pairs = [tables_of_entity(entity) for entity in ENTITIES]
     silver = [name for pair in pairs if known & set(pair) for name in pair]
-    return [f"bronze.{n}" for n in feeds] + silver + [c.name for c in load_contracts().values() if c.layer != "silver"]
+    others = [c.name for c in load_contracts().values() if c.layer == "ops" or (c.layer == "gold" and c.name in known)]
+    return [f"bronze.{n}" for n in feeds] + silver + others
 
 
 def ensure_tables(house: Lakehouse, names: Iterable[str]) -> list[str]:
@@ -269,7 +289,7 @@ def _check_threshold(state: Run) -> None:
 
 def _prepare(state: Run) -> Prepared | None:
     began = time.monotonic()
-    names = published(state.house.contracts)
+    names = published(state.feeds, state.home.lakehouse)
     with profiled(state.house.spark, f"{state.run_id} {PUBLISH}") as profile:
         outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
                           memory=state.settings.publish_memory, progress=state.say)  # fmt: skip

@@ -118,7 +118,9 @@ def test_scenario(played: Any, scenario: str, expected: str, rows: str) -> None:
     if name != "files":
         unknown = [c for c in header if c not in types]
         assert not unknown, f"{expected} names columns that the contract does not have: {unknown}"
-        actual = [r for r in actual if not _reserved(r)]
+        if name.startswith("gold.dim_"):
+            reserved = load_contracts()[name].primary_key[0]
+            actual = [r for r in actual if r[reserved] != -1]
     want = sorted(repr(tuple(_typed(row[c], types.get(c, "string"), c) for c in header)) for row in lines)
     have = sorted(repr(tuple(_plain(row[c], c) for c in header)) for row in actual)
     assert have == want, "\n".join(
@@ -135,10 +137,6 @@ def _minus(left: list[str], right: list[str]) -> list[str]:
         else:
             out.append(item)
     return out
-
-
-def _reserved(row: dict[str, Any]) -> bool:
-    return any(row.get(k) == -1 for k in ("customer_key", "meter_key", "date_key")) and "usage_key" not in row
 
 
 def _plain(value: Any, column: str) -> Any:

@@ -10,30 +10,38 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
-from utilityflow.lakehouse import Table
+from utilityflow.lakehouse import Lakehouse, Table
 from utilityflow.scd2 import Dimension, apply
 from utilityflow.session import local_frame
 
-MEMBERS = {"silver.meter_reads": ("customer_id", "meter_id")}  # silver table -> columns that name members of dimensions
+MEMBERS = {  # silver table -> its columns that name members of dimensions
+    "silver.meter_reads": ("customer_id", "meter_id"),
+    "silver.payments": ("customer_id",),
+    "silver.service_requests": ("customer_id",),
+}
+MEMBER_KEYS = {"gold.dim_customer": "customer_id", "gold.dim_meter": "meter_id"}
+EVENTS = {"gold.dim_customer": "silver.customers"}  # dimension -> the silver table of its change events
 
 
 def run_dim_customer(run: Run) -> StepResult:
-    """Keep dim_customer from the customers' change events and from the customers that standing reads name."""
-    return _keep(run, "gold.dim_customer", "silver.customers", {"silver.meter_reads": "customer_id"})
+    """Keep dim_customer from the customers' change events and from the customers that standing records name."""
+    return _keep(run, "gold.dim_customer")
 
 
 def run_dim_meter(run: Run) -> StepResult:
     """Keep dim_meter: inferred members for the meters that standing reads name, until meters have a feed."""
-    return _keep(run, "gold.dim_meter", None, {"silver.meter_reads": "meter_id"})
+    return _keep(run, "gold.dim_meter")
 
 
-def _keep(run: Run, name: str, source: str | None, facts: Mapping[str, str]) -> StepResult:
-    """One dimension.
+def naming(house: Lakehouse, dimension: str) -> dict[str, str]:
+    """The silver tables that there are whose rows name members of a dimension, with the column that does."""
+    column = MEMBER_KEYS[dimension]
+    return {name: column for name, columns in MEMBERS.items() if column in columns and house.table(name).version() >= 0}
 
-    :param source: silver table of its change events; None for a dimension that only facts feed.
-    :param facts: silver table -> its column that names members.
-    """
+
+def _keep(run: Run, name: str) -> StepResult:
     table, house = run.house.table(name), run.house
+    source, facts = EVENTS.get(name), naming(house, name)
     dimension = Dimension.from_contract(table.contract)
     inputs = [house.table(n) for n in ([source] if source else []) + list(facts)]
     now: dict[str, Any] = {t.name: t.version() for t in inputs} | {"as_of": run.as_of.isoformat()}

@@ -1,9 +1,9 @@
-"""The step of fact_usage: what changed among reads and customers, new facts, and facts that differ from what stands."""
+"""The step of fact_usage: what changed among reads, the facts of new days, and the facts of reads that changed."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -11,16 +11,16 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from utilityflow.contracts import sql_text
 from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.changes import CUSTOMERS, Grain, customers_of, differing, rekeyed, whole, write
 from utilityflow.gold.facts import KINDS, facts, final_reads, losers, with_customer
 from utilityflow.lakehouse import FEW_ROWS, Table
-from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned
+from utilityflow.scd2 import Dimension
 from utilityflow.session import in_parallel
 from utilityflow.silver.duplicates import ORDER, repeated, told_again
 
-NAME, READS, CUSTOMERS, METERS = "gold.fact_usage", "silver.meter_reads", "gold.dim_customer", "gold.dim_meter"
-MANY_ROWS = 1_000_000  # so many keys (8 bytes each) are broadcast
+NAME, READS, METERS = "gold.fact_usage", "silver.meter_reads", "gold.dim_meter"
+GRAIN = Grain(NAME, READS, "usage_key", "billing_period", "period_start")
 _DAY = dt.timedelta(days=1)
 
 
@@ -75,11 +75,11 @@ def run_fact_usage(run: Run) -> StepResult:
         return fact.rows_appended()
 
     def find() -> DataFrame:
-        return _changed(run, fact.read(before), scope, _rekeyed(run, before, was, now) if moved else None, now)
+        return _changed(run, fact.read(before), scope, rekeyed(run, GRAIN, before, was, now) if moved else None, now)
 
     work: list[Callable[[], Any]] = [add] if last else [add, find]
     written, *changed = in_parallel(house.spark, lambda job: job(), work)
-    written += sum(_write(fact, rows, now) for rows in changed)
+    written += sum(write(GRAIN, fact, rows, now) for rows in changed)
     return StepResult(NAME, "ok" if written else "skipped", written, version=fact.version(), consumed=now)
 
 
@@ -193,13 +193,10 @@ def _part(reads: DataFrame, standing: Mapping[tuple[dt.date, str], int]) -> Part
 
 
 def _made(run: Run, part: Part, now: Mapping[str, int]) -> DataFrame:
-    customers, meters = _dimensions(run)
-    rows = facts(_final(run, part), run.house.contracts[READS], run.zone, meters, part.kinds)
-    contract = run.house.contracts[NAME]
-    columns = contract.column_names
-    later = [c for c in contract.columns if c.added and c.name not in rows.columns]  # nothing fills them yet
-    rows = rows.withColumns({c.name: F.lit(None).cast(c.type) for c in later}) if later else rows
-    return with_customer(rows, run.house.table(CUSTOMERS).read(now[CUSTOMERS]), customers, columns, part.kinds)
+    contract, meters = run.house.contracts[NAME], Dimension.from_contract(run.house.contracts[METERS])
+    rows = whole(facts(_final(run, part), run.house.contracts[READS], run.zone, meters, part.kinds), contract)
+    customers = run.house.table(CUSTOMERS).read(now[CUSTOMERS])
+    return with_customer(rows, customers, customers_of(run), contract.column_names, part.kinds)
 
 
 def _final(run: Run, part: Part) -> DataFrame:
@@ -216,84 +213,16 @@ def _final(run: Run, part: Part) -> DataFrame:
     return part.reads.join(lost, list(ORDER), "left_anti")
 
 
-def _dimensions(run: Run) -> tuple[Dimension, Dimension]:
-    contracts = run.house.contracts
-    return Dimension.from_contract(contracts[CUSTOMERS]), Dimension.from_contract(contracts[METERS])
-
-
-def _rekeyed(run: Run, version: int, was: Mapping[str, Any], now: Mapping[str, int]) -> DataFrame:
-    """Facts that find another version now, as ``_differing`` gives them.
-
-    Looked up again are those in the intervals in which the history changed. They are searched in narrow columns, from the
-    first day of an interval on; whole rows are read of their months only.
-
-    :param version: of the facts, before those of new days were added with their right keys.
-    """
-    customers, _ = _dimensions(run)
-    dim, fact = run.house.table(CUSTOMERS), run.house.table(NAME)
-    columns = fact.contract.column_names
-    facts = fact.read(version)
-    # made for the same reads, the dimension held each member that a fact names, an inferred one at least
-    complete = dim.note(was[CUSTOMERS]).get("consumed", {}).get(READS) == was.get(READS)
-    hit = _hit(run, facts, dim.read(was[CUSTOMERS]), dim.read(now[CUSTOMERS]), customers, complete=complete)
-    counts = {} if hit is None else {r[0]: r[1] for r in hit.groupBy("billing_period").count().collect()}
-    if hit is None or not counts:
-        return facts.limit(0).select(*columns, F.lit("U").alias("_action"), F.col("billing_period").alias("_month"))
-    keys = hit.select("usage_key")
-    keys = F.broadcast(keys) if sum(counts.values()) <= MANY_ROWS else keys
-    again = _dated(facts.where(F.col("billing_period").isin(sorted(counts)))).join(keys, "usage_key", "left_semi")
-    was_found = {f"_was_{n}": F.col(n) for n in (customers.surrogate_key, "quality_flags")}
-    found = with_customer(again.withColumns(was_found), dim.read(now[CUSTOMERS]), customers, [*columns, *was_found])
-    moved = found.where(" OR ".join(f"{name.removeprefix('_was_')} <> {name}" for name in was_found))
-    return moved.select(*columns, F.lit("U").alias("_action"), F.col("billing_period").alias("_month"))
-
-
-def _hit(run: Run, facts: DataFrame, before: DataFrame, after: DataFrame, customers: Dimension, *,
-         complete: bool) -> DataFrame | None:  # fmt: skip
-    """``usage_key`` and ``billing_period`` of the facts whose lookup may have changed; None: of none.
-
-    :param before: the dimension that the facts were made with. :param after: the dimension now.
-    :param complete: it held each member that a fact names; so a member that is new to it is named by none of them.
-    """
-    shape = [*customers.key, customers.surrogate_key, customers.valid_from, customers.valid_to]
-    before, after = before.select(*shape), after.select(*shape)
-    # a row that stands in one of the two versions only was made, moved or taken away
-    alone = before.unionByName(after).groupBy(*shape).agg(F.count("*").alias("n")).where("n = 1")
-    names = alone.select(*customers.key).distinct()
-    names = names.join(before.select(*customers.key), list(customers.key), "left_semi") if complete else names
-    names = run.staged(names, "usage_moved_keys")
-    own = [f.join(F.broadcast(names), list(customers.key), "left_semi") for f in (before, after)]
-    intervals = run.staged(affected_intervals(own[0], own[1], customers), "usage_intervals")
-    first = intervals.agg(F.min("affected_from")).collect()[0][0]
-    if first is None:
-        return None
-    # a period begins on its day or before it, so a fact in the interval by either has its day after the interval's beginning
-    since = (F.col("date_key") >= int(f"{first:%Y%m%d}")) & (F.col("billing_period") >= f"{first:%Y-%m}")
-    held = own[0].select(customers.surrogate_key).unionByName(run.house.spark.range(1).select(
-        F.lit(UNKNOWN_KEY).cast("bigint").alias(customers.surrogate_key)))  # fmt: skip
-    narrow = facts.where(since).select("usage_key", "billing_period", "date_key", "period_start", *customers.key,
-                                       customers.surrogate_key)  # fmt: skip
-    theirs = narrow.join(F.broadcast(held), customers.surrogate_key, "left_semi")  # numbers are compared before texts
-    hit = concerned(_dated(theirs), F.broadcast(intervals), customers, day="usage_date", first_day="period_start")
-    return run.staged(hit.select("usage_key", "billing_period"), "usage_hit")
-
-
-def _dated(facts: DataFrame) -> DataFrame:
-    """With ``usage_date``, the fact's day."""
-    parts = ("date_key div 10000", "date_key div 100 % 100", "date_key % 100")
-    return facts.withColumn("usage_date", F.make_date(*[F.expr(part).cast("int") for part in parts]))
-
-
 def _changed(
     run: Run, present: DataFrame, scope: Scope, moved: DataFrame | None, now: Mapping[str, int]
 ) -> DataFrame:
-    """The facts of touched identities, as far as they differ, and the re-keyed ones: see ``_differing``."""
+    """The facts of touched identities, as far as they differ, and the re-keyed ones: see ``differing``."""
     columns = run.house.contracts[NAME].column_names
     parts = []
     if scope.identities is not None:
         made = present.limit(0) if scope.touched is None else _made(run, scope.touched, now).select(*columns)
         wanted = run.staged(made, "usage_wanted")
-        parts.append(_differing(present, wanted, _gone(run, scope, scope.identities, wanted), columns))
+        parts.append(differing(GRAIN, present, wanted, _gone(run, scope, scope.identities, wanted), columns))
         key = F.col("_identity").alias("usage_key")
         moved = None if moved is None else moved.join(F.broadcast(scope.identities.select(key)), "usage_key", "left_anti")
     parts += [] if moved is None else [moved]
@@ -306,44 +235,3 @@ def _gone(run: Run, scope: Scope, touched: DataFrame, wanted: DataFrame) -> Data
     if scope.days is None:
         known = run.house.table(NAME).read().select("usage_key")
     return known.join(wanted.select("usage_key"), "usage_key", "left_anti")
-
-
-def _differing(present: DataFrame, wanted: DataFrame, gone: DataFrame, columns: Sequence[str]) -> DataFrame:
-    """Complete rows: ``_action`` I of those that the table lacks, U of those that it holds otherwise, D of those that must go.
-
-    ``_month``: the billing period under which the table holds the row (a day's total that became a billed period of one
-    day ends on the next day, which may be of another month).
-    """
-    others = [n for n in columns if n != "usage_key"]
-    held = present.join(_small(wanted.select("usage_key")), "usage_key", "left_semi")
-    old = held.select("usage_key", *[F.col(n).alias(f"_old_{n}") for n in others], F.lit(True).alias("_held"))
-    differs = F.expr(" OR ".join(f"NOT ({n} <=> _old_{n})" for n in others))
-    compared = wanted.join(old, "usage_key", "left").where(F.col("_held").isNull() | differs)
-    action, month = F.expr("IF(_held, 'U', 'I') AS _action"), F.col("_old_billing_period").alias("_month")
-    changed = compared.select(*columns, action, month)
-    dead = present.join(F.broadcast(gone), "usage_key", "left_semi")
-    return changed.unionByName(dead.select(*columns, F.lit("D").alias("_action"), F.col("billing_period").alias("_month")))
-
-
-def _write(fact: Table, changed: DataFrame, now: Mapping[str, int]) -> int:
-    """Append the facts that the table lacks, replace and delete the others; returns their number."""
-    counted = [tuple(row) for row in changed.groupBy("_action", "_month").count().collect()]
-    lacking = sum(count for action, _, count in counted if action == "I")
-    months = {month for action, month, _ in counted if action != "I"}
-    if lacking:
-        rows = changed.where("_action = 'I'").select(*fact.contract.column_names)
-        fact.append(rows, note={} if months else {"consumed": now}, rows_expected=lacking)
-    if months:
-        listed = ", ".join(map(sql_text, sorted(months)))
-        fact.merge(
-            changed.where("_action <> 'I'"),
-            on=f"target.usage_key = source.usage_key AND target.billing_period IN ({listed})",
-            clauses="WHEN MATCHED AND source._action = 'D' THEN DELETE WHEN MATCHED THEN UPDATE SET *",
-            note={"consumed": now},
-        )
-    return sum(int(count) for _, _, count in counted)
-
-
-def _small(keys: DataFrame) -> DataFrame:
-    """Few keys are broadcast, so that the table is not shuffled to find their rows."""
-    return F.broadcast(keys) if keys.limit(MANY_ROWS + 1).count() <= MANY_ROWS else keys

@@ -14,14 +14,18 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.gold.events import EVENT_FACTS, EventFact
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
+from utilityflow.gold.usage import NAME as USAGE
 from utilityflow.gold.usage import READS
 from utilityflow.operate.checks.history import sources
 from utilityflow.operate.scene import Scene, open_scene
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension
 from utilityflow.settings import Settings
+from utilityflow.silver.judging import ENTITIES
 
 MOST = 50  # records shown of a kind
+_EVENTS = {fact.grain.name: fact for fact in EVENT_FACTS}
 _FLAGS = {
     EARLY: "the fact lies before the customer's first version and has that version's key",
     GAP: "the fact lies where the customer is deleted and has the unknown member's key",
@@ -42,8 +46,10 @@ def explain(settings: Settings, table: str, key: str) -> dict[str, Any]:
     contract = _contract(scene, table)
     if contract.property("scd2"):
         answer = _dimension(scene, contract, key)
-    elif contract.name == "gold.fact_usage":
+    elif contract.name == USAGE:
         answer = _fact(scene, contract, key)
+    elif contract.name in _EVENTS:
+        answer = _event(scene, contract, _EVENTS[contract.name], key)
     else:
         answer = _calendar(scene, contract, key)
     tagged = [c.name for c in contract.columns if c.private]
@@ -103,6 +109,24 @@ def _fact(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
         record["why"] = _why_final(read, ordered)
     return {"rows": [_shown(fact)], "records": records, "why": _why_fact(fact, ordered),
             "flags": _flags(fact["quality_flags"], reads.contract)}  # fmt: skip
+
+
+def _event(scene: Scene, contract: Contract, spec: EventFact, key: str) -> dict[str, Any]:
+    """A fact of one event: the states that the source told of, the final one first."""
+    number = _number(key)
+    rows = _rows(scene, contract, None if number is None else F.col(spec.grain.key) == number)
+    if not rows:
+        raise _no_such(contract, spec.grain.key)
+    fact, source = rows[0], scene.house.table(spec.grain.source)
+    order = (F.desc_nulls_last("updated_at"), F.desc("_batch_id"), F.desc("_row_number"))
+    mine = source.read().where(F.col("_identity").eqNullSafe(number)).orderBy(*order).limit(MOST)
+    ordered = [r.asDict() for r in mine.collect()]
+    records = _with_sources(scene, ordered, source.contract)
+    for place, record in enumerate(records):
+        record["final"] = place == 0
+        record["why"] = "the final state" if place == 0 else "not final: an earlier state, or an older delivery of it"
+    return {"rows": [_shown(fact)], "records": records, "flags": _flags(fact["quality_flags"], source.contract),
+            "why": f"the final state of {len(ordered)} standing record(s) of this {spec.what}"}  # fmt: skip
 
 
 def _why_final(read: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
@@ -197,10 +221,11 @@ def _needing(scene: Scene, facts: Mapping[str, str], natural: str) -> dict[str, 
         table = scene.house.table(name)
         mine = table.read().where(F.col(column) == natural)
         total += mine.count()
-        some = [r.asDict() for r in mine.orderBy("usage_date", "_batch_id", "_row_number").limit(10).collect()]
+        day = ENTITIES[table.contract.table].day or "_batch_id"
+        some = [r.asDict() for r in mine.orderBy(day, "_batch_id", "_row_number").limit(10).collect()]
         for record, row in zip(_with_sources(scene, some, table.contract), some, strict=True):
-            records.append(record | {"why": f"needs the member: usage_key {row['_identity']}"})
-    return {"records": records, "why": f"an inferred member: no event tells of it, {total:,} standing read(s) name it"}
+            records.append(record | {"why": f"needs the member: its fact has the key {row['_identity']}"})
+    return {"records": records, "why": f"an inferred member: no event tells of it, {total:,} standing record(s) name it"}
 
 
 def _calendar(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
 def graph(settings: Settings, form: str, select: Sequence[str] = ()) -> str:
     """The graph of the steps, or of those selected, as ``text`` or ``mermaid``; needs neither a home nor the engine."""
     steps = pipeline.graph(pipeline.read_feeds(settings))
-    return drawn(steps, pipeline.published(load_contracts()), form, pipeline.select(steps, select))
+    return drawn(steps, pipeline.published_of(steps), form, pipeline.select(steps, select))
 
 
 def _as_of(home: Home, scene: Scene | None, wanted: dt.date | None) -> dt.date:
@@ -209,7 +209,7 @@ def _why_silver(run: Run, step: Step, told: Sequence[str]) -> str | None:
 def _why_publish(run: Run, scene: Scene | None, changed: Mapping[str, str], migrates: bool) -> str | None:
     from utilityflow.publish.duckdb import warehouse
 
-    gold = [n for n in pipeline.published(run.house.contracts) if n in changed]
+    gold = [n for n in pipeline.published(run.feeds, Path(run.house.root)) if n in changed]
     if scene is None or scene.publication is None:
         return "nothing is published yet"
     moved = [n for n, t in scene.publication.tables.items() if scene.house.table(n).version() != t.version]

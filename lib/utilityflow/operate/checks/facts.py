@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from utilityflow.gold.changes import CUSTOMERS, Grain
+from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY
-from utilityflow.gold.usage import CUSTOMERS, NAME, READS
+from utilityflow.gold.usage import GRAIN as USAGE
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
 from utilityflow.operate.scene import Scene
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, version_of
@@ -42,21 +44,31 @@ def without_member(facts: DataFrame, column: str, members: DataFrame, key: str) 
     return facts.join(F.broadcast(members.select(F.col(key).alias(column))), column, "left_anti")
 
 
+def _facts(scene: Scene) -> list[Grain]:
+    """The fact tables that there are; one whose source has no rows yet has none."""
+    every = (USAGE, *(fact.grain for fact in EVENT_FACTS))
+    return [g for g in every if scene.house.table(g.name).version() > 0]
+
+
 def one_fact_per_identity(evidence: Evidence) -> Found:
-    """Each identity of the standing reads has exactly one fact, and each fact names a record of its identity."""
-    scene = evidence.scene
-    fact = scene.house.table(NAME)
-    if fact.version() <= 0:
-        return Found()
-    bad = unmatched(scene.house.table(READS).read(), fact.read())
-    return rows_of(bad, lambda r: f"{NAME} {r['key']}: {r['_what']}")
+    """Each identity of the standing records has exactly one fact, and each fact names a record of its identity."""
+    house = evidence.scene.house
+
+    def found(grain: Grain) -> Found:
+        bad = unmatched(house.table(grain.source).read(), house.table(grain.name).read(), grain.key)
+        return rows_of(bad, lambda r: f"{grain.name} {r['key']}: {r['_what']}")
+
+    return together(found(grain) for grain in _facts(evidence.scene))
 
 
-def unmatched(reads: DataFrame, facts: DataFrame) -> DataFrame:
-    """(key, ``_what``) of identities without exactly one fact, or whose fact names a record of another identity."""
+def unmatched(reads: DataFrame, facts: DataFrame, key: str) -> DataFrame:
+    """(key, ``_what``) of identities without exactly one fact, or whose fact names a record of another identity.
+
+    :param key: the facts' primary key.
+    """
     place = F.xxhash64("_file_sha256", "_row_number").alias("place")
     left = reads.select(F.col("_identity").alias("key"), place, F.lit(1).alias("s"), F.lit(0).alias("f"))
-    right = facts.select(F.col("usage_key").alias("key"), place, F.lit(0).alias("s"), F.lit(1).alias("f"))
+    right = facts.select(F.col(key).alias("key"), place, F.lit(0).alias("s"), F.lit(1).alias("f"))
     # one shuffle by key serves both groupings
     by_place = (
         left.unionByName(right)
@@ -70,38 +82,41 @@ def unmatched(reads: DataFrame, facts: DataFrame) -> DataFrame:
         F.sum(F.when(F.col("s") == 0, F.col("f")).otherwise(0)).alias("strange"),
     )
     what = (
-        F.when(F.col("reads") == 0, "the fact has no standing read")
-        .when(F.col("facts") == 0, "the reads have no fact")
+        F.when(F.col("reads") == 0, "the fact has no standing record")
+        .when(F.col("facts") == 0, "the records have no fact")
         .when(
             F.col("facts") > 1,
             F.concat(F.lit("there are "), F.col("facts").cast("string"), F.lit(" facts of one identity")),
         )
-        .when(F.col("strange") > 0, "the fact names a record that is not one of its reads")
+        .when(F.col("strange") > 0, "the fact names a record that is not one of its own")
     )
     return by_key.select("key", what.alias("_what")).where(F.col("_what").isNotNull())
 
 
 def lookups_are_right(evidence: Evidence) -> Found:
     """The customer's key of each fact is that of the version valid on its day; a flag says when it lies before all."""
-    scene = evidence.scene
-    fact, dim = scene.house.table(NAME), scene.house.table(CUSTOMERS)
-    if fact.version() <= 0:
-        return Found()
-    bad = with_other_version(fact.read(), dim.read(), Dimension.from_contract(dim.contract))
-    return rows_of(
-        bad,
-        lambda r: f"{NAME} {r['usage_key']}: customer_key {r['_held']}, the version of its day is {r['customer_key']}",
-    )
+    house, dim = evidence.scene.house, evidence.scene.house.table(CUSTOMERS)
+
+    def found(grain: Grain) -> Found:
+        bad = with_other_version(house.table(grain.name).read(), dim.read(), Dimension.from_contract(dim.contract), grain)
+
+        def say(row: Row) -> str:
+            told = f"customer_key {row['_held']}, the version of its day is {row['customer_key']}"
+            return f"{grain.name} {row[grain.key]}: {told}"
+
+        return rows_of(bad, say)
+
+    return together(found(grain) for grain in _facts(evidence.scene))
 
 
-def with_other_version(facts: DataFrame, dim: DataFrame, customers: Dimension) -> DataFrame:
+def with_other_version(facts: DataFrame, dim: DataFrame, customers: Dimension, grain: Grain) -> DataFrame:
     """Facts whose ``customer_key`` (as ``_held``), or whose flag of an early fact, is not what the lookup gives."""
     dated = facts.select(
-        "usage_key", "customer_id", "period_start",
+        grain.key, "customer_id", *([grain.first_day] if grain.first_day else []),
         F.to_date(F.col("date_key").cast("string"), "yyyyMMdd").alias("_day"),
         F.col("customer_key").alias("_held"), F.array_contains("quality_flags", EARLY).alias("_flagged"),
     )  # fmt: skip
-    found = version_of(dated, dim, customers, day="_day", first_day="period_start")
+    found = version_of(dated, dim, customers, day="_day", first_day=grain.first_day)
     return found.where((F.col("_held") != F.col("customer_key")) | (F.col("_flagged") != F.col(EARLY)))
 
 
@@ -150,7 +165,7 @@ CHECKS = (
     Check(
         "facts.count",
         6,
-        "each identity of the standing reads has exactly one fact, made of one of its reads",
+        "each identity of the standing records has exactly one fact, made of one of its records",
         one_fact_per_identity,
     ),
     Check("facts.version", 6, "each fact has the key of the version valid on its day", lookups_are_right),

@@ -9,10 +9,10 @@ from pyspark.sql import Column, Window
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.gold.dimensions import EVENTS, naming
 from utilityflow.lakehouse import Table
 from utilityflow.operate.checks.base import Check, Evidence, Found, any_of, rows_of, together
 from utilityflow.operate.scene import Scene
-from utilityflow.pipeline import graph
 from utilityflow.scd2 import Dimension, local_day, refusals, unknown_member, versions
 from utilityflow.scd2.difference import ACTION, DELETE, INSERT, MOVED, SAME, UPDATE, compared
 from utilityflow.scd2.dimension import END
@@ -30,11 +30,8 @@ def dimensions(scene: Scene) -> dict[str, Dimension]:
 
 def sources(scene: Scene, name: str) -> tuple[Table | None, dict[str, str]]:
     """Where a dimension comes from: the table of its events, and the tables (with their column) that name members."""
-    step = next(s for s in graph({}) if s.output == name)
-    key = Dimension.from_contract(scene.contracts[name]).key[0]
-    tables = [scene.house.table(n) for n in step.inputs]
-    events = next((t for t in tables if t.contract.property("history")), None)
-    return events, {t.name: key for t in tables if t is not events and key in t.contract.column_names}
+    events = EVENTS.get(name)
+    return scene.house.table(events) if events else None, naming(scene.house, name)
 
 
 # -- the table by itself ---------------------------------------------------------------------------------------------

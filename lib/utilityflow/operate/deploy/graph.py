@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from utilityflow.contracts import load_contracts
 from utilityflow.errors import UtilityFlowError
 from utilityflow.graph import PUBLISH, Step
-from utilityflow.pipeline import published, select
+from utilityflow.pipeline import published_of, select
 from utilityflow.resources import resource
 
 
@@ -97,7 +96,7 @@ def read(name: str, text: str, steps: Sequence[Step], parser: argparse.ArgumentP
     if args.command == "run":
         chosen = select(steps, args.select)
         own = [s for s in steps if s.name in chosen]
-        reads = {i for s in own for i in s.inputs} | ({*published(load_contracts())} if PUBLISH in chosen else set())
+        reads = {i for s in own for i in s.inputs} | ({*published_of(steps)} if PUBLISH in chosen else set())
         writes = {s.output for s in own} | ({PUBLISH} & set(chosen))
         return Job(name, text, words, about, tuple(chosen), frozenset(reads - writes), frozenset(writes))
     if args.command == "verify":  # looks at every table and at the warehouse, changes nothing

@@ -1,0 +1,172 @@
+"""What all facts share: which find another version of the customer, which differ from what stands, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from utilityflow.contracts import Contract, sql_text
+from utilityflow.control.run import Run
+from utilityflow.gold.facts import with_customer
+from utilityflow.lakehouse import Table
+from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned
+
+CUSTOMERS = "gold.dim_customer"
+MANY_ROWS = 1_000_000  # so many keys (8 bytes each) are broadcast
+
+
+@dataclass(frozen=True)
+class Grain:
+    """How the rows of a fact table are found.
+
+    ``source``: its silver table. ``key``: its primary key, the identity of the source's records. ``place``: the column by
+    whose values files are skipped: months as text, or days as yyyymmdd. ``first_day``: its DATE column that a customer may
+    be looked up by where the fact's day finds none.
+    """
+
+    name: str
+    source: str
+    key: str
+    place: str
+    first_day: str | None = None
+
+    def at(self, places: Sequence[Any], alias: str = "") -> str:
+        """SQL condition for the rows at these places: one of the months, or any day from the first to the last."""
+        column = f"{alias}{self.place}"
+        if all(isinstance(p, str) for p in places):
+            return f"{column} IN ({', '.join(sql_text(p) for p in sorted(places))})"
+        return f"{column} BETWEEN {int(min(places))} AND {int(max(places))}"
+
+
+def customers_of(run: Run) -> Dimension:
+    """The dimension of customers."""
+    return Dimension.from_contract(run.house.contracts[CUSTOMERS])
+
+
+def whole(rows: DataFrame, contract: Contract) -> DataFrame:
+    """The rows with the columns that the contract gained later and nothing fills yet, null."""
+    later = [c for c in contract.columns if c.added and c.name not in rows.columns]
+    return rows.withColumns({c.name: F.lit(None).cast(c.type) for c in later}) if later else rows
+
+
+def dated(facts: DataFrame) -> DataFrame:
+    """With ``usage_date``, the fact's day."""
+    parts = ("date_key div 10000", "date_key div 100 % 100", "date_key % 100")
+    return facts.withColumn("usage_date", F.make_date(*[F.expr(part).cast("int") for part in parts]))
+
+
+# -- another version of the customer ---------------------------------------------------------------------------------
+
+
+def rekeyed(run: Run, grain: Grain, version: int, was: Mapping[str, Any], now: Mapping[str, int]) -> DataFrame:
+    """Facts that find another version of their customer now, as ``differing`` gives them.
+
+    Looked up again are those in the intervals in which the history changed. They are searched in narrow columns, from the
+    first day of an interval on; whole rows are read at their places only.
+
+    :param version: of the facts, before those of new days were added with their right keys.
+    """
+    customers = customers_of(run)
+    dim, fact = run.house.table(CUSTOMERS), run.house.table(grain.name)
+    columns = fact.contract.column_names
+    facts = fact.read(version)
+    # made for the same records, the dimension held each member that a fact names, an inferred one at least
+    complete = dim.note(was[CUSTOMERS]).get("consumed", {}).get(grain.source) == was.get(grain.source)
+    hit = _hit(run, grain, facts, dim.read(was[CUSTOMERS]), dim.read(now[CUSTOMERS]), customers, complete=complete)
+    counts = {} if hit is None else {r[0]: r[1] for r in hit.groupBy(grain.place).count().collect()}
+    if hit is None or not counts:
+        return facts.limit(0).select(*columns, F.lit("U").alias("_action"), F.col(grain.place).alias("_place"))
+    keys = hit.select(grain.key)
+    keys = F.broadcast(keys) if sum(counts.values()) <= MANY_ROWS else keys
+    again = dated(facts.where(grain.at(list(counts)))).join(keys, grain.key, "left_semi")
+    was_found = {f"_was_{n}": F.col(n) for n in (customers.surrogate_key, "quality_flags")}
+    kinds = ("period",) if grain.first_day else ()
+    found = with_customer(again.withColumns(was_found), dim.read(now[CUSTOMERS]), customers, [*columns, *was_found], kinds)
+    moved = found.where(" OR ".join(f"{name.removeprefix('_was_')} <> {name}" for name in was_found))
+    return moved.select(*columns, F.lit("U").alias("_action"), F.col(grain.place).alias("_place"))
+
+
+def _hit(run: Run, grain: Grain, facts: DataFrame, before: DataFrame, after: DataFrame, customers: Dimension, *,
+         complete: bool) -> DataFrame | None:  # fmt: skip
+    """Key and place of the facts whose lookup may have changed; None: of none.
+
+    :param before: the dimension that the facts were made with. :param after: the dimension now.
+    :param complete: it held each member that a fact names; so a member that is new to it is named by none of them.
+    """
+    name = grain.name.partition(".")[2]
+    shape = [*customers.key, customers.surrogate_key, customers.valid_from, customers.valid_to]
+    before, after = before.select(*shape), after.select(*shape)
+    # a row that stands in one of the two versions only was made, moved or taken away
+    alone = before.unionByName(after).groupBy(*shape).agg(F.count("*").alias("n")).where("n = 1")
+    names = alone.select(*customers.key).distinct()
+    names = names.join(before.select(*customers.key), list(customers.key), "left_semi") if complete else names
+    names = run.staged(names, f"{name}_moved_keys")
+    own = [f.join(F.broadcast(names), list(customers.key), "left_semi") for f in (before, after)]
+    intervals = run.staged(affected_intervals(own[0], own[1], customers), f"{name}_intervals")
+    first = intervals.agg(F.min("affected_from")).collect()[0][0]
+    if first is None:
+        return None
+    # a period begins on its day or before it, so a fact in the interval by either has its day after the interval's beginning
+    since = F.col("date_key") >= int(f"{first:%Y%m%d}")
+    if grain.place == "billing_period":
+        since = since & (F.col(grain.place) >= f"{first:%Y-%m}")
+    held = own[0].select(customers.surrogate_key).unionByName(run.house.spark.range(1).select(
+        F.lit(UNKNOWN_KEY).cast("bigint").alias(customers.surrogate_key)))  # fmt: skip
+    days = [grain.first_day] if grain.first_day else []
+    wanted = dict.fromkeys([grain.key, grain.place, "date_key", *days, *customers.key, customers.surrogate_key])
+    theirs = facts.where(since).select(*wanted)
+    theirs = theirs.join(F.broadcast(held), customers.surrogate_key, "left_semi")  # numbers are compared before texts
+    hit = concerned(dated(theirs), F.broadcast(intervals), customers, day="usage_date", first_day=grain.first_day)
+    return run.staged(hit.select(*dict.fromkeys([grain.key, grain.place])), f"{name}_hit")
+
+
+# -- what differs, and its writing -----------------------------------------------------------------------------------
+
+
+def differing(grain: Grain, present: DataFrame, wanted: DataFrame, gone: DataFrame, columns: Sequence[str]) -> DataFrame:
+    """Complete rows: ``_action`` I of those that the table lacks, U of those that it holds otherwise, D of those that must go.
+
+    ``_place``: where the table holds the row (a day's total that became a billed period of one day ends on the next day,
+    which may be of another month).
+
+    :param gone: keys of the facts that must go.
+    """
+    others = [n for n in columns if n != grain.key]
+    held = present.join(small(wanted.select(grain.key)), grain.key, "left_semi")
+    old = held.select(grain.key, *[F.col(n).alias(f"_old_{n}") for n in others], F.lit(True).alias("_held"))
+    differs = F.expr(" OR ".join(f"NOT ({n} <=> _old_{n})" for n in others))
+    compared = wanted.join(old, grain.key, "left").where(F.col("_held").isNull() | differs)
+    action, place = F.expr("IF(_held, 'U', 'I') AS _action"), F.col(f"_old_{grain.place}").alias("_place")
+    changed = compared.select(*columns, action, place)
+    dead = present.join(F.broadcast(gone), grain.key, "left_semi")
+    return changed.unionByName(dead.select(*columns, F.lit("D").alias("_action"), F.col(grain.place).alias("_place")))
+
+
+def write(grain: Grain, fact: Table, changed: DataFrame, now: Mapping[str, int]) -> int:
+    """Append the facts that the table lacks, replace and delete the others; returns their number.
+
+    Only the last commit says what was consumed: a run that died between them finds the appended facts equal.
+    """
+    counted = [tuple(row) for row in changed.groupBy("_action", "_place").count().collect()]
+    lacking = sum(count for action, _, count in counted if action == "I")
+    places = sorted({place for action, place, _ in counted if action != "I"})
+    if lacking:
+        rows = changed.where("_action = 'I'").select(*fact.contract.column_names)
+        fact.append(rows, note={} if places else {"consumed": now}, rows_expected=lacking)
+    if places:
+        fact.merge(
+            changed.where("_action <> 'I'"),
+            on=f"target.{grain.key} = source.{grain.key} AND {grain.at(places, 'target.')}",
+            clauses="WHEN MATCHED AND source._action = 'D' THEN DELETE WHEN MATCHED THEN UPDATE SET *",
+            note={"consumed": now},
+        )
+    return sum(int(count) for _, _, count in counted)
+
+
+def small(keys: DataFrame) -> DataFrame:
+    """Few keys are broadcast, so that the table is not shuffled to find their rows."""
+    return F.broadcast(keys) if keys.limit(MANY_ROWS + 1).count() <= MANY_ROWS else keys

@@ -1,0 +1,172 @@
+"""Facts of single events (a payment, a service request): the final state of each, with its customer's version and members."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from utilityflow.contracts import Contract
+from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.changes import CUSTOMERS, Grain, customers_of, differing, rekeyed, small, whole, write
+from utilityflow.gold.facts import with_customer
+from utilityflow.gold.members import PAYMENT_METHOD, REQUEST_TYPE, Words, member_key
+from utilityflow.lakehouse import Table
+from utilityflow.scd2 import UNKNOWN_KEY
+
+
+@dataclass(frozen=True)
+class EventFact:
+    """A fact table with one row per event: ``day`` is the DATE column of the source that picks the customer's version.
+
+    ``what``: the event, in words. ``days``: columns of further days, by their name in the source. ``words``: its dimension
+    of words. ``measures``: columns that the source lacks, as SQL over its columns.
+    """
+
+    what: str
+    grain: Grain
+    day: str
+    words: Words
+    days: Mapping[str, str]
+    measures: Mapping[str, str]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tables that it is made of."""
+        return self.grain.source, CUSTOMERS, self.words.name, "gold.dim_date"
+
+
+PAYMENT = EventFact(
+    "transaction",
+    Grain("gold.fact_payment", "silver.payments", "payment_key", "date_key"),
+    "received_date",
+    PAYMENT_METHOD,
+    {"posted_date_key": "posted_date", "due_date_key": "due_date"},
+    {"days_late": "datediff(received_date, due_date)"},
+)
+# instants say more than days; where one of the two is known as a day alone, both are taken as days
+_HOURS = """CASE WHEN closed_at IS NOT NULL AND opened_at IS NOT NULL
+    THEN CAST((unix_micros(closed_at) - unix_micros(opened_at)) / 3600000000BD AS DECIMAL(12,2))
+    ELSE CAST(datediff(closed_date, opened_date) * 24 AS DECIMAL(12,2)) END"""
+_LATE = "CASE WHEN due_at IS NOT NULL AND closed_at IS NOT NULL THEN closed_at > due_at ELSE closed_date > due_date END"
+_OPEN = "status NOT IN ('closed', 'cancelled')"
+REQUEST = EventFact(
+    "request",
+    Grain("gold.fact_service_request", "silver.service_requests", "request_key", "date_key"),
+    "opened_date",
+    REQUEST_TYPE,
+    {"closed_date_key": "closed_date", "due_date_key": "due_date"},
+    {"is_open": _OPEN, "resolution_hours": f"IF({_OPEN}, NULL, {_HOURS})", "closed_late": f"IF({_OPEN}, NULL, {_LATE})"},
+)
+EVENT_FACTS = (PAYMENT, REQUEST)
+
+
+def final_states(records: DataFrame) -> DataFrame:
+    """One record per identity: the greatest ``updated_at`` (null before all), then the newest file, then the later record."""
+    last = Window.partitionBy("_identity").orderBy(
+        F.desc_nulls_last("updated_at"), F.desc("_batch_id"), F.desc("_row_number")
+    )
+    return records.withColumn("_rank", F.row_number().over(last)).where("_rank = 1").drop("_rank")
+
+
+def event_facts(final: DataFrame, spec: EventFact, source: Contract) -> DataFrame:
+    """Fact rows without the customer's key, ``usage_date`` (the fact's day) beside them.
+
+    :param final: as ``final_states`` gives them. :param source: their contract.
+    """
+    return final.withColumns({
+        spec.grain.key: F.col("_identity"),
+        "usage_date": F.col(spec.day),
+        "date_key": _day_key(spec.day),
+        **{name: _day_key(column) for name, column in spec.days.items()},
+        _words_key(spec): member_key(spec.words, source),
+        **{name: F.expr(expression) for name, expression in spec.measures.items()},
+    })  # fmt: skip
+
+
+def _words_key(spec: EventFact) -> str:
+    return f"{spec.words.name.removeprefix('gold.dim_')}_key"
+
+
+def _day_key(day: str) -> Column:
+    """INT yyyymmdd of a DATE column, -1 for null."""
+    number = F.year(day) * 10000 + F.month(day) * 100 + F.dayofmonth(day)
+    return F.coalesce(number, F.lit(UNKNOWN_KEY)).cast("int")
+
+
+def run_event_fact(run: Run, spec: EventFact) -> StepResult:
+    """Bring a fact table to the standing states of its events and the customers' present history, by what changed."""
+    house, grain = run.house, spec.grain
+    fact = house.table(grain.name)
+    now = {n: house.table(n).version() for n in (grain.source, CUSTOMERS)}
+    was = run.consumed.get(grain.name, {}) if fact.version() > 0 else {}  # a table made anew reflects nothing yet
+    if was == now:
+        return StepResult(grain.name, "skipped", version=fact.version(), consumed=now)
+    run.say(f"{grain.name}: looking for what changed", step=grain.name)
+    before = fact.version()
+    parts, told = [], None
+    if was.get(grain.source) != now[grain.source]:
+        told = _told(run, spec, was, now)
+        parts.append(_changed(run, spec, fact, told, now))
+    if CUSTOMERS in was and was[CUSTOMERS] < now[CUSTOMERS]:
+        moved = rekeyed(run, grain, before, was, now)
+        if told is not None:  # those are made anew with their right keys already
+            moved = moved.join(small(told.keys.withColumnRenamed("_identity", grain.key)), grain.key, "left_anti")
+        parts.append(moved)
+    changed = run.staged(reduce(DataFrame.unionByName, parts), f"{fact.contract.table}_changed") if parts else None
+    written = write(grain, fact, changed, now) if changed is not None else 0
+    return StepResult(grain.name, "ok" if written else "skipped", written, version=fact.version(), consumed=now)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """The events of which records came or went: ``keys`` (``_identity``), and the days between which their records lie,
+    before or now; None: all events.
+    """  # noqa: D205
+
+    keys: DataFrame
+    days: tuple[dt.date, dt.date] | None
+    every: bool = False
+
+
+def _told(run: Run, spec: EventFact, was: Mapping[str, Any], now: Mapping[str, int]) -> _Told:
+    source, table = run.house.table(spec.grain.source), spec.grain.name.partition(".")[2]
+    rows = source.read(now[source.name])
+    if source.name not in was:
+        return _Told(rows.select("_identity").distinct(), None, every=True)
+    moved = source.changes(was[source.name], now[source.name]).select("_identity", spec.day)
+    came = run.staged(moved.groupBy("_identity").agg(*_span(spec.day)), f"{table}_came")
+    keys = came.select("_identity")
+    others = rows.select("_identity", spec.day).join(small(keys), "_identity", "left_semi").agg(*_span(spec.day))
+    spans = came.agg(F.min("_low"), F.max("_high")).unionAll(others).collect()
+    pairs = [row for row in spans if row[0] is not None]
+    return _Told(keys, (min(row[0] for row in pairs), max(row[1] for row in pairs)) if pairs else None)
+
+
+def _span(day: str) -> tuple[Column, Column]:
+    return F.min(day).alias("_low"), F.max(day).alias("_high")
+
+
+def _changed(run: Run, spec: EventFact, fact: Table, told: _Told, now: Mapping[str, int]) -> DataFrame:
+    """The facts of those events, as far as they differ from what stands: see ``changes.differing``."""
+    grain, columns = spec.grain, fact.contract.column_names
+    source = run.house.table(grain.source)
+    records, present = source.read(now[source.name]), fact.read()
+    if told.days is not None:
+        low, high = told.days
+        records = records.where(F.col(spec.day).between(low, high))
+        present = present.where(F.col("date_key").between(int(f"{low:%Y%m%d}"), int(f"{high:%Y%m%d}")))
+    if not told.every:
+        records = records.join(small(told.keys), "_identity", "left_semi")
+    rows = whole(event_facts(final_states(records), spec, source.contract), fact.contract)
+    dim = run.house.table(CUSTOMERS).read(now[CUSTOMERS])
+    rows = with_customer(rows, dim, customers_of(run), columns, ())
+    wanted = run.staged(rows, f"{fact.contract.table}_wanted")
+    known = present.select(grain.key) if told.every else told.keys.select(F.col("_identity").alias(grain.key))
+    gone = known.join(wanted.select(grain.key), grain.key, "left_anti")
+    return differing(grain, present, wanted, gone, columns)
