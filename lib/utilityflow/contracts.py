@@ -38,6 +38,7 @@ _TableProperty = Literal[
     "identity",  # columns that say which records speak of the same thing (their values may differ)
     "history",  # the entity's rows are change events: effective_at, sequence, operation
     "template",  # the file describes a family of tables; {entity} stands for each member
+    "parameters",  # of the definitions of a mart, by name
     "foreignKeys",  # column -> referenced table.column
 ]
 _ColumnProperty = Literal[

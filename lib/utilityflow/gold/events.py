@@ -61,7 +61,11 @@ REQUEST = EventFact(
     "opened_date",
     REQUEST_TYPE,
     {"closed_date_key": "closed_date", "due_date_key": "due_date"},
-    {"is_open": _OPEN, "resolution_hours": f"IF({_OPEN}, NULL, {_HOURS})", "closed_late": f"IF({_OPEN}, NULL, {_LATE})"},
+    {
+        "is_open": _OPEN,
+        "resolution_hours": f"IF({_OPEN} OR {_HOURS} < 0, NULL, {_HOURS})",
+        "closed_late": f"IF({_OPEN}, NULL, {_LATE})",
+    },
 )
 EVENT_FACTS = (PAYMENT, REQUEST)
 

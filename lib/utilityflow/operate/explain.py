@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.gold import satisfaction
 from utilityflow.gold.events import EVENT_FACTS, EventFact
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
 from utilityflow.gold.usage import NAME as USAGE
@@ -25,6 +26,7 @@ from utilityflow.settings import Settings
 from utilityflow.silver.judging import ENTITIES
 
 MOST = 50  # records shown of a kind
+_PLACE = ("_file_sha256", "_row_number")
 _EVENTS = {fact.grain.name: fact for fact in EVENT_FACTS}
 _FLAGS = {
     EARLY: "the fact lies before the customer's first version and has that version's key",
@@ -48,6 +50,8 @@ def explain(settings: Settings, table: str, key: str) -> dict[str, Any]:
         answer = _dimension(scene, contract, key)
     elif contract.name == USAGE:
         answer = _fact(scene, contract, key)
+    elif contract.name == satisfaction.NAME:
+        answer = _satisfaction(scene, contract, key)
     elif contract.name in _EVENTS:
         answer = _event(scene, contract, _EVENTS[contract.name], key)
     else:
@@ -115,11 +119,11 @@ def _event(scene: Scene, contract: Contract, spec: EventFact, key: str) -> dict[
     """A fact of one event: the states that the source told of, the final one first."""
     number = _number(key)
     rows = _rows(scene, contract, None if number is None else F.col(spec.grain.key) == number)
-    if not rows:
+    if number is None or not rows:
         raise _no_such(contract, spec.grain.key)
     fact, source = rows[0], scene.house.table(spec.grain.source)
     order = (F.desc_nulls_last("updated_at"), F.desc("_batch_id"), F.desc("_row_number"))
-    mine = source.read().where(F.col("_identity").eqNullSafe(number)).orderBy(*order).limit(MOST)
+    mine = source.read().where(F.col("_identity") == F.lit(number)).orderBy(*order).limit(MOST)
     ordered = [r.asDict() for r in mine.collect()]
     records = _with_sources(scene, ordered, source.contract)
     for place, record in enumerate(records):
@@ -127,6 +131,25 @@ def _event(scene: Scene, contract: Contract, spec: EventFact, key: str) -> dict[
         record["why"] = "the final state" if place == 0 else "not final: an earlier state, or an older delivery of it"
     return {"rows": [_shown(fact)], "records": records, "flags": _flags(fact["quality_flags"], source.contract),
             "why": f"the final state of {len(ordered)} standing record(s) of this {spec.what}"}  # fmt: skip
+
+
+def _satisfaction(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """A row of the mart: the requests that it counts."""
+    number = _number(key)
+    rows = _rows(scene, contract, None if number is None else F.col(contract.primary_key[0]) == number)
+    if not rows:
+        raise _no_such(contract, contract.primary_key[0])
+    row, spec = rows[0], _EVENTS[satisfaction.REQUESTS]
+    facts = scene.house.table(spec.grain.name).read()
+    month = int(row["date_key"]) // 100
+    own = facts.where((F.expr("date_key div 100") == month) & (F.col("request_type_key") == row["request_type_key"]))
+    own = own.where(F.coalesce("district", F.lit("?")) == row["district"]).select(*_PLACE)
+    source = scene.house.table(spec.grain.source)
+    some = source.read().join(F.broadcast(own.limit(MOST)), list(_PLACE), "left_semi").orderBy("opened_date", *_PLACE)
+    records = _with_sources(scene, [r.asDict() for r in some.limit(MOST).collect()], source.contract)
+    records = [record | {"final": True, "why": "counted"} for record in records]
+    return {"rows": [_shown(row)], "records": records, "flags": {},
+            "why": f"made of {row['requests']:,} request(s); up to {MOST} are shown"}  # fmt: skip
 
 
 def _why_final(read: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:

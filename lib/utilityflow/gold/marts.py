@@ -1,0 +1,53 @@
+"""What the marts share: which months an input's changes touch, and the replacing of those months."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from utilityflow.contracts import sql_text
+from utilityflow.control.run import Run, StepResult
+from utilityflow.lakehouse import Table
+
+MONTH = "billing_period"  # yyyy-MM, of every mart
+
+
+def moved(month: str, by: int) -> str:
+    """The month so many months later."""
+    number = int(month[:4]) * 12 + int(month[5:]) - 1 + by
+    return f"{number // 12:04d}-{number % 12 + 1:02d}"
+
+
+def day_of(date_key: int) -> dt.date:
+    """The day that yyyymmdd means."""
+    return dt.date(date_key // 10000, date_key // 100 % 100, date_key % 100)
+
+
+def days_changed(fact: Table, since: int | None, until: int) -> list[dt.date]:
+    """The days (``date_key``) of which facts came or went between two versions; all days of a table not seen before."""
+    rows = fact.read(until) if since is None else fact.changes(since, until)
+    return sorted(day_of(r[0]) for r in rows.select("date_key").distinct().collect())
+
+
+def replace_months(run: Run, table: Table, wanted: DataFrame, months: Collection[str] | None, now: Mapping[str, Any],
+                   ) -> StepResult:  # fmt: skip
+    """Write the rows of these months (None: of all) where they are others than those that stand."""
+    wanted = run.staged(wanted.select(*table.contract.column_names), table.contract.table)
+    held = table.read().select(*wanted.columns)
+    where = None if months is None else f"{MONTH} IN ({', '.join(map(sql_text, sorted(months)))})"
+    held = held.where(where) if where else held
+    differs = held.unionByName(wanted).groupBy(*wanted.columns).count().where("count <> 2")
+    if table.version() > 0 and differs.isEmpty():
+        return StepResult(table.name, "skipped", version=table.version(), consumed=now)
+    count = wanted.count()
+    table.overwrite(wanted.coalesce(1), where=where if table.version() > 0 else None, note={"consumed": now})
+    return StepResult(table.name, "ok", count, version=table.version(), consumed=now)
+
+
+def ratio(part: str, whole: str, name: str, kind: str = "decimal(9,6)") -> Any:
+    """SQL column ``part / whole``, null where the whole is null or 0."""
+    return F.expr(f"CAST(CAST({part} AS decimal(30,6)) / nullif({whole}, 0) AS {kind}) AS {name}")

@@ -1,0 +1,41 @@
+"""Invariant 2 for marts: each is what its inputs, at the versions that it reflects, give as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from utilityflow.gold import satisfaction
+from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from utilityflow.contracts import Contract
+    from utilityflow.operate.scene import Scene
+
+
+def _satisfaction(scene: Scene, contract: Contract, versions: Mapping[str, int]) -> DataFrame:
+    facts, types = (scene.house.table(n).read(versions[n]) for n in (satisfaction.REQUESTS, satisfaction.TYPES))
+    return satisfaction.satisfaction(facts, types, contract.property("parameters"), None)
+
+
+MARTS: Mapping[str, Callable[..., DataFrame]] = {satisfaction.NAME: _satisfaction}
+
+
+def marts_equal_their_rebuild(evidence: Evidence) -> Found:
+    """The rows of each mart, made month by month as facts came, are those that all facts give at once."""
+    scene = evidence.scene
+    names = [n for n in MARTS if scene.house.table(n).version() > 0 and n in scene.consumed]
+    return together(_differs(scene, name) for name in names)
+
+
+def _differs(scene: Scene, name: str) -> Found:
+    contract = scene.contracts[name]
+    held = scene.house.table(name).read()
+    wanted = MARTS[name](scene, contract, scene.consumed[name]).select(*held.columns)
+    both = held.unionByName(wanted).groupBy(*held.columns).count().where("count <> 2")
+    return rows_of(both, lambda r: f"{name} {r[contract.primary_key[0]]}: the row and its rebuild differ")
+
+
+CHECKS = (Check("marts.rebuild", 2, "each mart is what its inputs give as a whole", marts_equal_their_rebuild),)
