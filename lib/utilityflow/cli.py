@@ -230,6 +230,7 @@ def _simulate_words(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--defects", metavar="DIR", help="where the list of planted defects goes (default: defects in the home)"
     )
+    one.add_argument("--gas", action="store_true", help="also monthly reads of gas meters, whose registers roll over")
     one.add_argument("--faults", default="", metavar="KIND,...", help="operational faults of files, or all (default: none)")
     one.add_argument("--profile", metavar="FILE", help="which defects to plant (default: conf/simulate/defects.yaml)")
 
@@ -433,6 +434,7 @@ def _simulate(args: argparse.Namespace) -> Answer:
         profile=profile,
         time_zone=settings.time_zone or "America/New_York",
         faults=args.faults.split(","),
+        gas=args.gas,
         progress=_tell,
     )
     rows = ", ".join(f"{n:,} records of {feed}" for feed, n in made.rows.items())

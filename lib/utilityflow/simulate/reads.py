@@ -76,7 +76,7 @@ def _layers(utility: Utility, planter: Planter, file_day: str) -> list[Layer | s
         *utility.cycle(),
         *_delivery(utility),
         *_read_day(utility),
-        *_tenant(utility),
+        *tenant(utility),
         *_registers(),
         *_energy(utility),
         _texts(utility),
@@ -147,8 +147,8 @@ def _read_day(utility: Utility) -> list[Layer | str]:
     ]
 
 
-def _tenant(utility: Utility) -> list[Layer]:
-    """Who lives there on the day (``vacant``) and whom the meter believes to live there (``customer``)."""
+def tenant(utility: Utility) -> list[Layer]:
+    """Who lives there on the day ``d`` of month ``m`` (``vacant``), and whom the meter believes to live there (``customer``)."""
     starts = int_array(utility.almanac.month_starts)
     late = f"if({bits('turn_hash', 22, 3)} < 2, {bits('turn_hash', 25, 2)}, 0L)"
     return [

@@ -19,6 +19,7 @@ from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.customers import customers_extract
 from utilityflow.simulate.defects import Profile, load_profile
 from utilityflow.simulate.extract import Extract
+from utilityflow.simulate.gas_reads import gas_extract
 from utilityflow.simulate.landing import (
     STAGING,
     ReadsFormat,
@@ -72,6 +73,7 @@ def simulate(
     profile: Mapping[str, Any] | None = None,
     time_zone: str = "America/New_York",
     faults: Sequence[str] = (),
+    gas: bool = False,
     progress: Callable[[str], None] = _silent,
     free: Callable[[Path], int] = free_bytes,
 ) -> Summary:
@@ -86,6 +88,7 @@ def simulate(
     :param profile: a defect profile in place of the shipped one (see docs/simulator.md).
     :param faults: operational faults of the files of reads, by kind, or ``all``; they are listed in
         ``<defects>/operations/<month>.csv``. With ``only_month`` also what comes back of the month before is written.
+    :param gas: also write the monthly reads of gas meters, whose registers roll over.
     :param free: free bytes of a folder's file system.
     :raises UtilityFlowError: UF-1004 for wrong arguments, UF-1001/1002 for a wrong profile, UF-1013 when the disk is
         too small.
@@ -99,6 +102,8 @@ def simulate(
     utility = Utility(seed, customers, Almanac(seed, start, last, time_zone), load_pools())
     operations = Operations(seed, utility.almanac, kinds, FEED) if kinds else None
     planned = _plan(utility, span, specs, reads_format, operations)
+    if gas:
+        planned.append((gas_extract(utility, span), "csv"))
     check_disk(planned, landing, free, progress)
     places = {FEED: landing / STAGING / "whole"} if operations else {}
     written = _write_all(spark, planned, landing, places, defects, progress)
