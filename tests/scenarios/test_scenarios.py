@@ -44,10 +44,21 @@ def expectations(scenario: str) -> list[str]:
 
 
 FEW, MANY = "few", "many"  # rows, for the ways that the steps choose by their number
-EVERYDAY = "given_files_that_come_again"  # the others take the way of many rows in the slow tests
+AGAIN = "given_files_that_come_again"
+# of every day; the other scenarios belong to the longer tests, and the way of many rows to the slow ones, but of this one
+EVERYDAY = ("given_customers_that_change", "given_facts_before_customers", AGAIN, "given_payments_before_customers",
+            "given_records_that_break_rules")  # fmt: skip
+
+
+def marks(scenario: str, rows: str) -> list[Any]:
+    """When a scenario is played."""
+    if rows == MANY:
+        return [pytest.mark.long if scenario == AGAIN else pytest.mark.slow]
+    return [] if scenario in EVERYDAY else [pytest.mark.long]
+
+
 CASES = [
-    pytest.param(s, e, rows, id=f"{s}:{e[:-4]}{'' if rows == FEW else ':many'}",
-                 marks=[pytest.mark.slow] if rows == MANY and s != EVERYDAY else [])
+    pytest.param(s, e, rows, id=f"{s}:{e[:-4]}{'' if rows == FEW else ':many'}", marks=marks(s, rows))
     for rows in (FEW, MANY) for s in SCENARIOS for e in expectations(s)
 ]  # fmt: skip
 
