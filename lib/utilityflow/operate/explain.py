@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.gold import satisfaction
+from utilityflow.gold import efficiency, satisfaction
 from utilityflow.gold.events import EVENT_FACTS, EventFact
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
 from utilityflow.gold.usage import NAME as USAGE
@@ -52,6 +52,8 @@ def explain(settings: Settings, table: str, key: str) -> dict[str, Any]:
         answer = _fact(scene, contract, key)
     elif contract.name == satisfaction.NAME:
         answer = _satisfaction(scene, contract, key)
+    elif contract.name == efficiency.NAME:
+        answer = _efficiency(scene, contract, key)
     elif contract.name in _EVENTS:
         answer = _event(scene, contract, _EVENTS[contract.name], key)
     else:
@@ -143,13 +145,34 @@ def _satisfaction(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     facts = scene.house.table(spec.grain.name).read()
     month = int(row["date_key"]) // 100
     own = facts.where((F.expr("date_key div 100") == month) & (F.col("request_type_key") == row["request_type_key"]))
-    own = own.where(F.coalesce("district", F.lit("?")) == row["district"]).select(*_PLACE)
-    source = scene.house.table(spec.grain.source)
-    some = source.read().join(F.broadcast(own.limit(MOST)), list(_PLACE), "left_semi").orderBy("opened_date", *_PLACE)
-    records = _with_sources(scene, [r.asDict() for r in some.limit(MOST).collect()], source.contract)
-    records = [record | {"final": True, "why": "counted"} for record in records]
-    return {"rows": [_shown(row)], "records": records, "flags": {},
+    own = own.where(F.coalesce("district", F.lit("?")) == row["district"])
+    return {"rows": [_shown(row)], "records": _counted(scene, spec.grain.source, own, MOST), "flags": {},
             "why": f"made of {row['requests']:,} request(s); up to {MOST} are shown"}  # fmt: skip
+
+
+def _efficiency(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """A row of the mart: some facts of the month, of each table that it counts."""
+    number = _number(key)
+    rows = _rows(scene, contract, None if number is None else F.col(contract.primary_key[0]) == number)
+    if not rows:
+        raise _no_such(contract, contract.primary_key[0])
+    month, most = int(rows[0]["date_key"]) // 100, MOST // len(efficiency.INPUTS)
+    sources = {USAGE: READS} | {spec.grain.name: spec.grain.source for spec in EVENT_FACTS}
+    records = []
+    for name in efficiency.INPUTS:
+        own = scene.house.table(name).read().where(F.expr("date_key div 100") == month)
+        records += _counted(scene, sources[name], own, most)
+    return {"rows": [_shown(rows[0])], "records": records, "flags": {},
+            "why": f"made of the month's facts; up to {most} of each table are shown"}  # fmt: skip
+
+
+def _counted(scene: Scene, source: str, facts: DataFrame, most: int) -> list[dict[str, Any]]:
+    """The records behind some of the facts that a row of a mart counts, in the order of their places."""
+    table = scene.house.table(source)
+    places = facts.select(*_PLACE).orderBy(*_PLACE).limit(most)
+    some = table.read().join(F.broadcast(places), list(_PLACE), "left_semi").orderBy(*_PLACE)
+    found = _with_sources(scene, [r.asDict() for r in some.collect()], table.contract)
+    return [record | {"final": True, "why": "counted"} for record in found]
 
 
 def _why_final(read: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from utilityflow.gold import satisfaction
+from utilityflow.gold import efficiency, satisfaction
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ def _satisfaction(scene: Scene, contract: Contract, versions: Mapping[str, int])
     return satisfaction.satisfaction(facts, types, contract.property("parameters"), None)
 
 
-MARTS: Mapping[str, Callable[..., DataFrame]] = {satisfaction.NAME: _satisfaction}
+def _efficiency(scene: Scene, contract: Contract, versions: Mapping[str, int]) -> DataFrame:
+    facts = {n: scene.house.table(n).read(versions[n]) for n in efficiency.INPUTS}
+    return efficiency.efficiency(facts, contract.property("parameters"), None)
+
+
+MARTS: Mapping[str, Callable[..., DataFrame]] = {satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency}
 
 
 def marts_equal_their_rebuild(evidence: Evidence) -> Found:
