@@ -32,7 +32,9 @@ from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_b
 from utilityflow.control.soundness import Found, cause, damaged, examine, look_again, take_up, telling, unforeseen
 from utilityflow.errors import UtilityFlowError
 from utilityflow.gold.calendar import check_calendar, run_dim_date
-from utilityflow.gold.dimensions import run_dim_customer, run_dim_meter
+from utilityflow.gold.dimensions import run_dim_customer, run_dim_meter, run_dim_service_point
+from utilityflow.gold.outages import run_fact_outage
+from utilityflow.gold.service_reliability import run_kpi_service_reliability, run_reliability_threshold
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.graph import PUBLISH, Step
 from utilityflow.lakehouse import Guard, Lakehouse
@@ -45,11 +47,15 @@ from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
 
 def graph(feeds: Mapping[str, Feed]) -> list[Step]:
-    """All steps in an order in which inputs come before outputs; an entity has one if a feed fills it or gold reads it."""
+    """All steps in an order in which inputs come before outputs; an entity has one if a feed fills it or gold reads it.
+
+    Gold steps of entities that not every utility brings are there where a feed fills one of these.
+    """
     steps = [
         Step(f"bronze.{n}", (f"landing.{n}",), f"bronze.{n}", partial(run_bronze, feed=f)) for n, f in feeds.items()
     ]
-    gold = _gold()
+    filled = {feed.entity for feed in feeds.values()}
+    gold = [*_gold(), *(step for entities, steps in _optional_gold() if filled & entities for step in steps)]
     read = {name for step in gold for name in step.inputs}
     for entity in ENTITIES:
         name, inputs = f"silver.{entity}", tuple(f"bronze.{n}" for n, f in feeds.items() if f.entity == entity)
@@ -70,6 +76,24 @@ def _gold() -> list[Step]:
             run_fact_usage,
         ),
     ]
+
+
+def _optional_gold() -> list[tuple[frozenset[str], list[Step]]]:
+    """Gold steps that exist where a feed fills one of the entities beside them."""
+    points, outages, threshold = "gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold"
+    kpi = "gold.kpi_service_reliability"
+    reliability = [
+        Step(points, ("silver.service_points", "silver.outages"), points, run_dim_service_point),
+        Step(outages, ("silver.outages", points, "gold.dim_date"), outages, run_fact_outage),
+        Step(threshold, (outages, points), threshold, run_reliability_threshold),
+        Step(kpi, (outages, points, threshold, "gold.dim_date"), kpi, run_kpi_service_reliability),
+    ]
+    return [(frozenset({"outages", "service_points"}), reliability)]
+
+
+def every_gold_step() -> list[Step]:
+    """The gold steps of a suite whose feeds fill every entity."""
+    return [*_gold(), *(step for _, steps in _optional_gold() for step in steps)]
 
 
 def published(contracts: Catalog) -> list[str]:
@@ -105,11 +129,13 @@ def tables_of(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[
 
     :param lakehouse: the root of its tables; None: of a new one.
     """
-    there = lakehouse.glob("silver/*/_delta_log") if lakehouse else ()
-    known = {step.output for step in graph(feeds)} | {f"silver.{log.parent.name}" for log in there}
+    there = [log.parent for layer in ("silver", "gold") for log in (lakehouse.glob(f"{layer}/*/_delta_log") if lakehouse else ())]
+    known = {step.output for step in graph(feeds)} | {f"{folder.parent.name}.{folder.name}" for folder in there}
     pairs = [tables_of_entity(entity) for entity in ENTITIES]
     silver = [name for pair in pairs if known & set(pair) for name in pair]
-    return [f"bronze.{n}" for n in feeds] + silver + [c.name for c in load_contracts().values() if c.layer != "silver"]
+    absent = {step.output for _, steps in _optional_gold() for step in steps} - known
+    others = [c.name for c in load_contracts().values() if c.layer != "silver" and c.name not in absent]
+    return [f"bronze.{n}" for n in feeds] + silver + others
 
 
 def ensure_tables(house: Lakehouse, names: Iterable[str]) -> list[str]:
@@ -269,7 +295,7 @@ def _check_threshold(state: Run) -> None:
 
 def _prepare(state: Run) -> Prepared | None:
     began = time.monotonic()
-    names = published(state.house.contracts)
+    names = [n for n in published(state.house.contracts) if state.house.table(n).exists()]
     with profiled(state.house.spark, f"{state.run_id} {PUBLISH}") as profile:
         outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
                           memory=state.settings.publish_memory, progress=state.say)  # fmt: skip

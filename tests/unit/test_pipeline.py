@@ -12,17 +12,23 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.operate.maintain import _names
 from utilityflow.operate.plan import plan
 from utilityflow.operate.scene import Scene
-from utilityflow.pipeline import graph, read_feeds, select, tables_of
+from utilityflow.pipeline import every_gold_step, graph, read_feeds, select, tables_of
 from utilityflow.settings import load_settings
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
 ALWAYS = {"customers", "meter_reads"}  # the gold steps read them, whatever is fed
 RARE = sorted(set(ENTITIES) - ALWAYS)
+NETWORK = {"outages", "service_points"}  # one of them brings both: the gold steps of reliability read them
+RELIABILITY = ["gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold", "gold.kpi_service_reliability"]
 
 
 def feed_of(entity: str, more: str = "") -> Feed:
-    key = {"payments": "payment_id", "service_requests": "request_id"}[entity]
-    text = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n{more}columns: {{{key}: id}}\n"
+    keys = {
+        "outages": "outage_id", "payments": "payment_id", "service_points": "service_point_id",
+        "service_requests": "request_id",
+    }  # fmt: skip
+    head = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n"
+    text = f"{head}{more}columns: {{{keys[entity]}: id}}\n"
     return parse_feed(text, "f.yaml")
 
 
@@ -32,24 +38,45 @@ def silver(tables: list[str]) -> set[str]:
 
 def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None:
     feeds = read_feeds(load_settings(environ={}))
-    assert RARE == ["payments", "service_requests"]
+    assert RARE == ["outages", "payments", "service_points", "service_requests"]
     assert silver(tables_of(feeds)) == {name for entity in ALWAYS for name in tables_of_entity(entity)}
     steps = [step.name for step in graph(feeds)]
     assert [n for n in steps if n.startswith("silver.")] == ["silver.customers", "silver.meter_reads"]
     with pytest.raises(UtilityFlowError, match="UF-1004"):
         select(graph(feeds), ["silver.payments"])
     assert len(tables_of(feeds)) == len(set(tables_of(feeds)))
-    assert {c.name for c in load_contracts().values() if c.layer != "silver"} < set(tables_of(feeds))
+    others = {c.name for c in load_contracts().values() if c.layer != "silver"}
+    assert others - set(tables_of(feeds)) == set(RELIABILITY)
+    assert not {name for name in steps if name in RELIABILITY}
 
 
 @pytest.mark.parametrize("entity", RARE)
 def test_a_feed_brings_step_table_and_quarantine_of_its_entity_alone(entity: str) -> None:
     feed = feed_of(entity)
     more = silver(tables_of({feed.feed: feed})) - silver(tables_of({}))
-    assert more == set(tables_of_entity(entity))
+    assert more == {n for e in (NETWORK if entity in NETWORK else {entity}) for n in tables_of_entity(e)}
     steps = {step.name: step for step in graph({feed.feed: feed})}
     assert steps[f"silver.{entity}"].inputs == (f"bronze.{feed.feed}",)
     assert list(steps).index(f"bronze.{feed.feed}") < list(steps).index(f"silver.{entity}")
+
+
+@pytest.mark.parametrize("entity", sorted(NETWORK))
+def test_a_feed_of_the_network_brings_the_tables_and_steps_of_reliability(entity: str) -> None:
+    feed = feed_of(entity)
+    steps = graph({feed.feed: feed})
+    assert [step.name for step in steps if step.name in RELIABILITY] == RELIABILITY
+    assert {c for c in tables_of({feed.feed: feed}) if c in RELIABILITY} == set(RELIABILITY)
+    assert [s.name for s in every_gold_step()] == [s.name for s in steps if s.name.startswith("gold.")]
+    assert set(select(steps, ["+gold.kpi_service_reliability"])) == {
+        f"bronze.some_{entity}", "silver.outages", "silver.service_points", "gold.dim_date", *RELIABILITY,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("table", RELIABILITY)
+def test_gold_tables_that_exist_are_looked_after_without_their_feeds(tmp_path: Path, table: str) -> None:
+    (tmp_path / table.replace(".", "/") / "_delta_log").mkdir(parents=True)
+    assert set(tables_of({}, tmp_path)) - set(tables_of({})) == {table}
+    assert table not in {step.name for step in graph({})}
 
 
 @pytest.mark.parametrize("table", [name for entity in RARE for name in tables_of_entity(entity)])
@@ -83,7 +110,7 @@ def test_plan_tells_of_the_tables_that_a_first_run_makes(tmp_path: Path) -> None
     assert "silver.payments" in [step["step"] for step in told["steps"]]
 
 
-@pytest.mark.parametrize("entity", [*RARE])
+@pytest.mark.parametrize("entity", sorted(set(RARE) - {"service_points"}))
 def test_an_entity_without_history_takes_no_snapshots(entity: str) -> None:
     feed = feed_of(entity, "mode: snapshot\nsnapshot_time: to_date(day)\n")
     with pytest.raises(UtilityFlowError, match="has no history, so 'mode: snapshot' does not apply") as caught:
@@ -96,6 +123,8 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
     catalog = load_contracts()
     personal = {e: {c.name for c in catalog[f"silver.{e}"].columns if c.private} for e in RARE}
     assert personal == {
+        "outages": {"element_id", "service_point_id"},
+        "service_points": {"service_point_id", "premise_id", "account_id", "customer_id"},
         "payments": {"account_id", "customer_id"},
         "service_requests": {
             "customer_id", "account_id", "service_point_id", "premise_id", "resolution", "address", "city", "zip_code",

@@ -1,4 +1,4 @@
-"""Dimensions with history: dim_customer and dim_meter, kept by the history engine."""
+"""Dimensions with history: dim_customer, dim_meter and dim_service_point, kept by the history engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from utilityflow.lakehouse import Table
 from utilityflow.scd2 import Dimension, apply
 from utilityflow.session import local_frame
 
-MEMBERS = {"silver.meter_reads": ("customer_id", "meter_id")}  # silver table -> columns that name members of dimensions
+# silver table -> columns that name members of dimensions
+MEMBERS = {"silver.meter_reads": ("customer_id", "meter_id"), "silver.outages": ("service_point_id",)}
 
 
 def run_dim_customer(run: Run) -> StepResult:
@@ -25,6 +26,11 @@ def run_dim_customer(run: Run) -> StepResult:
 def run_dim_meter(run: Run) -> StepResult:
     """Keep dim_meter: inferred members for the meters that standing reads name, until meters have a feed."""
     return _keep(run, "gold.dim_meter", None, {"silver.meter_reads": "meter_id"})
+
+
+def run_dim_service_point(run: Run) -> StepResult:
+    """Keep dim_service_point from the service points' change events and from those that standing outages name."""
+    return _keep(run, "gold.dim_service_point", "silver.service_points", {"silver.outages": "service_point_id"})
 
 
 def _keep(run: Run, name: str, source: str | None, facts: Mapping[str, str]) -> StepResult:

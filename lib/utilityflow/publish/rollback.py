@@ -93,7 +93,8 @@ def _consumed(house: Lakehouse, target: Recorded) -> dict[str, Mapping[str, Any]
 
 
 def _publish(run: Run, target: Recorded) -> int | None:
-    names = {c.name for c in run.house.contracts.of_layer("gold") if c.property("publish")} | set(target.hashes)
+    there = {c.name for c in run.house.contracts.of_layer("gold") if c.property("publish") and run.house.table(c.name).exists()}
+    names = there | set(target.hashes)
     prepared = prepare(run.house, run.home.path, sorted(names), as_of=target.as_of, zone=run.zone, run_id=run.run_id,
                        memory=run.settings.publish_memory, progress=run.say)  # fmt: skip
     now = prepared.publication if prepared else publications.last(run.house)

@@ -12,7 +12,7 @@ from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.lakehouse import Table
 from utilityflow.operate.checks.base import Check, Evidence, Found, any_of, rows_of, together
 from utilityflow.operate.scene import Scene
-from utilityflow.pipeline import graph
+from utilityflow.pipeline import every_gold_step
 from utilityflow.scd2 import Dimension, local_day, refusals, unknown_member, versions
 from utilityflow.scd2.difference import ACTION, DELETE, INSERT, MOVED, SAME, UPDATE, compared
 from utilityflow.scd2.dimension import END
@@ -30,7 +30,7 @@ def dimensions(scene: Scene) -> dict[str, Dimension]:
 
 def sources(scene: Scene, name: str) -> tuple[Table | None, dict[str, str]]:
     """Where a dimension comes from: the table of its events, and the tables (with their column) that name members."""
-    step = next(s for s in graph({}) if s.output == name)
+    step = next(s for s in every_gold_step() if s.output == name)
     key = Dimension.from_contract(scene.contracts[name]).key[0]
     tables = [scene.house.table(n) for n in step.inputs]
     events = next((t for t in tables if t.contract.property("history")), None)
