@@ -33,9 +33,11 @@ from utilityflow.control.soundness import Found, cause, damaged, examine, look_a
 from utilityflow.errors import UtilityFlowError
 from utilityflow.gold import efficiency, satisfaction
 from utilityflow.gold.calendar import check_calendar, run_dim_date
-from utilityflow.gold.dimensions import MEMBER_KEYS, MEMBERS, run_dim_customer, run_dim_meter
+from utilityflow.gold.dimensions import MEMBER_KEYS, MEMBERS, run_dim_customer, run_dim_meter, run_dim_service_point
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
 from utilityflow.gold.members import WORDS, run_words
+from utilityflow.gold.outages import run_fact_outage
+from utilityflow.gold.service_reliability import run_kpi_service_reliability, run_reliability_threshold
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.graph import PUBLISH, Step
 from utilityflow.lakehouse import Guard, Lakehouse
@@ -47,6 +49,7 @@ from utilityflow.silver.apply import run_silver
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
 ALWAYS = ("customers", "meter_reads")  # entities of every home, whatever its feeds fill; others come with their feeds
+TOGETHER = ({"outages", "service_points"},)  # of these, the tables of one come with a feed of another
 
 
 def graph(feeds: Mapping[str, Feed]) -> list[Step]:
@@ -54,9 +57,11 @@ def graph(feeds: Mapping[str, Feed]) -> list[Step]:
     steps = [
         Step(f"bronze.{n}", (f"landing.{n}",), f"bronze.{n}", partial(run_bronze, feed=f)) for n, f in feeds.items()
     ]
+    filled = {feed.entity for feed in feeds.values()}
+    wanted = {*ALWAYS, *filled}.union(*(group for group in TOGETHER if group & filled))
     for entity in ENTITIES:
         name, inputs = f"silver.{entity}", tuple(f"bronze.{n}" for n, f in feeds.items() if f.entity == entity)
-        if inputs or entity in ALWAYS:
+        if entity in wanted:
             steps.append(Step(name, inputs, name, partial(run_silver, entity=entity)))
     made = {step.output for step in steps}
     for step in _gold(made):
@@ -80,10 +85,25 @@ def _gold(silver: Collection[str]) -> list[Step]:
             run_fact_usage,
         ),
         *((fact.grain.name, fact.inputs, partial(run_event_fact, spec=fact)) for fact in EVENT_FACTS),
+        *_reliability(naming["gold.dim_service_point"]),
         (efficiency.NAME, efficiency.INPUTS, efficiency.run_efficiency),
         (satisfaction.NAME, (satisfaction.REQUESTS, satisfaction.TYPES), satisfaction.run_satisfaction),
     ]
     return [Step(name, inputs, name, function) for name, inputs, function in every]
+
+
+def _reliability(naming: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], Callable[[Run], StepResult]]]:
+    """The steps from service points and outages to the reliability indices.
+
+    :param naming: the tables that name service points.
+    """
+    points, outages, threshold = "gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold"
+    return [
+        (points, ("silver.service_points", *naming), run_dim_service_point),
+        (outages, ("silver.outages", points, "gold.dim_date"), run_fact_outage),
+        (threshold, (outages, points), run_reliability_threshold),
+        ("gold.kpi_service_reliability", (outages, points, threshold, "gold.dim_date"), run_kpi_service_reliability),
+    ]
 
 
 def published(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[str]:

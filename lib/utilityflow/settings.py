@@ -67,6 +67,23 @@ class CalendarSettings:
 
 
 @dataclass(frozen=True)
+class ReliabilitySettings:
+    """Parameters of the reliability indices (docs/reliability-indices.md); others make the reliability tables anew.
+
+    ``momentary_minutes``: an interruption of so many minutes or fewer is momentary (IEEE 1366: 5). ``cemi_interruptions``: n of
+    CEMI-n, n or more. ``celid_hours``: t of CELID-t, t hours or more. ``beta_factor``: of the threshold of major event days
+    (IEEE 1366: 2.5), from ``history_years`` before (5) with at least ``least_days`` days of interruptions.
+    """
+
+    momentary_minutes: float = 5.0
+    cemi_interruptions: int = 3
+    celid_hours: float = 7.0
+    beta_factor: float = 2.5
+    history_years: int = 5
+    least_days: int = 30
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that a command needs to know of where it runs.
 
@@ -87,6 +104,7 @@ class Settings:
     spark: SparkSettings = field(default_factory=SparkSettings)
     thresholds: Thresholds = field(default_factory=Thresholds)
     calendar: CalendarSettings = field(default_factory=CalendarSettings)
+    reliability: ReliabilitySettings = field(default_factory=ReliabilitySettings)
 
     @property
     def home_path(self) -> Path:

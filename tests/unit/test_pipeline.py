@@ -18,11 +18,22 @@ from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
 ALWAYS = {"customers", "meter_reads"}  # the gold steps read them, whatever is fed
 RARE = sorted(set(ENTITIES) - ALWAYS)
+NETWORK = {"outages", "service_points"}  # one of them brings both: the gold steps of reliability read them
+RELIABILITY = ["gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold", "gold.kpi_service_reliability"]
+OF_EVENTS = {
+    "payments": {"gold.dim_payment_method", "gold.fact_payment"},
+    "service_requests": {"gold.dim_request_type", "gold.fact_service_request", "gold.kpi_customer_satisfaction"},
+}
+OPTIONAL = {*RELIABILITY, *OF_EVENTS["payments"], *OF_EVENTS["service_requests"], "gold.kpi_operational_efficiency"}
 
 
 def feed_of(entity: str, more: str = "") -> Feed:
-    key = {"payments": "payment_id", "service_requests": "request_id"}[entity]
-    text = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n{more}columns: {{{key}: id}}\n"
+    keys = {
+        "outages": "outage_id", "payments": "payment_id", "service_points": "service_point_id",
+        "service_requests": "request_id",
+    }  # fmt: skip
+    head = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n"
+    text = f"{head}{more}columns: {{{keys[entity]}: id}}\n"
     return parse_feed(text, "f.yaml")
 
 
@@ -32,24 +43,59 @@ def silver(tables: list[str]) -> set[str]:
 
 def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None:
     feeds = read_feeds(load_settings(environ={}))
-    assert RARE == ["payments", "service_requests"]
+    assert RARE == ["outages", "payments", "service_points", "service_requests"]
     assert silver(tables_of(feeds)) == {name for entity in ALWAYS for name in tables_of_entity(entity)}
     steps = [step.name for step in graph(feeds)]
     assert [n for n in steps if n.startswith("silver.")] == ["silver.customers", "silver.meter_reads"]
     with pytest.raises(UtilityFlowError, match="UF-1004"):
         select(graph(feeds), ["silver.payments"])
     assert len(tables_of(feeds)) == len(set(tables_of(feeds)))
-    assert {c.name for c in load_contracts().values() if c.layer != "silver"} < set(tables_of(feeds))
+    others = {c.name for c in load_contracts().values() if c.layer != "silver"}
+    assert others - set(tables_of(feeds)) == OPTIONAL
+    assert not OPTIONAL & set(steps)
 
 
 @pytest.mark.parametrize("entity", RARE)
 def test_a_feed_brings_step_table_and_quarantine_of_its_entity_alone(entity: str) -> None:
     feed = feed_of(entity)
     more = silver(tables_of({feed.feed: feed})) - silver(tables_of({}))
-    assert more == set(tables_of_entity(entity))
+    assert more == {n for e in (NETWORK if entity in NETWORK else {entity}) for n in tables_of_entity(e)}
     steps = {step.name: step for step in graph({feed.feed: feed})}
     assert steps[f"silver.{entity}"].inputs == (f"bronze.{feed.feed}",)
     assert list(steps).index(f"bronze.{feed.feed}") < list(steps).index(f"silver.{entity}")
+
+
+@pytest.mark.parametrize("entity", sorted(NETWORK))
+def test_a_feed_of_the_network_brings_the_tables_and_steps_of_reliability(entity: str) -> None:
+    feed = feed_of(entity)
+    steps = graph({feed.feed: feed})
+    assert [step.name for step in steps if step.name in RELIABILITY] == RELIABILITY
+    assert {c for c in tables_of({feed.feed: feed}) if c in RELIABILITY} == set(RELIABILITY)
+    assert set(select(steps, ["+gold.kpi_service_reliability"])) == {
+        f"bronze.some_{entity}", "silver.outages", "silver.service_points", "gold.dim_date", *RELIABILITY,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("entity", sorted(OF_EVENTS))
+def test_a_feed_of_events_brings_its_facts_and_is_read_by_the_customers(entity: str) -> None:
+    feed = feed_of(entity)
+    steps = {step.name: step for step in graph({feed.feed: feed})}
+    assert OPTIONAL & set(steps) == OF_EVENTS[entity]
+    assert OPTIONAL & set(tables_of({feed.feed: feed})) == OF_EVENTS[entity]
+    assert f"silver.{entity}" in steps["gold.dim_customer"].inputs
+    assert f"silver.{entity}" not in steps["gold.dim_meter"].inputs
+
+
+def test_a_mart_of_several_facts_needs_them_all() -> None:
+    feeds = {f.feed: f for f in map(feed_of, OF_EVENTS)}
+    assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - set(RELIABILITY)
+
+
+@pytest.mark.parametrize("table", sorted(OPTIONAL))
+def test_gold_tables_that_exist_are_looked_after_without_their_feeds(tmp_path: Path, table: str) -> None:
+    (tmp_path / table.replace(".", "/") / "_delta_log").mkdir(parents=True)
+    assert set(tables_of({}, tmp_path)) - set(tables_of({})) == {table}
+    assert table not in {step.name for step in graph({})}
 
 
 @pytest.mark.parametrize("table", [name for entity in RARE for name in tables_of_entity(entity)])
@@ -83,7 +129,7 @@ def test_plan_tells_of_the_tables_that_a_first_run_makes(tmp_path: Path) -> None
     assert "silver.payments" in [step["step"] for step in told["steps"]]
 
 
-@pytest.mark.parametrize("entity", [*RARE])
+@pytest.mark.parametrize("entity", sorted(set(RARE) - {"service_points"}))
 def test_an_entity_without_history_takes_no_snapshots(entity: str) -> None:
     feed = feed_of(entity, "mode: snapshot\nsnapshot_time: to_date(day)\n")
     with pytest.raises(UtilityFlowError, match="has no history, so 'mode: snapshot' does not apply") as caught:
@@ -96,6 +142,8 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
     catalog = load_contracts()
     personal = {e: {c.name for c in catalog[f"silver.{e}"].columns if c.private} for e in RARE}
     assert personal == {
+        "outages": {"element_id", "service_point_id"},
+        "service_points": {"service_point_id", "premise_id", "account_id", "customer_id"},
         "payments": {"account_id", "customer_id"},
         "service_requests": {
             "customer_id", "account_id", "service_point_id", "premise_id", "resolution", "address", "city", "zip_code",

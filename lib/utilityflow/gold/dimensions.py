@@ -1,4 +1,4 @@
-"""Dimensions with history: dim_customer and dim_meter, kept by the history engine."""
+"""Dimensions with history: dim_customer, dim_meter and dim_service_point, kept by the history engine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from utilityflow.session import local_frame
 
 MEMBERS = {  # silver table -> its columns that name members of dimensions
     "silver.meter_reads": ("customer_id", "meter_id"),
+    "silver.outages": ("service_point_id",),
     "silver.payments": ("customer_id",),
     "silver.service_requests": ("customer_id",),
 }
-MEMBER_KEYS = {"gold.dim_customer": "customer_id", "gold.dim_meter": "meter_id"}
-EVENTS = {"gold.dim_customer": "silver.customers"}  # dimension -> the silver table of its change events
+MEMBER_KEYS = {
+    "gold.dim_customer": "customer_id",
+    "gold.dim_meter": "meter_id",
+    "gold.dim_service_point": "service_point_id",
+}
+# dimension -> the silver table of its change events
+EVENTS = {"gold.dim_customer": "silver.customers", "gold.dim_service_point": "silver.service_points"}
 
 
 def run_dim_customer(run: Run) -> StepResult:
@@ -31,6 +37,11 @@ def run_dim_customer(run: Run) -> StepResult:
 def run_dim_meter(run: Run) -> StepResult:
     """Keep dim_meter: inferred members for the meters that standing reads name, until meters have a feed."""
     return _keep(run, "gold.dim_meter")
+
+
+def run_dim_service_point(run: Run) -> StepResult:
+    """Keep dim_service_point from the service points' change events and from those that standing outages name."""
+    return _keep(run, "gold.dim_service_point")
 
 
 def naming(house: Lakehouse, dimension: str) -> dict[str, str]:

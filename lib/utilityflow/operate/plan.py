@@ -190,7 +190,7 @@ def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapp
     was = scene.consumed.get(step.output, {})
     if "calendar" in was and was["calendar"] != definition(run.settings.calendar):
         return "another calendar in the settings"
-    behind = [n for n, v in was.items() if n not in ("as_of", "calendar") and v != run.house.table(n).version()]
+    behind = [n for n, v in was.items() if "." in n and v != run.house.table(n).version()]  # others are no tables
     if behind:
         return f"newer versions of {', '.join(behind)}"
     if "as_of" in was and was["as_of"] != run.as_of.isoformat():

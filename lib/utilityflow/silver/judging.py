@@ -18,7 +18,15 @@ from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.keys import hash64
 from utilityflow.lakehouse import Table
 from utilityflow.quality.rules import Rule, broken_rules, contract_rules, conversion_rules, judge, reasons
-from utilityflow.silver import customers, meter_reads, payments, service_requests, snapshots
+from utilityflow.silver import (
+    customers,
+    meter_reads,
+    outages,
+    payments,
+    service_points,
+    service_requests,
+    snapshots,
+)
 from utilityflow.silver.typed import check_mapping, typed
 
 
@@ -38,7 +46,9 @@ class Entity:
 ENTITIES = {
     "customers": Entity("customers", customers.FILLED, customers.conform),
     "meter_reads": Entity("meter_reads", meter_reads.FILLED, meter_reads.conform, meter_reads.DAY),
+    "outages": Entity("outages", outages.FILLED, outages.conform, outages.DAY),
     "payments": Entity("payments", payments.FILLED, payments.conform, payments.DAY),
+    "service_points": Entity("service_points", service_points.FILLED, service_points.conform),
     "service_requests": Entity(
         "service_requests", service_requests.FILLED, service_requests.conform, service_requests.DAY
     ),

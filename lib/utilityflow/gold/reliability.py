@@ -1,0 +1,281 @@
+"""The reliability indices of IEEE 1366 as pure functions: who was interrupted, who was served, major event days, the ratios.
+
+Definitions, and how each was interpreted where sources differ: docs/reliability-indices.md. Source of the formulas: reference of
+the domain, sections 1.1 (indices by restoration step, service points as customers) and 1.2 (2.5 beta), vectors V1, V2 and V14.
+
+Nothing here reads a clock or a table: days, zone and thresholds are arguments. Points are rows of dim_service_point, outages rows
+of fact_outage (columns by their contracts).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+# kind of element -> the column of dim_service_point that names it; smaller ones first
+KINDS: Mapping[str, str] = {
+    "service_point": "service_point_id", "transformer": "transformer_id", "circuit": "circuit_id", "feeder": "feeder_id",
+    "substation": "substation_id",
+}  # fmt: skip
+PLACE = ("district", "circuit_id")  # what the indices are told apart by
+UNKNOWN_PLACE = "?"
+MONTHS_BACK = 12  # CEMI and CELID look at so many months, the month itself included
+# what is left out of the numerators -> condition for what stays, over the columns of an interruption
+EXCLUSIONS: Mapping[str, str] = {
+    "none": "true",
+    "major_event_days": "NOT is_major",
+    "loss_of_supply": "NOT loss_of_supply",
+    "planned": "NOT planned",
+    "major_event_days_and_planned": "NOT (is_major OR planned)",
+}
+MEASURES = ("customer_interruptions", "customer_minutes", "open_interruptions", "momentary_interruptions")
+_COUNTED = "decimal(18,6)"
+
+
+# -- who was interrupted -----------------------------------------------------------------------------------------------
+
+
+def active(points: DataFrame) -> DataFrame:
+    """The versions that count as customers: metered service points with an active account (IEEE 1366)."""
+    return points.where("status = 'active'")
+
+
+def elements(points: DataFrame) -> DataFrame:
+    """Each version once for each element that it hangs on, itself included: ``element_kind``, ``element_id``, ``_size``.
+
+    ``_size``: 0 for the smallest kind of element.
+    """
+    named = [
+        F.struct(F.lit(kind).alias("element_kind"), F.col(column).alias("element_id"), F.lit(size).alias("_size"))
+        for size, (kind, column) in enumerate(KINDS.items())
+    ]
+    return points.withColumn("_element", F.explode(F.array(*named))).select("*", "_element.*").drop("_element").where(
+        "element_id IS NOT NULL"
+    )  # fmt: skip
+
+
+def interrupted(steps: DataFrame, points: DataFrame) -> DataFrame:
+    """The service points that each step restores: active ones that hung on its element on the day of its start.
+
+    Within an outage a point belongs to one step, that of its smallest element, of several to the one that was restored
+    last: where a circuit is restored and one of its transformers later, those behind the transformer waited for that.
+
+    :param steps: outage_id, step_id, element_kind, element_id, started_at, restored_at, started_date.
+    :param points: rows of dim_service_point.
+    :return: outage_id, step_id, service_point_id and PLACE (UNKNOWN_PLACE for null).
+    """
+    named = steps.select("outage_id", "step_id", "element_kind", "element_id", "started_at", "restored_at", "started_date")
+    hung = elements(active(points).select(
+        *KINDS.values(), "effective_date", "expiry_date", F.coalesce("district", F.lit(UNKNOWN_PLACE)).alias("district"),
+        F.coalesce("circuit_id", F.lit(UNKNOWN_PLACE)).alias("_circuit"),
+    ))  # fmt: skip
+    on_the_day = "effective_date <= started_date AND started_date < expiry_date"
+    hit = hung.join(F.broadcast(named), ["element_kind", "element_id"]).where(on_the_day)
+    own = Window.partitionBy("outage_id", "service_point_id").orderBy(
+        "_size", F.desc_nulls_first("restored_at"), F.desc("started_at"), "step_id"
+    )
+    first = hit.withColumn("_place", F.row_number().over(own)).where("_place = 1")
+    return first.select("outage_id", "step_id", "service_point_id", "district", F.col("_circuit").alias("circuit_id"))
+
+
+def shared_out(outages: DataFrame, hit: DataFrame) -> DataFrame:
+    """Steps parted by PLACE: ``customers`` and ``customer_minutes`` by the share of a place's service points.
+
+    Of a step on which no service point is known, all lies in the place that the source stated, or UNKNOWN_PLACE.
+
+    :param outages: rows of fact_outage. :param hit: as ``interrupted`` gives it, of at least these steps.
+    :return: the outages' columns, those of PLACE replaced, customer_minutes shared out, and ``customers`` DECIMAL(18,6).
+    """
+    key = ["outage_id", "step_id"]
+    places = hit.groupBy(*key, *[F.col(n).alias(f"_{n}") for n in PLACE]).agg(F.count(F.lit(1)).alias("_points"))
+    parts = outages.join(places, key, "left")
+    # a step that lies in one place keeps its figures to the last digit
+    part = "CASE WHEN _points < service_points THEN {0} * _points / service_points ELSE {0} END"
+    kind = dict(outages.dtypes)["customer_minutes"]
+    return parts.withColumns({
+        **{n: F.coalesce(f"_{n}", n, F.lit(UNKNOWN_PLACE)) for n in PLACE},
+        "customers": F.expr(f"CAST({part.format('customers_interrupted')} AS {_COUNTED})"),
+        "customer_minutes": F.expr(f"CAST({part.format('customer_minutes')} AS {kind})"),
+    }).drop("_points", *[f"_{n}" for n in PLACE])  # fmt: skip
+
+
+# -- who was served ----------------------------------------------------------------------------------------------------
+
+
+def segments(points: DataFrame, first: dt.date, until: dt.date, by: Sequence[str] = ()) -> DataFrame:
+    """How many service points were active, as runs of days with one number.
+
+    :param first: first day. :param until: day after the last.
+    :param by: columns by which they are told apart; null becomes UNKNOWN_PLACE.
+    :return: ``by``, ``_from`` and ``_until`` (half-open), ``points`` (above 0).
+    """
+    begin, end = F.lit(first), F.lit(until)
+    named = [F.coalesce(n, F.lit(UNKNOWN_PLACE)).alias(n) for n in by]
+    within = active(points).where((F.col("effective_date") < end) & (F.col("expiry_date") > begin))
+    moves = within.select(*named, F.inline(F.array(
+        F.struct(F.greatest("effective_date", begin).alias("_from"), F.lit(1).alias("_step")),
+        F.struct(F.least("expiry_date", end).alias("_from"), F.lit(-1).alias("_step")),
+    )))  # fmt: skip
+    net = moves.groupBy(*by, "_from").agg(F.sum("_step").alias("_step")).where("_step <> 0")
+    ordered = Window.partitionBy(*by).orderBy("_from")
+    until_here = ordered.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    runs = net.withColumns({"points": F.sum("_step").over(until_here), "_until": F.lead("_from").over(ordered)})
+    return runs.where("points > 0").select(*by, "_from", "_until", "points")
+
+
+def served_by_day(points: DataFrame, first: dt.date, until: dt.date) -> DataFrame:
+    """Active service points of the whole system on each day on which there are any: ``day``, ``points``."""
+    every_day = F.explode(F.expr("sequence(_from, date_sub(_until, 1))"))
+    return segments(points, first, until).select(every_day.alias("day"), "points")
+
+
+def served_by_month(points: DataFrame, first: dt.date, until: dt.date, zone: str) -> DataFrame:
+    """What the indices of a month are divided by, for each PLACE.
+
+    :param zone: the utility's zone: a local day has 23, 24 or 25 hours.
+    :return: ``month`` (its first day), PLACE, service_point_days, service_point_hours, service_points_at_end (on the last
+        day of the month, or the day before ``until``).
+    """
+    months = F.explode(F.expr("sequence(trunc(_from, 'MM'), trunc(date_sub(_until, 1), 'MM'), interval 1 month)"))
+    parts = segments(points, first, until, PLACE).withColumn("month", months).withColumns({
+        "_from": F.expr("greatest(_from, month)"), "_until": F.expr("least(_until, add_months(month, 1))"),
+    })  # fmt: skip
+    hours = (_midnight("_until", zone) - _midnight("_from", zone)) / 3600
+    last = (F.col("_until") == F.least(F.expr("add_months(month, 1)"), F.lit(until))).cast("int")
+    return parts.groupBy("month", *PLACE).agg(
+        F.sum(F.col("points") * F.datediff("_until", "_from")).cast("bigint").alias("service_point_days"),
+        F.sum((F.col("points") * hours).cast("decimal(24,4)")).cast("decimal(24,4)").alias("service_point_hours"),
+        F.sum(F.col("points") * last).cast("bigint").alias("service_points_at_end"),
+    )
+
+
+def _midnight(day: str, zone: str) -> Column:
+    """Seconds since 1970 (UTC) of the beginning of a local day; the session's zone is UTC."""
+    return F.unix_timestamp(F.to_utc_timestamp(F.col(day).cast("timestamp"), zone))
+
+
+# -- major event days --------------------------------------------------------------------------------------------------
+
+
+def daily_saidi(outages: DataFrame, served: DataFrame) -> DataFrame:
+    """SAIDI in minutes of each day on which a sustained interruption began that has ended, planned ones included.
+
+    An interruption belongs to the day on which it began, however long it lasts.
+
+    :param served: as ``served_by_day`` gives it; days on which nobody was served have no SAIDI.
+    :return: ``day``, ``saidi`` DOUBLE.
+    """
+    ended = outages.where("NOT is_momentary AND NOT is_open")
+    minutes = ended.groupBy(F.col("started_date").alias("day")).agg(F.sum("customer_minutes").alias("_minutes"))
+    return minutes.join(served, "day").select("day", (F.col("_minutes").cast("double") / F.col("points")).alias("saidi"))
+
+
+def threshold(daily: DataFrame, factor: float) -> DataFrame:
+    """The threshold of major event days from a history of daily SAIDI: T = exp(alpha + factor x beta).
+
+    alpha is the mean, beta the standard deviation (of a sample) of the natural logarithms; days of zero SAIDI are left out.
+    Fewer than two days give nulls.
+
+    :param daily: ``day``, ``saidi`` in minutes. :param factor: 2.5 by IEEE 1366.
+    :return: one row: threshold_saidi, alpha, beta (DOUBLE), first_date, last_date, days.
+    """
+    logs = daily.where("saidi > 0").withColumn("_ln", F.log("saidi"))
+    alpha, beta = F.avg("_ln"), F.stddev_samp("_ln")
+    return logs.agg(
+        F.exp(alpha + F.lit(factor) * beta).alias("threshold_saidi"), alpha.alias("alpha"), beta.alias("beta"),
+        F.min("day").alias("first_date"), F.max("day").alias("last_date"), F.count(F.lit(1)).cast("int").alias("days"),
+    )  # fmt: skip
+
+
+def major_days(daily: DataFrame, thresholds: DataFrame) -> DataFrame:
+    """The days whose SAIDI is above the threshold of their year: ``day``.
+
+    :param thresholds: ``year``, ``threshold_saidi``; days of other years are never major.
+    """
+    of_year = daily.join(F.broadcast(thresholds), F.year("day") == F.col("year"))
+    return of_year.where("saidi > threshold_saidi").select("day")
+
+
+# -- numerators --------------------------------------------------------------------------------------------------------
+
+
+def numerators(parts: DataFrame) -> DataFrame:
+    """MEASURES by month, PLACE and set of EXCLUSIONS.
+
+    :param parts: interruptions as ``shared_out`` gives them, with ``started_date`` and ``is_major``.
+    :return: ``month`` (its first day), PLACE, ``exclusions``, MEASURES (DECIMAL).
+    """
+    kinds = [F.when(F.expr(stays), F.lit(name)) for name, stays in EXCLUSIONS.items()]
+    kept = parts.withColumn("exclusions", F.explode(F.array(*kinds))).where("exclusions IS NOT NULL")
+    sustained = "NOT is_momentary"
+    return kept.groupBy(F.trunc("started_date", "MM").alias("month"), *PLACE, "exclusions").agg(
+        F.expr(f"sum(IF({sustained}, customers, 0)) AS customer_interruptions"),
+        F.expr(f"sum(IF({sustained} AND NOT is_open, customer_minutes, 0)) AS customer_minutes"),
+        F.expr("sum(IF(is_open, customers, 0)) AS open_interruptions"),
+        F.expr("sum(IF(is_momentary, customers, 0)) AS momentary_interruptions"),
+    )
+
+
+def worst_served(hit: DataFrame, points: DataFrame, months: DataFrame, *, cemi: int, celid_hours: float) -> DataFrame:
+    """Numerators of CEMI-n and CELID-t: service points at a month's end by what happened to them in MONTHS_BACK months.
+
+    :param hit: one row per outage and service point: service_point_id, started_date, minutes (null while open),
+        is_momentary, is_major, planned, loss_of_supply; what began up to MONTHS_BACK - 1 months before the first month.
+    :param points: rows of dim_service_point, asked where each point hangs at the end.
+    :param months: ``month`` (its first day) and ``last_day`` (on which its end is looked at).
+    :param cemi: n: that many sustained interruptions or more. :param celid_hours: t: one of that many hours or more.
+    :return: ``month``, PLACE, ``exclusions``, ``cemi_customers``, ``celid_customers``; where neither is above 0 no row.
+    """
+    own = hit.where("NOT is_momentary").groupBy("service_point_id", F.trunc("started_date", "MM").alias("_began")).agg(*[
+        what for n, stays in enumerate(EXCLUSIONS.values())
+        for what in (F.expr(f"count_if({stays}) AS _n{n}"), F.expr(f"max(IF({stays}, minutes, NULL)) AS _m{n}"))
+    ])  # fmt: skip
+    lookback = F.expr(f"_began <= month AND _began > add_months(month, -{MONTHS_BACK})")
+    looked = own.join(F.broadcast(months), lookback).groupBy("service_point_id", "month", "last_day").agg(*[
+        what for n in range(len(EXCLUSIONS)) for what in (F.sum(f"_n{n}").alias(f"_n{n}"), F.max(f"_m{n}").alias(f"_m{n}"))
+    ])  # fmt: skip
+    told = [
+        F.struct(F.lit(name).alias("exclusions"), (F.col(f"_n{n}") >= cemi).alias("_many"),
+                 F.coalesce(F.col(f"_m{n}") >= celid_hours * 60, F.lit(False)).alias("_long"))
+        for n, name in enumerate(EXCLUSIONS)
+    ]  # fmt: skip
+    bad = looked.select("service_point_id", "month", "last_day", F.inline(F.array(*told))).where("_many OR _long")
+    there = active(points).select("service_point_id", "effective_date", "expiry_date",
+                                  *[F.coalesce(n, F.lit(UNKNOWN_PLACE)).alias(n) for n in PLACE])  # fmt: skip
+    found = bad.join(there, "service_point_id").where("effective_date <= last_day AND last_day < expiry_date")
+    return found.groupBy("month", *PLACE, "exclusions").agg(
+        F.expr("count_if(_many) AS cemi_customers"), F.expr("count_if(_long) AS celid_customers")
+    )
+
+
+# -- ratios ------------------------------------------------------------------------------------------------------------
+
+
+def indices(rows: DataFrame) -> DataFrame:
+    """The rows with the seven ratios; each is null where its denominator is zero or null (never infinite, never 0 for nobody).
+
+    SAIDI = CMI / N, SAIFI = CI / N, CAIDI = CMI / CI, ASAI = 1 - CMI / 60 / (hours of N), MAIFI = momentary CI / N, CEMI and
+    CELID as shares of the service points at the end.
+
+    :param rows: MEASURES, service_points (N), service_point_hours, service_points_at_end, cemi_customers, celid_customers.
+    :return: saidi and caidi in minutes, saifi and maifi per customer, asai, cemi and celid as fractions.
+    """
+
+    def ratio(above: str, below: str, kind: str = "decimal(18,6)") -> Column:
+        # as floating numbers: quotients of decimals lose digits where both are long
+        return F.expr(f"CAST(CAST({above} AS double) / nullif(CAST({below} AS double), 0) AS {kind})")
+
+    fine = "decimal(18,10)"
+    unavailable = "CAST(customer_minutes AS double) / 60 / nullif(CAST(service_point_hours AS double), 0)"
+    return rows.withColumns({
+        "saidi": ratio("customer_minutes", "service_points"),
+        "saifi": ratio("customer_interruptions", "service_points"),
+        "caidi": ratio("customer_minutes", "customer_interruptions"),
+        "asai": F.expr(f"CAST(1 - {unavailable} AS {fine})"),
+        "maifi": ratio("momentary_interruptions", "service_points"),
+        "cemi": ratio("cemi_customers", "service_points_at_end", fine),
+        "celid": ratio("celid_customers", "service_points_at_end", fine),
+    })  # fmt: skip

@@ -1,0 +1,256 @@
+"""The steps of reliability_threshold (major event days, frozen by the year) and kpi_service_reliability (the indices by month).
+
+The arithmetic is in gold.reliability; here it is decided which months are made anew, and what is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.outages import NAME as FACT
+from utilityflow.gold.outages import POINTS, STEP, dated, moved_points
+from utilityflow.gold.reliability import (
+    EXCLUSIONS,
+    MEASURES,
+    MONTHS_BACK,
+    PLACE,
+    daily_saidi,
+    indices,
+    interrupted,
+    major_days,
+    numerators,
+    served_by_day,
+    served_by_month,
+    shared_out,
+    threshold,
+    worst_served,
+)
+from utilityflow.gold.replacing import replace
+from utilityflow.keys import hash64
+from utilityflow.session import local_frame
+from utilityflow.settings import ReliabilitySettings
+
+THRESHOLD, KPI = "gold.reliability_threshold", "gold.kpi_service_reliability"
+_DAY = dt.timedelta(days=1)
+
+
+# -- thresholds --------------------------------------------------------------------------------------------------------
+
+
+def run_reliability_threshold(run: Run) -> StepResult:
+    """Add the thresholds of the years that have none yet and of which the years before tell enough; never change one.
+
+    A year's threshold is made by the first run whose as-of date lies in it or later.
+    """
+    house, table = run.house, run.house.table(THRESHOLD)
+    now: dict[str, Any] = {n: house.table(n).version() for n in (FACT, POINTS)} | {
+        "year": run.as_of.year, "definition": _definition(run.settings.reliability)
+    }  # fmt: skip
+    if table.version() > 0 and run.consumed.get(THRESHOLD) == now:
+        return StepResult(THRESHOLD, "skipped", version=table.version(), consumed=now)
+    outages = dated(house.table(FACT).read(now[FACT])).where(F.col("started_date") <= F.lit(run.as_of))
+    first = outages.agg(F.min("started_date")).collect()[0][0]
+    held = {r["year"] for r in table.read().select("year").collect()}
+    wanted = [] if first is None else [y for y in range(first.year + 1, run.as_of.year + 1) if y not in held]
+    rows = local_frame(house.spark, [], table.contract.struct())
+    if wanted:
+        begin = dt.date(wanted[0] - run.settings.reliability.history_years, 1, 1)
+        served = served_by_day(house.table(POINTS).read(now[POINTS]), max(first, begin), dt.date(wanted[-1], 1, 1))
+        daily = run.staged(daily_saidi(outages, served), "reliability_daily")
+        rows = run.staged(_thresholds(daily, wanted, run.settings.reliability, run.as_of), "reliability_thresholds")
+    written = rows.count()
+    if written:
+        table.append(rows.select(*table.contract.column_names), note={"consumed": now})
+    return StepResult(THRESHOLD, "ok" if written else "skipped", written, version=table.version(), consumed=now)
+
+
+def _thresholds(daily: DataFrame, years: list[int], given: ReliabilitySettings, as_of: dt.date) -> DataFrame:
+    """Rows of reliability_threshold of those of ``years`` whose history has ``least_days``.
+
+    :param daily: as ``reliability.daily_saidi`` gives it.
+    """
+    made = []
+    for year in years:
+        history = daily.where((F.year("day") >= year - given.history_years) & (F.year("day") < year))
+        made.append(threshold(history, given.beta_factor).withColumn("year", F.lit(year)))
+    rows = reduce(DataFrame.unionByName, made).where(F.col("days") >= max(given.least_days, 2))
+    return rows.withColumns({
+        **{n: F.col(n).cast("decimal(18,6)") for n in ("threshold_saidi", "alpha", "beta")},
+        "factor": F.lit(given.beta_factor).cast("decimal(6,3)"),
+        "frozen_as_of": F.lit(as_of),
+    })  # fmt: skip
+
+
+def _definition(given: ReliabilitySettings) -> str:
+    return json.dumps(dataclasses.asdict(given), sort_keys=True)
+
+
+# -- indices -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Months:
+    """The months to make: first days of the first and the last; days after ``as_of`` have not been yet."""
+
+    first: dt.date
+    last: dt.date
+    as_of: dt.date
+
+    @property
+    def until(self) -> dt.date:
+        """The day after the last one."""
+        return min(_months_on(self.last, 1), self.as_of + _DAY)
+
+    @property
+    def since(self) -> dt.date:
+        """The first day that CEMI and CELID of the first month look at."""
+        return _months_on(self.first, 1 - MONTHS_BACK)
+
+
+def run_kpi_service_reliability(run: Run) -> StepResult:
+    """Bring kpi_service_reliability to the standing outages, the network's history, the thresholds and the as-of date.
+
+    Made anew are the months from the first that changed; of these only the rows that come out differently are written.
+    """
+    house, table, given = run.house, run.house.table(KPI), run.settings.reliability
+    versions = {n: house.table(n).version() for n in (FACT, POINTS, THRESHOLD)}
+    now: dict[str, Any] = versions | {"as_of": run.as_of.isoformat(), "definition": _definition(given)}
+    was = run.consumed.get(KPI, {}) if table.version() > 0 else {}
+    if was == now:
+        return StepResult(KPI, "skipped", version=table.version(), consumed=now)
+    months = _months(run, was, now)
+    if months is None:
+        return StepResult(KPI, "skipped", version=table.version(), consumed=now)
+    rows = run.staged(_kpi(run, months, versions), "reliability_kpi")
+    since, until = f"{months.first:%Y-%m}", f"{months.last:%Y-%m}"
+    present = table.read().where(F.col("period").between(since, until))
+    written = replace(run, table, present, rows, now)
+    return StepResult(KPI, "ok" if written else "skipped", written, version=table.version(), consumed=now)
+
+
+def _months(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> Months | None:
+    """Which months may differ from what stands: None when there is nothing to make, and nothing that stands.
+
+    The first month of all is that of the first outage: before it nothing is known of interruptions, and an index of 0 would
+    say that there were none. An outage that changed is felt for MONTHS_BACK months, a service point or a threshold until now.
+    """
+    house, this_month = run.house, run.as_of.replace(day=1)
+    fact = dated(house.table(FACT).read(now[FACT])).where(F.col("started_date") <= F.lit(run.as_of))
+    begin = fact.agg(F.min("started_date")).collect()[0][0]
+    held = house.table(KPI).read().agg(F.min("period")).collect()[0][0]
+    starts = [d for d in (begin, dt.date.fromisoformat(f"{held}-01") if held else None) if d is not None]
+    if not starts:
+        return None
+    everything = Months(min(starts).replace(day=1), this_month, run.as_of)
+    if was.keys() != now.keys() or was["definition"] != now["definition"]:
+        return everything
+    lows, highs = [], []
+    if was[FACT] < now[FACT]:
+        changed = dated(house.table(FACT).changes(was[FACT], now[FACT])).agg(F.min("started_date"), F.max("started_date"))
+        low, high = changed.collect()[0]
+        lows, highs = ([low], [_months_on(high.replace(day=1), MONTHS_BACK - 1)]) if low else ([], [])
+    if was[POINTS] < now[POINTS]:
+        points = house.table(POINTS)
+        moved = moved_points(points.read(was[POINTS]), points.read(now[POINTS]))
+        lows += [d for d in moved.agg(F.min("effective_date")).collect()[0] if d is not None]
+        highs.append(this_month)
+    if was[THRESHOLD] < now[THRESHOLD]:
+        years = house.table(THRESHOLD).read(now[THRESHOLD]).join(
+            house.table(THRESHOLD).read(was[THRESHOLD]).select("year"), "year", "left_anti")  # fmt: skip
+        lows += [dt.date(r["year"], 1, 1) for r in years.select("year").collect()]
+        highs.append(this_month)
+    if was["as_of"] != now["as_of"]:
+        lows.append(dt.date.fromisoformat(was["as_of"]))
+        highs.append(this_month)
+    if not lows:
+        return None
+    first = max(min(lows).replace(day=1), everything.first)
+    return Months(first, max(first, min(max(highs), this_month)), run.as_of) if first <= this_month else None
+
+
+def _months_on(month: dt.date, count: int) -> dt.date:
+    number = month.year * 12 + month.month - 1 + count
+    return dt.date(number // 12, number % 12 + 1, 1)
+
+
+def _kpi(run: Run, months: Months, versions: Mapping[str, int]) -> DataFrame:
+    """Rows of kpi_service_reliability of these months, in the contract's columns."""
+    house, given = run.house, run.settings.reliability
+    points = house.table(POINTS).read(versions[POINTS])
+    every = dated(house.table(FACT).read(versions[FACT])).where(F.col("started_date") < F.lit(months.until))
+    recent = every.where(F.col("started_date") >= F.lit(months.since))
+    thresholds = house.table(THRESHOLD).read(versions[THRESHOLD]).select("year", "threshold_saidi")
+    daily = daily_saidi(recent, served_by_day(points, months.since, months.until))
+    major = run.staged(major_days(daily, thresholds), "reliability_major_days")
+    marked = recent.join(F.broadcast(major.select(F.col("day").alias("started_date"), F.lit(True).alias("is_major"))),
+                         "started_date", "left").fillna(False, ["is_major"])  # fmt: skip
+    marked = run.staged(marked, "reliability_interruptions")
+    hit = run.staged(interrupted(marked, points), "reliability_hit")
+    first = every.agg(F.min("started_date")).collect()[0][0]
+    began = months.until if first is None else max(months.first, first.replace(day=1))
+    own = marked.where(F.col("started_date") >= F.lit(began))
+    served = served_by_month(points, began, months.until, run.zone)
+    told = marked.select(*STEP, "started_date", "minutes", "is_momentary", "is_major", "planned", "loss_of_supply")
+    ends = _month_ends(run, began, months.until)
+    worst = worst_served(hit.join(F.broadcast(told), list(STEP)), points, ends,
+                         cemi=given.cemi_interruptions, celid_hours=given.celid_hours)  # fmt: skip
+    denominators = served.withColumn("exclusions", F.explode(F.array(*map(F.lit, EXCLUSIONS))))
+    rows = _summed([numerators(shared_out(own, hit)), worst, denominators]).join(ends, "month")
+    rows = rows.join(_major_by_month(major, thresholds, ends), "month")
+    return _finished(run, rows)
+
+
+def _month_ends(run: Run, first: dt.date, until: dt.date) -> DataFrame:
+    """``month`` (its first day), ``last_day`` and ``days`` of each month that begins before ``until``."""
+    rows = []
+    month = first
+    while month < until:
+        following = min(_months_on(month, 1), until)
+        rows.append((month, following - _DAY, (following - month).days))
+        month = _months_on(month, 1)
+    return local_frame(run.house.spark, rows, "month date, last_day date, days int")
+
+
+COUNTS = ("service_point_days", "service_point_hours", "service_points_at_end", "cemi_customers", "celid_customers")
+
+
+def _summed(parts: list[DataFrame]) -> DataFrame:
+    """The figures of one month, PLACE and set of exclusions in one row; what a part does not tell is 0."""
+    key = ["month", *PLACE, "exclusions"]
+    united = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), parts)
+    return united.groupBy(*key).agg(*[F.coalesce(F.sum(n), F.lit(0)).alias(n) for n in (*MEASURES, *COUNTS)])
+
+
+def _major_by_month(major: DataFrame, thresholds: DataFrame, ends: DataFrame) -> DataFrame:
+    """``month`` and ``major_event_days``: null where the month's year has no threshold."""
+    counts = major.groupBy(F.trunc("day", "MM").alias("month")).agg(F.count(F.lit(1)).cast("int").alias("_count"))
+    known = ends.select("month").join(counts, "month", "left").join(
+        F.broadcast(thresholds.select("year")), F.year("month") == F.col("year"), "left")  # fmt: skip
+    days = F.when(F.col("year").isNotNull(), F.coalesce("_count", F.lit(0)))
+    return known.select("month", days.alias("major_event_days"))
+
+
+def _finished(run: Run, rows: DataFrame) -> DataFrame:
+    contract, given = run.house.contracts[KPI], run.settings.reliability
+    types = {c.name: c.type for c in contract.columns}
+    exact = {n: F.col(n).cast(types[n]) for n in (*MEASURES, *COUNTS)}
+    filled = rows.withColumns({
+        **exact,
+        "period": F.date_format("month", "yyyy-MM"),
+        "date_key": F.year("month") * 10000 + F.month("month") * 100 + 1,
+        "service_points": (F.col("service_point_days").cast("double") / F.col("days")).cast(types["service_points"]),
+        "cemi_interruptions": F.lit(given.cemi_interruptions),
+        "celid_hours": F.lit(given.celid_hours).cast(types["celid_hours"]),
+    })  # fmt: skip
+    key = hash64(contract, ["period", *PLACE, "exclusions"], domain=contract.table)
+    return indices(filled).withColumn("reliability_key", key).select(*contract.column_names)
