@@ -31,7 +31,7 @@ from utilityflow.control.rollback import open_rollback
 from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_beginning
 from utilityflow.control.soundness import Found, cause, damaged, examine, look_again, take_up, telling, unforeseen
 from utilityflow.errors import UtilityFlowError
-from utilityflow.gold import efficiency, satisfaction
+from utilityflow.gold import efficiency, receivables, satisfaction
 from utilityflow.gold.calendar import check_calendar, run_dim_date
 from utilityflow.gold.dimensions import MEMBER_KEYS, MEMBERS, run_dim_customer, run_dim_meter, run_dim_service_point
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
@@ -86,6 +86,7 @@ def _gold(silver: Collection[str]) -> list[Step]:
         ),
         *((fact.grain.name, fact.inputs, partial(run_event_fact, spec=fact)) for fact in EVENT_FACTS),
         *_reliability(naming["gold.dim_service_point"]),
+        (receivables.NAME, receivables.INPUTS, receivables.run_receivables),
         (efficiency.NAME, efficiency.INPUTS, efficiency.run_efficiency),
         (satisfaction.NAME, (satisfaction.REQUESTS, satisfaction.TYPES), satisfaction.run_satisfaction),
     ]

@@ -21,15 +21,17 @@ RARE = sorted(set(ENTITIES) - ALWAYS)
 NETWORK = {"outages", "service_points"}  # one of them brings both: the gold steps of reliability read them
 RELIABILITY = ["gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold", "gold.kpi_service_reliability"]
 OF_EVENTS = {
+    "bills": {"gold.fact_billing"},
     "payments": {"gold.dim_payment_method", "gold.fact_payment"},
     "service_requests": {"gold.dim_request_type", "gold.fact_service_request", "gold.kpi_customer_satisfaction"},
 }
-OPTIONAL = {*RELIABILITY, *OF_EVENTS["payments"], *OF_EVENTS["service_requests"], "gold.kpi_operational_efficiency"}
+OF_SEVERAL = {"gold.kpi_operational_efficiency", "gold.receivables_ageing"}  # they need several of them
+OPTIONAL = {*RELIABILITY, *OF_SEVERAL}.union(*OF_EVENTS.values())
 
 
 def feed_of(entity: str, more: str = "") -> Feed:
     keys = {
-        "outages": "outage_id", "payments": "payment_id", "service_points": "service_point_id",
+        "bills": "bill_id", "outages": "outage_id", "payments": "payment_id", "service_points": "service_point_id",
         "service_requests": "request_id",
     }  # fmt: skip
     head = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n"
@@ -43,7 +45,7 @@ def silver(tables: list[str]) -> set[str]:
 
 def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None:
     feeds = read_feeds(load_settings(environ={}))
-    assert RARE == ["outages", "payments", "service_points", "service_requests"]
+    assert RARE == ["bills", "outages", "payments", "service_points", "service_requests"]
     assert silver(tables_of(feeds)) == {name for entity in ALWAYS for name in tables_of_entity(entity)}
     steps = [step.name for step in graph(feeds)]
     assert [n for n in steps if n.startswith("silver.")] == ["silver.customers", "silver.meter_reads"]
@@ -142,6 +144,7 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
     catalog = load_contracts()
     personal = {e: {c.name for c in catalog[f"silver.{e}"].columns if c.private} for e in RARE}
     assert personal == {
+        "bills": {"account_id", "customer_id", "service_point_id", "meter_id"},
         "outages": {"element_id", "service_point_id"},
         "service_points": {"service_point_id", "premise_id", "account_id", "customer_id"},
         "payments": {"account_id", "customer_id"},

@@ -14,6 +14,7 @@ from utilityflow.control.run import Run
 from utilityflow.gold.facts import with_customer
 from utilityflow.lakehouse import Table
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned
+from utilityflow.silver.judging import identity_hash
 
 CUSTOMERS = "gold.dim_customer"
 MANY_ROWS = 1_000_000  # so many keys (8 bytes each) are broadcast
@@ -40,6 +41,14 @@ class Grain:
         if all(isinstance(p, str) for p in places):
             return f"{column} IN ({', '.join(sql_text(p) for p in sorted(places))})"
         return f"{column} BETWEEN {int(min(places))} AND {int(max(places))}"
+
+
+def identified(records: DataFrame, contract: Contract) -> DataFrame:
+    """Records of a silver table, or its changes, with ``_identity``, the key of their fact, also where it is not stored.
+
+    :param contract: of the silver table.
+    """
+    return records if "_identity" in records.columns else records.withColumn("_identity", identity_hash(contract))
 
 
 def customers_of(run: Run) -> Dimension:

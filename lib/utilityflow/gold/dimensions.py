@@ -16,6 +16,7 @@ from utilityflow.session import local_frame
 
 MEMBERS = {  # silver table -> its columns that name members of dimensions
     "silver.meter_reads": ("customer_id", "meter_id"),
+    "silver.bills": ("customer_id",),
     "silver.outages": ("service_point_id",),
     "silver.payments": ("customer_id",),
     "silver.service_requests": ("customer_id",),

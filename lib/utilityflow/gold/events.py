@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
-from utilityflow.gold.changes import CUSTOMERS, Grain, customers_of, differing, rekeyed, small, whole, write
+from utilityflow.gold.changes import CUSTOMERS, Grain, customers_of, differing, identified, rekeyed, small, whole, write
 from utilityflow.gold.facts import with_customer
 from utilityflow.gold.members import PAYMENT_METHOD, REQUEST_TYPE, Words, member_key
 from utilityflow.lakehouse import Table
@@ -25,20 +25,20 @@ class EventFact:
     """A fact table with one row per event: ``day`` is the DATE column of the source that picks the customer's version.
 
     ``what``: the event, in words. ``days``: columns of further days, by their name in the source. ``words``: its dimension
-    of words. ``measures``: columns that the source lacks, as SQL over its columns.
+    of words, if it has one. ``measures``: columns that the source lacks, as SQL over its columns.
     """
 
     what: str
     grain: Grain
     day: str
-    words: Words
+    words: Words | None
     days: Mapping[str, str]
     measures: Mapping[str, str]
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The tables that it is made of."""
-        return self.grain.source, CUSTOMERS, self.words.name, "gold.dim_date"
+        return self.grain.source, CUSTOMERS, *([self.words.name] if self.words else []), "gold.dim_date"
 
 
 PAYMENT = EventFact(
@@ -67,7 +67,15 @@ REQUEST = EventFact(
         "closed_late": f"IF({_OPEN}, NULL, {_LATE})",
     },
 )
-EVENT_FACTS = (PAYMENT, REQUEST)
+BILLING = EventFact(
+    "bill line",
+    Grain("gold.fact_billing", "silver.bills", "billing_key", "date_key"),
+    "bill_date",
+    None,
+    {"due_date_key": "due_date"},
+    {"billed_days": "datediff(period_end, period_start)"},
+)
+EVENT_FACTS = (BILLING, PAYMENT, REQUEST)
 
 
 def final_states(records: DataFrame) -> DataFrame:
@@ -88,13 +96,13 @@ def event_facts(final: DataFrame, spec: EventFact, source: Contract) -> DataFram
         "usage_date": F.col(spec.day),
         "date_key": _day_key(spec.day),
         **{name: _day_key(column) for name, column in spec.days.items()},
-        _words_key(spec): member_key(spec.words, source),
+        **({_words_key(spec.words): member_key(spec.words, source)} if spec.words else {}),
         **{name: F.expr(expression) for name, expression in spec.measures.items()},
     })  # fmt: skip
 
 
-def _words_key(spec: EventFact) -> str:
-    return f"{spec.words.name.removeprefix('gold.dim_')}_key"
+def _words_key(words: Words) -> str:
+    return f"{words.name.removeprefix('gold.dim_')}_key"
 
 
 def _day_key(day: str) -> Column:
@@ -140,10 +148,11 @@ class _Told:
 
 def _told(run: Run, spec: EventFact, was: Mapping[str, Any], now: Mapping[str, int]) -> _Told:
     source, table = run.house.table(spec.grain.source), spec.grain.name.partition(".")[2]
-    rows = source.read(now[source.name])
+    rows = identified(source.read(now[source.name]), source.contract)
     if source.name not in was:
         return _Told(rows.select("_identity").distinct(), None, every=True)
-    moved = source.changes(was[source.name], now[source.name]).select("_identity", spec.day)
+    changes = identified(source.changes(was[source.name], now[source.name]), source.contract)
+    moved = changes.select("_identity", spec.day)
     came = run.staged(moved.groupBy("_identity").agg(*_span(spec.day)), f"{table}_came")
     keys = came.select("_identity")
     others = rows.select("_identity", spec.day).join(small(keys), "_identity", "left_semi").agg(*_span(spec.day))
@@ -160,7 +169,7 @@ def _changed(run: Run, spec: EventFact, fact: Table, told: _Told, now: Mapping[s
     """The facts of those events, as far as they differ from what stands: see ``changes.differing``."""
     grain, columns = spec.grain, fact.contract.column_names
     source = run.house.table(grain.source)
-    records, present = source.read(now[source.name]), fact.read()
+    records, present = identified(source.read(now[source.name]), source.contract), fact.read()
     if told.days is not None:
         low, high = told.days
         records = records.where(F.col(spec.day).between(low, high))

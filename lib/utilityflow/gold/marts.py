@@ -36,9 +36,14 @@ def days_changed(fact: Table, since: int | None, until: int) -> list[dt.date]:
 def replace_months(run: Run, table: Table, wanted: DataFrame, months: Collection[str] | None, now: Mapping[str, Any],
                    ) -> StepResult:  # fmt: skip
     """Write the rows of these months (None: of all) where they are others than those that stand."""
+    where = None if months is None else f"{MONTH} IN ({', '.join(map(sql_text, sorted(months)))})"
+    return replace_rows(run, table, wanted, where, now)
+
+
+def replace_rows(run: Run, table: Table, wanted: DataFrame, where: str | None, now: Mapping[str, Any]) -> StepResult:
+    """Write rows in the place of those that satisfy ``where`` (None: of all), if they are others."""
     wanted = run.staged(wanted.select(*table.contract.column_names), table.contract.table)
     held = table.read().select(*wanted.columns)
-    where = None if months is None else f"{MONTH} IN ({', '.join(map(sql_text, sorted(months)))})"
     held = held.where(where) if where else held
     differs = held.unionByName(wanted).groupBy(*wanted.columns).count().where("count <> 2")
     if table.version() > 0 and differs.isEmpty():

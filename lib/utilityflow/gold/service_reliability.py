@@ -154,7 +154,8 @@ def _months(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> Months 
     everything = Months(min(starts).replace(day=1), this_month, run.as_of)
     if was.keys() != now.keys() or was["definition"] != now["definition"]:
         return everything
-    lows, highs = [], []
+    lows: list[dt.date] = []
+    highs: list[dt.date] = []
     if was[FACT] < now[FACT]:
         changed = dated(house.table(FACT).changes(was[FACT], now[FACT])).agg(F.min("started_date"), F.max("started_date"))
         low, high = changed.collect()[0]

@@ -14,7 +14,8 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.gold import efficiency, satisfaction
+from utilityflow.gold import efficiency, receivables, satisfaction
+from utilityflow.gold.changes import identified
 from utilityflow.gold.events import EVENT_FACTS, EventFact
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
 from utilityflow.gold.usage import NAME as USAGE
@@ -54,6 +55,8 @@ def explain(settings: Settings, table: str, key: str) -> dict[str, Any]:
         answer = _satisfaction(scene, contract, key)
     elif contract.name == efficiency.NAME:
         answer = _efficiency(scene, contract, key)
+    elif contract.name == receivables.NAME:
+        answer = _receivables(scene, contract, key)
     elif contract.name in _EVENTS:
         answer = _event(scene, contract, _EVENTS[contract.name], key)
     else:
@@ -125,7 +128,7 @@ def _event(scene: Scene, contract: Contract, spec: EventFact, key: str) -> dict[
         raise _no_such(contract, spec.grain.key)
     fact, source = rows[0], scene.house.table(spec.grain.source)
     order = (F.desc_nulls_last("updated_at"), F.desc("_batch_id"), F.desc("_row_number"))
-    mine = source.read().where(F.col("_identity") == F.lit(number)).orderBy(*order).limit(MOST)
+    mine = identified(source.read(), source.contract).where(F.col("_identity") == F.lit(number)).orderBy(*order).limit(MOST)
     ordered = [r.asDict() for r in mine.collect()]
     records = _with_sources(scene, ordered, source.contract)
     for place, record in enumerate(records):
@@ -164,6 +167,21 @@ def _efficiency(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
         records += _counted(scene, sources[name], own, most)
     return {"rows": [_shown(rows[0])], "records": records, "flags": {},
             "why": f"made of the month's facts; up to {most} of each table are shown"}  # fmt: skip
+
+
+def _receivables(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """A row of the mart: bills and money of the account."""
+    number = _number(key)
+    rows = _rows(scene, contract, None if number is None else F.col(contract.primary_key[0]) == number)
+    if not rows:
+        raise _no_such(contract, contract.primary_key[0])
+    mine = (F.coalesce("account_id", "customer_id") == rows[0]["account_id"]) & (F.col("currency") == rows[0]["currency"])
+    records = []
+    for name in (receivables.BILLS, receivables.PAYMENTS):
+        own = scene.house.table(name).read().where(mine)
+        records += _counted(scene, _EVENTS[name].grain.source, own, MOST)
+    return {"rows": [_shown(rows[0])], "records": records, "flags": {},
+            "why": f"the account's bills and money until {rows[0]['as_of_date']}; up to {MOST} of each are shown"}  # fmt: skip
 
 
 def _counted(scene: Scene, source: str, facts: DataFrame, most: int) -> list[dict[str, Any]]:
@@ -269,8 +287,7 @@ def _needing(scene: Scene, facts: Mapping[str, str], natural: str) -> dict[str, 
         total += mine.count()
         day = ENTITIES[table.contract.table].day or "_batch_id"
         some = [r.asDict() for r in mine.orderBy(day, "_batch_id", "_row_number").limit(10).collect()]
-        for record, row in zip(_with_sources(scene, some, table.contract), some, strict=True):
-            records.append(record | {"why": f"needs the member: its fact has the key {row['_identity']}"})
+        records += [record | {"why": "needs the member"} for record in _with_sources(scene, some, table.contract)]
     return {"records": records, "why": f"an inferred member: no event tells of it, {total:,} standing record(s) name it"}
 
 

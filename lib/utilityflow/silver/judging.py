@@ -19,6 +19,7 @@ from utilityflow.keys import hash64
 from utilityflow.lakehouse import Table
 from utilityflow.quality.rules import Rule, broken_rules, contract_rules, conversion_rules, judge, reasons
 from utilityflow.silver import (
+    bills,
     customers,
     meter_reads,
     outages,
@@ -44,6 +45,7 @@ class Entity:
 
 
 ENTITIES = {
+    "bills": Entity("bills", bills.FILLED, bills.conform, bills.DAY),
     "customers": Entity("customers", customers.FILLED, customers.conform),
     "meter_reads": Entity("meter_reads", meter_reads.FILLED, meter_reads.conform, meter_reads.DAY),
     "outages": Entity("outages", outages.FILLED, outages.conform, outages.DAY),

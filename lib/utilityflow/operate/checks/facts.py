@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from utilityflow.gold.changes import CUSTOMERS, Grain
+from utilityflow.gold.changes import CUSTOMERS, Grain, identified
 from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY
 from utilityflow.gold.usage import GRAIN as USAGE
@@ -55,7 +55,8 @@ def one_fact_per_identity(evidence: Evidence) -> Found:
     house = evidence.scene.house
 
     def found(grain: Grain) -> Found:
-        bad = unmatched(house.table(grain.source).read(), house.table(grain.name).read(), grain.key)
+        source = house.table(grain.source)
+        bad = unmatched(identified(source.read(), source.contract), house.table(grain.name).read(), grain.key)
         return rows_of(bad, lambda r: f"{grain.name} {r['key']}: {r['_what']}")
 
     return together(found(grain) for grain in _facts(evidence.scene))

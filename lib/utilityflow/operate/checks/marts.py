@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from utilityflow.gold import efficiency, satisfaction
+from utilityflow.gold import efficiency, receivables, satisfaction
+from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
+from utilityflow.scd2 import Dimension
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -25,7 +28,15 @@ def _efficiency(scene: Scene, contract: Contract, versions: Mapping[str, int]) -
     return efficiency.efficiency(facts, contract.property("parameters"), None)
 
 
-MARTS: Mapping[str, Callable[..., DataFrame]] = {satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency}
+def _receivables(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
+    bills, payments, customers = (scene.house.table(n).read(versions[n]) for n in receivables.INPUTS)
+    dimension = Dimension.from_contract(scene.contracts[CUSTOMERS])
+    return receivables.receivables(bills, payments, customers, dimension, dt.date.fromisoformat(versions["as_of"]))
+
+
+MARTS: Mapping[str, Callable[..., DataFrame]] = {
+    satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency, receivables.NAME: _receivables,
+}  # fmt: skip
 
 
 def marts_equal_their_rebuild(evidence: Evidence) -> Found:

@@ -1,0 +1,79 @@
+"""Money is applied to bills oldest first; what names a bill pays that bill; returns open it again."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from utilityflow.gold.receivables import applied, cash, net_bills
+from utilityflow.session import local_frame
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+pytestmark = pytest.mark.engine
+LINE = "account_id string, customer_id string, currency string, bill_id string, kind string, cancels_bill_id string, " \
+       "date_key int, due_date_key int, amount double"  # fmt: skip
+MONEY = "payment_id string, account_id string, customer_id string, currency string, bill_id string, " \
+        "related_payment_id string, status string, amount double"  # fmt: skip
+
+
+def lines(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
+    """(account, bill, cancels, day, due, amount) of each line, in USD."""
+    given = [(a, None, "USD", b, "cancellation" if c else "bill", c, day, due, amount) for a, b, c, day, due, amount in rows]
+    return local_frame(spark, given, LINE).withColumn("amount", _exact())
+
+
+def money(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
+    """(payment, account, bill, related, status, amount) of each transaction, in USD."""
+    given = [(p, a, None, "USD", b, r, s, amount) for p, a, b, r, s, amount in rows]
+    return local_frame(spark, given, MONEY).withColumn("amount", _exact())
+
+
+def _exact() -> Any:
+    from pyspark.sql import functions as F  # noqa: N812 - as everywhere
+
+    return F.col("amount").cast("decimal(18,4)")
+
+
+def open_amounts(spark: SparkSession, bills: DataFrame, paid: DataFrame) -> dict[str, tuple[Decimal, Decimal]]:
+    """Bill -> what was applied to it, what is open."""
+    return {r["bill_id"]: (r["_paid"].normalize() + 0, r["open_amount"].normalize() + 0)
+            for r in applied(net_bills(bills), cash(paid)).collect()}  # fmt: skip
+
+
+def test_the_oldest_bill_is_paid_first(spark: SparkSession) -> None:
+    bills = lines(spark, ("A", "B1", None, 20250101, 20250131, 60), ("A", "B1", None, 20250101, 20250131, 40),
+                  ("A", "B2", None, 20250201, 20250228, 50), ("A", "B3", None, 20250115, 20250301, 30))  # fmt: skip
+    paid = money(spark, ("P1", "A", None, None, "posted", 120), ("P2", "A", None, None, "pending", 500))
+    assert open_amounts(spark, bills, paid) == {"B1": (100, 0), "B2": (20, 30), "B3": (0, 30)}
+
+
+def test_what_names_a_bill_pays_it_and_the_rest_pays_others(spark: SparkSession) -> None:
+    bills = lines(spark, ("A", "B1", None, 20250101, 20250131, 100), ("A", "B2", None, 20250201, 20250228, 50))
+    paid = money(spark, ("P1", "A", "B2", None, "posted", 80), ("P2", "A", "B9", None, "posted", 5))
+    assert open_amounts(spark, bills, paid) == {"B1": (35, 65), "B2": (50, 0)}
+
+
+def test_a_returned_payment_opens_its_bill_again(spark: SparkSession) -> None:
+    bills = lines(spark, ("A", "B1", None, 20250101, 20250131, 100), ("A", "B2", None, 20250201, 20250228, 50))
+    paid = money(spark, ("P1", "A", "B2", None, "posted", 50), ("P2", None, None, "P1", "posted", -50),
+                 ("P3", "A", None, None, "posted", 10))  # fmt: skip
+    assert open_amounts(spark, bills, paid) == {"B1": (10, 90), "B2": (0, 50)}, "the reversal names no account and no bill"
+
+
+def test_cancel_and_rebill_and_a_credit(spark: SparkSession) -> None:
+    bills = lines(spark, ("A", "B1", None, 20250101, 20250131, 100), ("A", "C1", "B1", 20250110, None, -100),
+                  ("A", "B2", None, 20250111, 20250210, 70), ("A", "K1", None, 20250112, None, -20))  # fmt: skip
+    paid = money(spark, ("P1", "A", "B1", None, "posted", 40))
+    assert open_amounts(spark, bills, paid) == {"B1": (0, 0), "B2": (60, 10), "K1": (-20, 0)}
+    (first,) = [r for r in net_bills(bills).collect() if r["bill_id"] == "B1"]
+    assert (first["bill_date"].isoformat(), first["due_date"].isoformat(), first["amount"]) == ("2025-01-01", "2025-01-31", 0)
+
+
+def test_accounts_and_currencies_stay_apart(spark: SparkSession) -> None:
+    bills = lines(spark, ("A", "B1", None, 20250101, 20250131, 100), ("Z", "B2", None, 20250101, 20250131, 100))
+    paid = money(spark, ("P1", "A", None, None, "posted", 250))
+    assert open_amounts(spark, bills, paid) == {"B1": (100, 0), "B2": (0, 100)}
