@@ -19,8 +19,10 @@ import pytest
 
 from utilityflow import pipeline
 from utilityflow.contracts import load_contracts
+from utilityflow.gold import receivables
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.operate.verify import verify
+from utilityflow.scd2 import Dimension
 from utilityflow.settings import Settings
 
 COASTAL_MONTHS = [
@@ -118,9 +120,9 @@ def test_london_households(loaded: Any) -> None:
         assert sum(n for _, n in groups) == 5_566 and [g for g, _ in groups] == ["Std", "ToU"]
 
 
-# -- payments and service requests: both feeds in one run -------------------------------------------------------------------
+# -- bills, payments and service requests: three feeds in one run ------------------------------------------------------------
 
-BOTH = {"accounts_receivable": "receivables.yaml", "nyc311": "requests.yaml"}
+SERVED = ("accounts_receivable/invoices.yaml", "accounts_receivable/receivables.yaml", "nyc311/requests.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +132,8 @@ def served(
     """The run's answer, its settings, and what asks for one row of silver.payments and silver.service_requests."""
     folder = tmp_path_factory.mktemp("served")
     (folder / "feeds").mkdir()
-    for name, file in BOTH.items():
-        shutil.copy(repository / "conf" / "feeds" / "examples" / name / file, folder / "feeds")
+    for file in SERVED:
+        shutil.copy(repository / "conf" / "feeds" / "examples" / file, folder / "feeds")
     settings = Settings(home=str(folder / "home"), landing=str(real_data), feeds=str(folder / "feeds"),
                         time_zone="America/New_York")  # fmt: skip
     answer = pipeline.run(settings, as_of=dt.date(2026, 11, 1))
@@ -152,6 +154,20 @@ def test_every_record_of_both_files_is_loaded(served: Any) -> None:
     assert [c for c in verify(settings)["checks"] if c["status"] != "ok"] == []
     again = pipeline.run(settings, as_of=dt.date(2026, 11, 1))
     assert again["status"] == "nothing_to_do", again["error"] or again["steps"]
+
+
+def test_real_bills_and_money_age(served: Any, spark: Any) -> None:
+    """V12, through gold: what was open and past due on a day, by account."""
+    house = Lakehouse(spark, str(served[1].home_path / "lakehouse"), load_contracts())
+    bills, payments, customers = (house.table(n).read() for n in receivables.INPUTS)
+    assert (bills.count(), payments.count()) == (2_466, 2_466)
+    dimension = Dimension.from_contract(house.contracts["gold.dim_customer"])
+    rows = receivables.receivables(bills, payments, customers, dimension, dt.date(2013, 6, 30))
+    late = "due_1_30 + due_31_60 + due_61_90 + due_over_90"
+    total = rows.selectExpr("sum(open_bills)", "sum(open_amount)", f"sum({late})", "sum(unapplied)").first()
+    assert tuple(total) == (84, Decimal("5119.85"), Decimal("835.56"), 0)
+    now = house.table(receivables.NAME).read().selectExpr("count(*)", "sum(billed)", "sum(received)", "sum(open_bills)").first()
+    assert tuple(now) == (100, Decimal("147703.18"), Decimal("147703.18"), 0)
 
 
 def test_receivables(served: Any) -> None:
