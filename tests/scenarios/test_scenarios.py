@@ -138,7 +138,8 @@ def _minus(left: list[str], right: list[str]) -> list[str]:
 
 
 def _reserved(row: dict[str, Any]) -> bool:
-    return any(row.get(k) == -1 for k in ("customer_key", "meter_key", "date_key")) and "usage_key" not in row
+    reserved = any(row.get(k) == -1 for k in ("customer_key", "meter_key", "service_point_key", "date_key"))
+    return reserved and not row.keys() & {"usage_key", "outage_key"}
 
 
 def _plain(value: Any, column: str) -> Any:
