@@ -34,6 +34,7 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.gold.calendar import check_calendar, run_dim_date
 from utilityflow.gold.dimensions import run_dim_customer, run_dim_meter, run_dim_service_point
 from utilityflow.gold.outages import run_fact_outage
+from utilityflow.gold.scorecard import check_reliability, run_kpi_regulatory_scorecard
 from utilityflow.gold.service_reliability import run_kpi_service_reliability, run_reliability_threshold
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.graph import PUBLISH, Step
@@ -81,12 +82,13 @@ def _gold() -> list[Step]:
 def _optional_gold() -> list[tuple[frozenset[str], list[Step]]]:
     """Gold steps that exist where a feed fills one of the entities beside them."""
     points, outages, threshold = "gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold"
-    kpi = "gold.kpi_service_reliability"
+    kpi, scorecard = "gold.kpi_service_reliability", "gold.kpi_regulatory_scorecard"
     reliability = [
         Step(points, ("silver.service_points", "silver.outages"), points, run_dim_service_point),
         Step(outages, ("silver.outages", points, "gold.dim_date"), outages, run_fact_outage),
         Step(threshold, (outages, points), threshold, run_reliability_threshold),
         Step(kpi, (outages, points, threshold, "gold.dim_date"), kpi, run_kpi_service_reliability),
+        Step(scorecard, (kpi,), scorecard, run_kpi_regulatory_scorecard),
     ]
     return [(frozenset({"outages", "service_points"}), reliability)]
 
@@ -173,6 +175,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
     """
     feeds = read_feeds(settings)
     check_calendar(settings.calendar)
+    check_reliability(settings.reliability)
     steps = graph(feeds)
     names = select(steps, wanted)
     if not settings.landing_path.is_dir() and settings.landing is not None:

@@ -92,7 +92,8 @@ def _thresholds(daily: DataFrame, years: list[int], given: ReliabilitySettings, 
 
 
 def _definition(given: ReliabilitySettings) -> str:
-    return json.dumps(dataclasses.asdict(given), sort_keys=True)
+    """The parameters of the indices as text; targets are the scorecard's."""
+    return json.dumps({n: v for n, v in dataclasses.asdict(given).items() if not n.startswith("targets")}, sort_keys=True)
 
 
 # -- indices -----------------------------------------------------------------------------------------------------------
@@ -154,7 +155,8 @@ def _months(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> Months 
     everything = Months(min(starts).replace(day=1), this_month, run.as_of)
     if was.keys() != now.keys() or was["definition"] != now["definition"]:
         return everything
-    lows, highs = [], []
+    lows: list[dt.date] = []
+    highs: list[dt.date] = []
     if was[FACT] < now[FACT]:
         changed = dated(house.table(FACT).changes(was[FACT], now[FACT])).agg(F.min("started_date"), F.max("started_date"))
         low, high = changed.collect()[0]

@@ -16,7 +16,8 @@ from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.gold import outages
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
-from utilityflow.gold.service_reliability import KPI
+from utilityflow.gold.scorecard import NAME as SCORECARD
+from utilityflow.gold.service_reliability import KPI, THRESHOLD
 from utilityflow.gold.usage import READS
 from utilityflow.operate.checks.history import sources
 from utilityflow.operate.scene import Scene, open_scene
@@ -265,7 +266,11 @@ def _calendar(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     rows = _rows(scene, contract, None if number is None else F.col(name) == number)
     if not rows:
         raise _no_such(contract, name)
-    return {"rows": [_shown(r) for r in rows], "records": [], "flags": {}, "why": "made by the suite, from no file"}
+    made = {
+        SCORECARD: f"added up from {KPI} over all districts and circuits", THRESHOLD: f"from the days of {outages.NAME} before the year",
+    }  # fmt: skip
+    why = made.get(contract.name, "made by the suite, from no file")
+    return {"rows": [_shown(r) for r in rows], "records": [], "flags": {}, "why": why}
 
 
 # -- sources ---------------------------------------------------------------------------------------------------------

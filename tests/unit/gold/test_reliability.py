@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from utilityflow.contracts import load_contracts
 from utilityflow.gold import reliability as r
 from utilityflow.gold.outages import dated, final_states, outage_facts
+from utilityflow.gold.scorecard import scorecard, spans
 from utilityflow.scd2 import Dimension
 from utilityflow.session import local_frame
 
@@ -236,6 +237,30 @@ def test_the_final_state_counts_and_a_cancelled_one_takes_the_outage_back(spark:
     rows = {f["outage_id"]: f for f in facts(spark, told, network).collect()}
     assert {k: f["minutes"] for k, f in rows.items()} == {"O1": 90, "O2": 60, "O4": 11, "O5": 10}
     assert {k for k, f in rows.items() if "overlapping" in f["quality_flags"]} == {"O1", "O4"}
+
+
+# -- the scorecard -------------------------------------------------------------------------------------------------------
+
+
+def test_the_scorecard_adds_up_numerators_and_denominators(spark: SparkSession) -> None:
+    """Two circuits, thirteen months of 100 minutes each and 30 days; the running month has two days."""
+    names = ("period", "date_key", "exclusions", "days", "customer_interruptions", "customer_minutes", "momentary_interruptions",
+             "service_point_days", "service_point_hours", "service_points_at_end", "cemi_customers", "celid_customers")  # fmt: skip
+    months = [(f"{2024 + n // 12}-{n % 12 + 1:02}", (2024 + n // 12) * 10_000 + (n % 12 + 1) * 100 + 1) for n in range(13)]
+    rows = [(*m, "none", d, 1, 100, 2, d * points, d * points * 24, points, 1, 0)
+            for m, d in zip(months, [30] * 12 + [2], strict=True) for points in (4, 6)]  # fmt: skip
+    kinds = ("string", "int", "string", *["int"] * 9)
+    frame = local_frame(spark, rows, ", ".join(f"{n} {k}" for n, k in zip(names, kinds, strict=True)))
+    found = scorecard(spans(frame), {"saidi": 239.0, "asai": 0.9}, "none").collect()
+    told = {(f["metric_code"], f["span"]): (f["numerator"], f["denominator"], f["value"], f["target"], f["met"], f["months"])
+            for f in found if f["period"] == "2025-01"}  # fmt: skip
+    assert told["saidi", "month"] == (200, 10, 20, None, None, 1)
+    assert told["saidi", "twelve_months"] == (2_400, 10, 240, 239, False, 12)
+    assert told["saifi", "twelve_months"][:3] == (24, 10, Decimal("2.4"))
+    assert told["caidi", "twelve_months"][:3] == (2_400, 24, 100)
+    hours = (11 * 30 + 2) * 10 * 24
+    assert told["asai", "twelve_months"][:2] == (hours - 40, hours) and told["asai", "twelve_months"][4] is True
+    assert told["cemi", "twelve_months"][:3] == (2, 10, Decimal("0.2")) and ("cemi", "month") not in told
 
 
 # -- who was served ------------------------------------------------------------------------------------------------------
