@@ -267,8 +267,9 @@ def _calendar(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     if not rows:
         raise _no_such(contract, name)
     made = {
-        SCORECARD: f"added up from {KPI} over all districts and circuits", THRESHOLD: f"from the days of {outages.NAME} before the year",
-    }  # fmt: skip
+        SCORECARD: f"added up from {KPI} over all districts and circuits",
+        THRESHOLD: f"from the days of {outages.NAME} before the year",
+    }
     why = made.get(contract.name, "made by the suite, from no file")
     return {"rows": [_shown(r) for r in rows], "records": [], "flags": {}, "why": why}
 

@@ -245,7 +245,8 @@ def test_the_final_state_counts_and_a_cancelled_one_takes_the_outage_back(spark:
 def test_the_scorecard_adds_up_numerators_and_denominators(spark: SparkSession) -> None:
     """Two circuits, thirteen months of 100 minutes each and 30 days; the running month has two days."""
     names = ("period", "date_key", "exclusions", "days", "customer_interruptions", "customer_minutes", "momentary_interruptions",
-             "service_point_days", "service_point_hours", "service_points_at_end", "cemi_customers", "celid_customers")  # fmt: skip
+             "service_point_days", "service_point_hours", "service_points_at_end", "cemi_customers",
+             "celid_customers")  # fmt: skip
     months = [(f"{2024 + n // 12}-{n % 12 + 1:02}", (2024 + n // 12) * 10_000 + (n % 12 + 1) * 100 + 1) for n in range(13)]
     rows = [(*m, "none", d, 1, 100, 2, d * points, d * points * 24, points, 1, 0)
             for m, d in zip(months, [30] * 12 + [2], strict=True) for points in (4, 6)]  # fmt: skip
