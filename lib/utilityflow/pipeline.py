@@ -37,6 +37,7 @@ from utilityflow.gold.dimensions import MEMBER_KEYS, MEMBERS, run_dim_customer, 
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
 from utilityflow.gold.members import WORDS, run_words
 from utilityflow.gold.outages import run_fact_outage
+from utilityflow.gold.scorecard import check_reliability, run_kpi_regulatory_scorecard
 from utilityflow.gold.service_reliability import run_kpi_service_reliability, run_reliability_threshold
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.graph import PUBLISH, Step
@@ -99,11 +100,13 @@ def _reliability(naming: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], Ca
     :param naming: the tables that name service points.
     """
     points, outages, threshold = "gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold"
+    kpi, scorecard = "gold.kpi_service_reliability", "gold.kpi_regulatory_scorecard"
     return [
         (points, ("silver.service_points", *naming), run_dim_service_point),
         (outages, ("silver.outages", points, "gold.dim_date"), run_fact_outage),
         (threshold, (outages, points), run_reliability_threshold),
-        ("gold.kpi_service_reliability", (outages, points, threshold, "gold.dim_date"), run_kpi_service_reliability),
+        (kpi, (outages, points, threshold, "gold.dim_date"), run_kpi_service_reliability),
+        (scorecard, (kpi,), run_kpi_regulatory_scorecard),
     ]
 
 
@@ -191,6 +194,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
     """
     feeds = read_feeds(settings)
     check_calendar(settings.calendar)
+    check_reliability(settings.reliability)
     steps = graph(feeds)
     names = select(steps, wanted)
     if not settings.landing_path.is_dir() and settings.landing is not None:

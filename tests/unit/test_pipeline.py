@@ -19,7 +19,10 @@ from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 ALWAYS = {"customers", "meter_reads"}  # the gold steps read them, whatever is fed
 RARE = sorted(set(ENTITIES) - ALWAYS)
 NETWORK = {"outages", "service_points"}  # one of them brings both: the gold steps of reliability read them
-RELIABILITY = ["gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold", "gold.kpi_service_reliability"]
+RELIABILITY = [
+    "gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold", "gold.kpi_service_reliability",
+    "gold.kpi_regulatory_scorecard",
+]  # fmt: skip
 OF_EVENTS = {
     "bills": {"gold.fact_billing"},
     "payments": {"gold.dim_payment_method", "gold.fact_payment"},
@@ -73,7 +76,7 @@ def test_a_feed_of_the_network_brings_the_tables_and_steps_of_reliability(entity
     steps = graph({feed.feed: feed})
     assert [step.name for step in steps if step.name in RELIABILITY] == RELIABILITY
     assert {c for c in tables_of({feed.feed: feed}) if c in RELIABILITY} == set(RELIABILITY)
-    assert set(select(steps, ["+gold.kpi_service_reliability"])) == {
+    assert set(select(steps, ["+gold.kpi_regulatory_scorecard"])) == {
         f"bronze.some_{entity}", "silver.outages", "silver.service_points", "gold.dim_date", *RELIABILITY,
     }  # fmt: skip
 

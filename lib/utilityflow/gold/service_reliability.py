@@ -92,7 +92,8 @@ def _thresholds(daily: DataFrame, years: list[int], given: ReliabilitySettings, 
 
 
 def _definition(given: ReliabilitySettings) -> str:
-    return json.dumps(dataclasses.asdict(given), sort_keys=True)
+    """The parameters of the indices as text; targets are the scorecard's."""
+    return json.dumps({n: v for n, v in dataclasses.asdict(given).items() if not n.startswith("targets")}, sort_keys=True)
 
 
 # -- indices -----------------------------------------------------------------------------------------------------------

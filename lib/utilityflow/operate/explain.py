@@ -14,10 +14,12 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.gold import efficiency, receivables, satisfaction
+from utilityflow.gold import efficiency, outages, receivables, satisfaction
 from utilityflow.gold.changes import identified
 from utilityflow.gold.events import EVENT_FACTS, EventFact
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
+from utilityflow.gold.scorecard import NAME as SCORECARD
+from utilityflow.gold.service_reliability import KPI, THRESHOLD
 from utilityflow.gold.usage import NAME as USAGE
 from utilityflow.gold.usage import READS
 from utilityflow.operate.checks.history import sources
@@ -34,6 +36,10 @@ _FLAGS = {
     GAP: "the fact lies where the customer is deleted and has the unknown member's key",
     INCOMPLETE: "the intervals do not cover the whole local day",
     MIXED: "the intervals of the day differ in quality",
+    outages.NO_POINTS: "no active service point is known on the element that day",
+    outages.DIFFER: "the source states another number of customers than hang on the element",
+    outages.SEVERAL: "those interrupted hang on several circuits",
+    outages.OVERLAP: "another step says that the same element was without supply at the same time",
 }
 
 
@@ -59,6 +65,10 @@ def explain(settings: Settings, table: str, key: str) -> dict[str, Any]:
         answer = _receivables(scene, contract, key)
     elif contract.name in _EVENTS:
         answer = _event(scene, contract, _EVENTS[contract.name], key)
+    elif contract.name == outages.NAME:
+        answer = _outage(scene, contract, key)
+    elif contract.name == KPI:
+        answer = _reliability(scene, contract, key)
     else:
         answer = _calendar(scene, contract, key)
     tagged = [c.name for c in contract.columns if c.private]
@@ -220,6 +230,50 @@ def _why_fact(fact: Mapping[str, Any], reads: Sequence[Mapping[str, Any]]) -> st
     return f"the final read of {len(reads)} standing read(s) of this customer, meter, register and period"
 
 
+def _outage(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    name, number = contract.primary_key[0], _number(key)
+    rows = _rows(scene, contract, None if number is None else F.col(name) == number)
+    if not rows:
+        raise _no_such(contract, name)
+    records = _states(scene, rows)
+    why = f"the final one of {len(records)} standing state(s) of this step; its service points are those on its day"
+    told = scene.contracts[outages.OUTAGES]
+    return {"rows": [_shown(rows[0])], "records": records, "why": why, "flags": _flags(rows[0]["quality_flags"], told)}
+
+
+def _states(scene: Scene, facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The states behind facts of outages, the final one of each step first."""
+    table = scene.house.table(outages.OUTAGES)
+    mine = table.read().where(F.col("outage_id").isin(*{f["outage_id"] for f in facts}))
+    newest = (F.desc_nulls_last("updated_at"), F.desc("_batch_id"), F.desc("_row_number"))
+    steps = {(f["outage_id"], f["step_id"]) for f in facts}
+    ordered = [r.asDict() for r in mine.orderBy(*outages.STEP, *newest).collect()]
+    ordered = [r for r in ordered if (r["outage_id"], r["step_id"]) in steps][:MOST]
+    final = {(f["_file_sha256"], f["_row_number"]) for f in facts}
+    records = _with_sources(scene, ordered, table.contract)
+    for record, state in zip(records, ordered, strict=True):
+        record["final"] = (state["_file_sha256"], state["_row_number"]) in final
+        record["why"] = "the final state" if record["final"] else "not final: a newer state, file or record tells otherwise"
+    return records
+
+
+def _reliability(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """An index back to the interruptions of its month that lie in its place, or in several."""
+    name, number = contract.primary_key[0], _number(key)
+    rows = _rows(scene, contract, None if number is None else F.col(name) == number)
+    if not rows:
+        raise _no_such(contract, name)
+    row = rows[0]
+    here = [F.coalesce(F.col(n), F.lit(row[n])) == row[n] for n in ("district", "circuit_id")]
+    month = F.col("date_key").between(row["date_key"], row["date_key"] + 30)
+    facts = _rows(scene, scene.contracts[outages.NAME], month & here[0] & here[1])
+    why = (
+        f"{len(facts)} interruption(s) of the month in this place or in several places ({MOST} at most are shown), before "
+        f"exclusions ({row['exclusions']}), over active service points of {row['days']} day(s)"
+    )
+    return {"rows": [_shown(row)], "records": _states(scene, facts), "why": why, "flags": {}}
+
+
 # -- dimensions ------------------------------------------------------------------------------------------------------
 
 
@@ -296,7 +350,12 @@ def _calendar(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     rows = _rows(scene, contract, None if number is None else F.col(name) == number)
     if not rows:
         raise _no_such(contract, name)
-    return {"rows": [_shown(r) for r in rows], "records": [], "flags": {}, "why": "made by the suite, from no file"}
+    made = {
+        SCORECARD: f"added up from {KPI} over all districts and circuits",
+        THRESHOLD: f"from the days of {outages.NAME} before the year",
+    }
+    why = made.get(contract.name, "made by the suite, from no file")
+    return {"rows": [_shown(r) for r in rows], "records": [], "flags": {}, "why": why}
 
 
 # -- sources ---------------------------------------------------------------------------------------------------------

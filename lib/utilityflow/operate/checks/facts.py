@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from utilityflow.gold import outages
 from utilityflow.gold.changes import CUSTOMERS, Grain, identified
 from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY
+from utilityflow.gold.replacing import differing
 from utilityflow.gold.usage import GRAIN as USAGE
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
 from utilityflow.operate.scene import Scene
@@ -121,6 +123,21 @@ def with_other_version(facts: DataFrame, dim: DataFrame, customers: Dimension, g
     return found.where((F.col("_held") != F.col("customer_key")) | (F.col("_flagged") != F.col(EARLY)))
 
 
+def outages_equal_their_rebuild(evidence: Evidence) -> Found:
+    """fact_outage is what the final states of all standing records and the network's history give."""
+    scene = evidence.scene
+    fact, points = scene.house.table(outages.NAME), scene.house.table(outages.POINTS)
+    if fact.version() <= 0:
+        return Found()
+    wanted = outages.outage_facts(
+        outages.final_states(scene.house.table(outages.OUTAGES).read()), points.read(), fact.contract,
+        Dimension.from_contract(points.contract), scene.settings.reliability.momentary_minutes,
+    )  # fmt: skip
+    said = {"I": "is missing", "D": "has no standing state", "U": "is not what its final state gives"}
+    bad = differing(fact.read(), wanted, fact.contract.primary_key[0])
+    return rows_of(bad, lambda r: f"{outages.NAME} {r['outage_key']}: {said[r['_action']]}")
+
+
 def rows_lead_to_bronze(evidence: Evidence) -> Found:
     """The file and the record that a gold row names are in bronze; only reserved and inferred members name none."""
     files: dict[str, tuple[int, bool]] = {}
@@ -170,5 +187,6 @@ CHECKS = (
         one_fact_per_identity,
     ),
     Check("facts.version", 6, "each fact has the key of the version valid on its day", lookups_are_right),
+    Check("facts.outages", 6, "each restoration step has the fact that its final state gives", outages_equal_their_rebuild),
     Check("lineage.bronze", 8, "each gold row's file and record are in bronze", rows_lead_to_bronze),
 )
