@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 SOURCE = HERE / "given_a_network_with_outages"
 DAY = dt.date(2025, 3, 31)
 TABLES = {"dim_service_point", "fact_outage", "reliability_threshold", "kpi_service_reliability", "kpi_regulatory_scorecard"}
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 
 def run(settings: Settings, day: dt.date = DAY) -> dict[str, Any]:
@@ -93,6 +93,9 @@ def test_only_what_changed_is_written_and_leads_back(spark: Any, tmp_path: Path)
     assert fifth["status"] == "nothing_to_do"
     assert not {n.removeprefix("gold.") for n in fifth} & TABLES
     assert [c for c in verify(longer)["checks"] if c["status"] != "ok"] == []
+    spark.sql(f"UPDATE delta.`{home}/lakehouse/gold/fact_outage` SET customers_interrupted = 99 WHERE outage_id = 'O-O'")
+    (broken,) = verify(longer, only=["facts.outages"])["checks"]
+    assert (broken["status"], broken["count"]) == ("failed", 1), "the check itself can fail"
 
 
 @pytest.mark.parametrize("given", [{"celid_hours": 0}, {"targets": {"saidy": 1.0}}, {"targets_exclude": "storms"}])
