@@ -220,7 +220,13 @@ def _deploy_words(one: argparse.ArgumentParser) -> None:
     _common(check, _deploy_check)
 
 
+def _extract_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("names", nargs="*", metavar="FEED", help="feeds whose sources are asked (default: all that have one)")
+
+
 def _simulate_words(one: argparse.ArgumentParser) -> None:
+    one.add_argument("what", nargs="?", choices=("files", "serve"), default="files",
+                     help="write files (default), or serve service requests over HTTP until interrupted")  # fmt: skip
     one.add_argument("--customers", type=_number, default=1000, metavar="N")
     one.add_argument("--months", type=_number, default=2, metavar="N")
     one.add_argument("--start", type=_month, default=dt.date(2025, 1, 1), metavar="YYYY-MM")
@@ -232,6 +238,13 @@ def _simulate_words(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--gas", action="store_true", help="also monthly reads of gas meters, whose registers roll over")
     one.add_argument("--faults", default="", metavar="KIND,...", help="operational faults of files, or all (default: none)")
+    served = one.add_argument_group("simulate serve")
+    served.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    served.add_argument("--port", type=int, default=8311, metavar="N", help="0 takes any that is free (default 8311)")
+    served.add_argument("--records", metavar="FILE", help="JSON lines to serve, read again when they change (default: made)")
+    served.add_argument("--requests", type=_number, default=1000, metavar="N", help="how many to make, by --seed")
+    served.add_argument("--fault", action="append", default=[], metavar="KIND@N", help="for example 429@3, 503@2-4, slow@*")
+    served.add_argument("--token", metavar="REFERENCE", help="bearer token that is asked for, as env:NAME or file:PATH")
     one.add_argument("--profile", metavar="FILE", help="which defects to plant (default: conf/simulate/defects.yaml)")
 
 
@@ -412,8 +425,33 @@ def _deploy_check(args: argparse.Namespace) -> Answer:
     return Answer(result, deploy.text(result), deploy.exit_code(result))
 
 
+def _extract(args: argparse.Namespace) -> Answer:
+    from utilityflow.operate import extracts
+
+    result = extracts.extract(_settings(args), args.names)
+    return Answer(result, extracts.text(result), extracts.exit_code(result))
+
+
+def _serve(args: argparse.Namespace) -> Answer:
+    from utilityflow.settings import resolve_secret
+    from utilityflow.simulate.serve import serve
+
+    token = resolve_secret(args.token) if args.token else None
+    file = Path(args.records) if args.records else None
+    server = serve(host=args.host, port=args.port, records=file, count=args.requests, seed=args.seed, faults=args.fault,
+                   token=token)  # fmt: skip
+    _tell(f"serving {len(server.desk.now()):,} service requests at {server.address}, until interrupted")
+    with contextlib.suppress(KeyboardInterrupt), server:
+        server.wait()
+    asked = len(server.desk.asked)
+    return Answer({"address": server.address, "asked": asked}, f"{asked:,} request(s) were answered")
+
+
 def _simulate(args: argparse.Namespace) -> Answer:
     import dataclasses
+
+    if args.what == "serve":
+        return _serve(args)
 
     from utilityflow.operate.scene import open_session
     from utilityflow.simulate import simulate
@@ -509,7 +547,8 @@ _COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], Non
     "unlock": ("take the home's lease away from a holder that is dead, by force from any", _unlock, _unlock_words),
     "feed": ("check or list feed files", _feed_list, _feed_words),
     "deploy": ("deployment files for Databricks, Synapse and Azure Data Factory", _deploy_render, _deploy_words),
-    "simulate": ("write source files of a simulated utility", _simulate, _simulate_words),
+    "extract": ("ask the sources of feeds that have one, and land what is new; loads nothing", _extract, _extract_words),
+    "simulate": ("write source files of a simulated utility, or serve them over HTTP", _simulate, _simulate_words),
     "docs": ("the data dictionary as Markdown", _docs, _docs_words),
     "demo": ("simulate two months, run month by month, print a summary", _bench, _no_words),
     "bench": ("a measurement: demo, nothing-new, ...", _bench, _bench_words),

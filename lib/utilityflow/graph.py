@@ -11,6 +11,7 @@ from typing import Any
 from utilityflow.errors import UtilityFlowError, nearest
 
 PUBLISH = "publish.duckdb"
+EXTRACT = "extract"  # the layer of the steps that ask sources
 _WORD = re.compile(r"(?:(?P<up>[1-9][0-9]*)?(?P<before>\+))?(?P<name>[^+]+)(?:(?P<after>\+)(?P<down>[1-9][0-9]*)?)?\Z")
 _FAR = 1_000_000  # steps away: any
 
@@ -44,9 +45,12 @@ def select(steps: Sequence[Step], wanted: Iterable[str], published: Iterable[str
     needed_by = {name: tuple(n for n, inputs in needs.items() if name in inputs) for name in needs}
     layers = {name.split(".")[0] for name in needs}
     chosen: set[str] = set()
-    for word in wanted:
+    words = list(wanted)
+    for word in words:
         parts = _WORD.match(word)
         hits = _named(parts["name"], list(needs), layers) if parts else set()
+        if word == EXTRACT and not hits:  # homes whose files others land have no such step
+            continue
         if not parts or not hits:
             raise UtilityFlowError("UF-1004", f"there is no step '{word}'", hint=nearest(word.strip("+"), [*needs, *layers]))
         chosen |= hits
@@ -54,7 +58,7 @@ def select(steps: Sequence[Step], wanted: Iterable[str], published: Iterable[str
             chosen |= _reached(hits, needs, int(parts["up"] or _FAR))
         if parts["after"]:
             chosen |= _reached(hits, needed_by, int(parts["down"] or _FAR))
-    return [name for name in needs if name in chosen] if chosen else list(needs)
+    return [name for name in needs if name in chosen] if words else list(needs)
 
 
 def _named(word: str, names: Sequence[str], layers: Iterable[str]) -> set[str]:
@@ -72,15 +76,16 @@ def _reached(begin: set[str], neighbours: Mapping[str, Sequence[str]], far: int)
 
 
 def waves(steps: Sequence[Step]) -> list[list[Step]]:
-    """The steps in groups that run at once: neighbours in gold of which none reads what another makes.
+    """The steps in groups that run at once: extracts, and neighbours in gold of which none reads what another makes.
 
     Bronze and silver run one by one: files are numbered in their order, and a feed's zone is the session's for a while.
     """
     result: list[list[Step]] = []
     for step in steps:
         last = result[-1] if result else []
-        free = bool(last) and all(s.name.startswith("gold.") and s.output not in step.inputs for s in last)
-        if free and step.name.startswith("gold."):
+        layer = step.name.partition(".")[0]
+        free = bool(last) and all(s.name.startswith(f"{layer}.") and s.output not in step.inputs for s in last)
+        if free and layer in (EXTRACT, "gold"):
             last.append(step)
         else:
             result.append([step])

@@ -31,6 +31,7 @@ from utilityflow.control.rollback import open_rollback
 from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_beginning
 from utilityflow.control.soundness import Found, cause, damaged, examine, look_again, take_up, telling, unforeseen
 from utilityflow.errors import UtilityFlowError
+from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
 from utilityflow.gold import efficiency, receivables, satisfaction
 from utilityflow.gold.calendar import check_calendar, run_dim_date
 from utilityflow.gold.dimensions import MEMBER_KEYS, MEMBERS, run_dim_customer, run_dim_meter, run_dim_service_point
@@ -40,7 +41,7 @@ from utilityflow.gold.outages import run_fact_outage
 from utilityflow.gold.scorecard import check_reliability, run_kpi_regulatory_scorecard
 from utilityflow.gold.service_reliability import run_kpi_service_reliability, run_reliability_threshold
 from utilityflow.gold.usage import run_fact_usage
-from utilityflow.graph import PUBLISH, Step
+from utilityflow.graph import EXTRACT, PUBLISH, Step
 from utilityflow.lakehouse import Guard, Lakehouse
 from utilityflow.publish.publication import Prepared, finish, prepare
 from utilityflow.publish.rollback import Done, carry_out
@@ -56,6 +57,9 @@ TOGETHER = ({"outages", "service_points"},)  # of these, the tables of one come 
 def graph(feeds: Mapping[str, Feed]) -> list[Step]:
     """All steps in an order in which inputs come before outputs; those of an entity that no feed fills are left out."""
     steps = [
+        Step(f"{EXTRACT}.{n}", (), f"landing.{n}", partial(run_extract, feed=f)) for n, f in feeds.items() if f.extract
+    ]
+    steps += [
         Step(f"bronze.{n}", (f"landing.{n}",), f"bronze.{n}", partial(run_bronze, feed=f)) for n, f in feeds.items()
     ]
     filled = {feed.entity for feed in feeds.values()}
@@ -255,12 +259,15 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool, found: Found) -
         recover(state)
         for wave in graph_of.waves(steps):
             in_parallel(state.house.spark, partial(_run_step, state), wave)
+            if any(s.name.startswith(f"{EXTRACT}.") for s in wave):  # more may have landed than the session was set for
+                fit_to(state.house.spark, state.settings, _size(state.settings, state.home, state.feeds))
         _check_threshold(state)
         if publish:
             with telling(PUBLISH):
                 outcome = _prepare(state)
         note = found.note(look_again(state.home, found))
-        _finish_ops(state, "succeeded" if outcome or _worked(state) else "nothing_to_do", outcome, None, note)
+        done = "succeeded" if outcome or _worked(state) else "nothing_to_do"
+        _finish_ops(state, done, outcome, source_failure(state.failed), note)
         if outcome is not None:
             number = finish(outcome).publication.number
     except UtilityFlowError as failure:
@@ -275,7 +282,7 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool, found: Found) -
         _finish_failed(state, error, found)
     last = number if number is not None else _published_number(state)
     status = "failed" if error else ("succeeded" if outcome or _worked(state) else "nothing_to_do")
-    return _answer(state, status, last, error, before)
+    return _answer(state, status, last, error or source_failure(state.failed), before)
 
 
 def _run_step(state: Run, step: Step) -> None:
@@ -283,11 +290,16 @@ def _run_step(state: Run, step: Step) -> None:
     try:
         with profiled(state.house.spark, f"{state.run_id} {step.name}") as profile:
             result = step.function(state)
-    except Exception as failure:
+    except Exception as failed:
         state.steps.append(StepResult(step.name, "failed", seconds=time.monotonic() - began))
-        if isinstance(failure, UtilityFlowError | OSError) or os.environ.get("UTILITYFLOW_DEBUG"):
+        if step.name.startswith(f"{EXTRACT}.") and isinstance(failed, UtilityFlowError) and failed.code in SOURCE_CODES:
+            name = step.name.partition(".")[2]
+            state.failed[name] = failed
+            state.say(f"{step.name} failed, the other feeds go on: {failed}", step=step.name, feed=name, code=failed.code)
+            return
+        if isinstance(failed, UtilityFlowError | OSError) or os.environ.get("UTILITYFLOW_DEBUG"):
             raise
-        raise unforeseen(step.name, failure) from failure
+        raise unforeseen(step.name, failed) from failed
     seconds = time.monotonic() - began
     state.steps.append(replace(result, step=step.name, seconds=seconds, profile=profile))
     if result.status != "skipped":

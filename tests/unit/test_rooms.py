@@ -22,6 +22,7 @@ ROOMS = (
     "lakehouse",
     "control",
     "bronze",
+    "extract",
     "quality",
     "silver",
     "scd2",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from utilityflow.bronze.expressions import Expression, parse_expression
 from utilityflow.bronze.names import clean_names
+from utilityflow.bronze.sources import LANDED_AS, Rest, check_landing_path, rest_options
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.resources import resource
 from utilityflow.settings import check_zone
@@ -34,8 +35,8 @@ System = Literal[
     "payment_processing",
     "regulatory_reporting",
 ]
-FORMATS = ("csv", "jsonl", "json", "fixed_width", "parquet", "xlsx", "xml", "greenbutton", "nem12")
-LATER_FORMATS = ("jdbc", "rest")
+FORMATS = ("csv", "jsonl", "json", "fixed_width", "parquet", "xlsx", "xml", "greenbutton", "nem12", "rest")
+LATER_FORMATS = ("jdbc",)
 MOST_HEADER_ROWS = 20
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _FIELD = re.compile(r"_c[0-9]+\Z")
@@ -88,7 +89,9 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "xml": ("record", "namespaces", "attribute_prefix"),
     "greenbutton": (),
     "nem12": ("encoding",),
+    "rest": (),
 }
+_NO_KEYS = ("source", "extract")  # fields of Feed that are no keys of its file
 
 
 _FIRST_OPTIONS = ("header", "delimiter", "encoding", "quote", "escape", "names", "fields", "short_lines")
@@ -117,7 +120,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Feed:
-    """One feed file; the fields are its keys. ``source`` is where it was read from, for messages."""
+    """One feed file; the fields are its keys. ``source`` is where it was read from, for messages.
+
+    ``extract``: of a format whose files are landed by an extract, its options (sources.py); None for the others.
+    """
 
     feed: str
     system: System
@@ -136,6 +142,12 @@ class Feed:
     control: Control | None = None
     event: Event | None = None
     source: str = field(default="", compare=False)
+    extract: Rest | None = None
+
+    @property
+    def file_format(self) -> str:
+        """The format of the landed files."""
+        return LANDED_AS.get(self.format, self.format)
 
     def event_columns(self) -> dict[str, str]:
         """The expressions under ``event`` that are given: name -> text."""
@@ -167,9 +179,10 @@ class Feed:
     def definition_hash(self) -> str:
         """SHA-256 of what the feed file says, its place and comments aside; equal definitions give equal hashes.
 
-        Options that came with later formats count for those alone, so that homes know the feeds that they know.
+        Options that came with later formats count for those alone, so that homes know the feeds that they know. How a source
+        is asked does not count: it says nothing of how a landed file is read.
         """
-        told = {k: v for k, v in dataclasses.asdict(self).items() if k != "source"}
+        told = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NO_KEYS}
         counted = {*_FIRST_OPTIONS, *_OPTIONS[self.format]}
         told["options"] = {k: v for k, v in told["options"].items() if k in counted}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
@@ -198,7 +211,7 @@ def parse_feed(text: str, source: str) -> Feed:
     if not isinstance(node.value, dict):
         raise UtilityFlowError("UF-1002", f"{node.where}: a feed file is a mapping of keys")
     keys: dict[str, Node] = dict(node.value)
-    known = [f.name for f in dataclasses.fields(Feed) if f.name != "source"]
+    known = [f.name for f in dataclasses.fields(Feed) if f.name not in _NO_KEYS]
     kind = keys.get("format")
     if kind is not None and kind.value in LATER_FORMATS:
         built = f"built are {', '.join(FORMATS)}"
@@ -209,10 +222,20 @@ def parse_feed(text: str, source: str) -> Feed:
     options_node = keys.pop("options", Node({}, source, node.line, "options"))
     if kind is not None and kind.value not in FORMATS:
         raise _wrong(kind, f"one of {', '.join(FORMATS)}", nearest(str(kind.value), (*FORMATS, *LATER_FORMATS)))
-    feed: Feed = build(Feed, Node(keys, source, node.line), options=Options(), source=source)
-    feed = dataclasses.replace(feed, options=_options(feed.format, options_node))
+    feed: Feed = build(Feed, Node(keys, source, node.line), options=Options(), source=source, extract=None)
+    if feed.format in LANDED_AS:
+        feed = dataclasses.replace(feed, extract=_extract(options_node))
+    else:
+        feed = dataclasses.replace(feed, options=_options(feed.format, options_node))
     _check(feed, keys, node)
     return feed
+
+
+def _extract(node: Node) -> Rest:
+    """How the source of a feed is asked."""
+    if not isinstance(node.value, dict):
+        raise _wrong(node, "a mapping of keys")
+    return rest_options(node)
 
 
 def load_feeds(folder: str | Path | None = None) -> dict[str, Feed]:
@@ -347,6 +370,10 @@ def _check(feed: Feed, keys: dict[str, Node], node: Node) -> None:
         raise UtilityFlowError("UF-1002", f"{place}: 'snapshot_time' belongs to mode snapshot, which needs it")
     if feed.control is not None:
         _check_control(feed, keys["control"])
+    if feed.extract is not None:
+        check_landing_path(feed.feed, feed.path, f".{feed.file_format}", keys["path"])
+        if feed.mode == "snapshot" and feed.extract.increment is not None:
+            raise _wrong(keys["mode"], "events: an extract of what changed is not the whole state")
     _check_expressions(keys)
 
 

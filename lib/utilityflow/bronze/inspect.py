@@ -189,7 +189,7 @@ def _read(feed: Feed, found: Inspection, shown: str, limits: Limits, stage: Path
     if scan.size == 0:
         raise UtilityFlowError("UF-2001", f"{shown}: the file is empty")
     found = dataclasses.replace(found, sha256=digest.hexdigest(), crlf=scan.crlf)
-    if feed.format == "parquet":
+    if feed.file_format == "parquet":
         found, spark_reads = _parquet(found, shown)
         if spark_reads:
             return _judged(feed, found, shown)
@@ -213,8 +213,8 @@ def _read(feed: Feed, found: Inspection, shown: str, limits: Limits, stage: Path
 
 def _scanner(feed: Feed, shown: str, limits: Limits) -> LineScan:
     options = feed.options
-    utf8 = feed.format in ("csv", "jsonl", "json", "fixed_width") and options.encoding == "utf-8"
-    scan = LineScan(shown, limits, utf8=utf8, text=feed.format in ("csv", "jsonl", "fixed_width"))
+    utf8 = feed.file_format in ("csv", "jsonl", "json", "fixed_width") and options.encoding == "utf-8"
+    scan = LineScan(shown, limits, utf8=utf8, text=feed.file_format in ("csv", "jsonl", "fixed_width"))
     if feed.format == "csv" and utf8:
         if not (options.delimiter + options.quote).isascii():
             scan.odd = "a delimiter or quote outside ASCII"

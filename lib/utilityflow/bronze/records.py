@@ -256,16 +256,30 @@ def json_text(value: Any) -> str | None:
         return str(value) if value is not None else None
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _nested(value)
+    return json_nested(value)
 
 
-def _nested(value: Any) -> str:
+def exact_json(text: str) -> Any:
+    """The value of a JSON text; numbers are texts of a type of their own, which ``json_nested`` writes as they stood.
+
+    :raises ValueError: it is no JSON. :raises RecursionError: it is nested too deeply.
+    """
+    return _DECODER.decode(text)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of ``exact_json`` is a number."""
+    return isinstance(value, _Number)
+
+
+def json_nested(value: Any) -> str:
+    """A value of ``exact_json`` as JSON, on one line, texts in quotes."""
     if isinstance(value, _Number):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_nested(v)}" for k, v in value.items()) + "}"
+        return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{json_nested(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_nested, value)) + "]"
+        return "[" + ",".join(map(json_nested, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -293,7 +307,7 @@ class _Keys:
 
 def _is_text(value: Any, raw: str) -> bool:
     """Whether all texts of a JSON value can be written: an escape may stand for half a character."""
-    return _HALF.search(raw) is None or not _HALVES.search(_nested(value))
+    return _HALF.search(raw) is None or not _HALVES.search(json_nested(value))
 
 
 def jsonl_records(feed: Feed, stream: Iterable[str], name: str, limits: Limits) -> Iterator[Record]:

@@ -61,12 +61,12 @@ def parse_records(
         yield from xml_records(feed, path, name, limits)
     elif feed.format == "xlsx":
         yield from xlsx_records(feed, path, name, limits, [] if notes is None else notes)
-    elif feed.format == "parquet":
+    elif feed.file_format == "parquet":
         yield from _parquet_records(path, name)
     else:
         with open_text(path, feed.options.encoding) as stream:
             try:
-                yield from _TEXT_FORMATS[feed.format](feed, stream, name, limits)
+                yield from _TEXT_FORMATS[feed.file_format](feed, stream, name, limits)
             except UnicodeError:
                 raise bad_line(path, feed.options.encoding, name) from None
 

@@ -98,6 +98,7 @@ class Run:
     started: float = field(default_factory=time.time)
     repeated: dict[str, Repeated] = field(default_factory=dict)  # by silver table
     shared: dict[str, DataFrame] = field(default_factory=dict)
+    failed: dict[str, UtilityFlowError] = field(default_factory=dict)  # by feed: sources that could not be asked
     numbers: Iterator[int] = field(default_factory=count, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 

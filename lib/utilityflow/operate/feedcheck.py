@@ -16,6 +16,7 @@ from utilityflow.contracts import load_contracts
 from utilityflow.control.home import Home, open_home
 from utilityflow.control.ledger import Entry, Ledger
 from utilityflow.control.run import Run
+from utilityflow.extract.steps import missing_secrets, plan_of
 from utilityflow.operate.scene import Narrowed, open_house
 from utilityflow.quality.rules import broken_any, broken_rules, reasons
 from utilityflow.settings import Settings
@@ -31,7 +32,8 @@ def check(settings: Settings, file: Path, sample: int = 1000) -> dict[str, Any]:
     :param sample: how many records to try, spread over the files from the first record on.
     :returns: ``ok`` (no file is refused and no record breaks an error rule), ``feed``, ``files`` (file, sha256, size,
         records, reason), ``records`` and ``failed`` (tried, breaking an error rule), ``sample`` (some records, raw
-        beside canonical), ``failures`` (file, row, rules, reasons, raw). Nothing is written.
+        beside canonical), ``failures`` (file, row, rules, reasons, raw), ``source`` (of a feed whose files an extract
+        lands: what the next one would ask for, and which secrets are missing here). Nothing is written, no source is asked.
     :raises UtilityFlowError: UF-1001 to UF-1003, UF-1011, UF-1012 and UF-1014 for a feed file that does not fit.
     """
     feed = load_feed(str(file))
@@ -44,8 +46,10 @@ def check(settings: Settings, file: Path, sample: int = 1000) -> dict[str, Any]:
     files = [_told(one) for one in found]
     result: dict[str, Any] = {
         "ok": not any(f["reason"] for f in files), "feed": feed.feed, "entity": feed.entity, "landing": str(landing),
-        "files": files, "records": 0, "failed": 0, "sample": [], "failures": [],
+        "files": files, "records": 0, "failed": 0, "sample": [], "failures": [], "source": None,
     }  # fmt: skip
+    if feed.extract is not None:
+        result["source"] = {"asks": plan_of(feed, landing, Ledger()), "missing_secrets": missing_secrets(feed)}
     readable = [one for one in found if one.stable and not one.reason]
     if readable:
         home = open_home(settings, create=False)
@@ -116,6 +120,9 @@ def _text(value: Any) -> str | None:
 def text(result: dict[str, Any]) -> str:
     """The answer for people."""
     lines = [f"feed {result['feed']} fits its contract silver.{result['entity']}"]
+    if result["source"]:
+        lines.append(f"an extract {result['source']['asks']}")
+        lines += [f"  {problem}" for problem in result["source"]["missing_secrets"]]
     if not result["files"]:
         lines.append(f"no file has landed for it under {result['landing']}")
     for one in result["files"]:

@@ -1,4 +1,4 @@
-"""``plan``: what a run would do with what has landed: files, steps and why, tables. It touches nothing.
+"""``plan``: what a run would do with what has landed: files, steps and why, tables. It touches nothing and asks no source.
 
 Without a lakehouse it does not even start the engine: then every file is new and every step runs.
 """
@@ -17,6 +17,7 @@ from utilityflow.control.home import Home, open_home
 from utilityflow.control.ledger import Ledger
 from utilityflow.control.run import Run
 from utilityflow.errors import UtilityFlowError
+from utilityflow.extract.steps import plan_of
 from utilityflow.gold.calendar import definition
 from utilityflow.graph import PUBLISH, Step, drawn
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
@@ -175,14 +176,16 @@ def _steps(run: Run, scene: Scene | None, steps: Sequence[Step], names: Sequence
 
 def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapping[str, str]) -> str | None:
     layer, _, name = step.output.partition(".")
+    if layer == "landing":
+        return plan_of(run.feeds[name], run.settings.landing_path, run.ledger)
+    told = [i for i in step.inputs if i in changed]
+    sure = any(not changed[i].startswith((_IF, _MOVES)) for i in told)
     if layer == "bronze":
         new = [f for f in files if f["feed"] == name and f["status"] in ("new", "superseding")]
-        return f"{len(new)} file(s) to read" if new else None
-    told = [i for i in step.inputs if i in changed]
+        return f"{len(new)} file(s) to read" if new else (f"{_IF} the source has something new" if told else None)
     if layer == "silver":
-        return _why_silver(run, step, told)
+        return _why_silver(run, step, told, sure)
     if told:
-        sure = any(not changed[i].startswith((_IF, _MOVES)) for i in told)
         return f"changes of {', '.join(told)}" if sure else f"{_IF} {', '.join(told)} changes"
     table = run.house.table(step.output)
     if scene is None or table.version() <= 0:
@@ -198,12 +201,13 @@ def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapp
     return None
 
 
-def _why_silver(run: Run, step: Step, told: Sequence[str]) -> str | None:
+def _why_silver(run: Run, step: Step, told: Sequence[str], sure: bool) -> str | None:
     feeds = [n.partition(".")[2] for n in step.inputs]
     pending, leaving = run.ledger.pending(feeds), run.ledger.leaving(feeds)
     parts = [f"{len(pending)} file(s) to judge"] if pending else []
     parts += [f"{len(leaving)} superseded file(s) to take out"] if leaving else []
-    return ", ".join(parts) or (f"changes of {', '.join(told)}" if told else None)
+    changes = f"changes of {', '.join(told)}" if sure else f"{_IF} {', '.join(told)} changes"
+    return ", ".join(parts) or (changes if told else None)
 
 
 def _why_publish(run: Run, scene: Scene | None, changed: Mapping[str, str], migrates: bool) -> str | None:

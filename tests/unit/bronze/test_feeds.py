@@ -118,11 +118,91 @@ def test_a_function_off_the_list_names_line_and_key():
     assert str(error).startswith("UF-1011: f.yaml:8: 'columns.customer_id': function 'reflect' may not be used")
 
 
-@pytest.mark.parametrize("kind", ["jdbc", "rest"])
+@pytest.mark.parametrize("kind", ["jdbc"])
 def test_formats_that_are_not_built_yet(kind: str):
     error = refused(MINIMAL.replace("format: csv", f"format: {kind}") + "connection: env:DB\n")
     assert error.code == "UF-1014"
     assert "f.yaml:5" in str(error)
+
+
+REST = MINIMAL.replace("format: csv", "format: rest").replace("*.csv", "*.jsonl")
+ADDRESS = "base_url: https://desk.example.org/requests"
+
+
+def test_options_of_rest():
+    given = f"""options:
+  {ADDRESS}
+  parameters: {{status: all}}
+  headers: {{Accept-Language: en}}
+  auth: {{kind: basic, user: "env:USER", secret: "file:/run/secrets/desk"}}
+  records: data.items
+  record_id: id
+  paging: {{kind: page, first: 0, size_parameter: per_page, size: 100}}
+  increment: {{field: updated_at, parameter: since, format: epoch_millis, overlap_seconds: 60, start: 2020-01-01T00:00:00Z}}
+  limits: {{pages: 10, seconds: 60.5}}
+"""
+    feed = parse_feed(REST + given, "f")
+    assert feed.file_format == "jsonl"
+    assert (feed.extract.paging.first, feed.extract.increment.start) == (0, "2020-01-01T00:00:00Z")
+    assert feed.extract.secrets == ("file:/run/secrets/desk", "env:USER")
+    # how a source is asked says nothing of how its files are read
+    assert feed.definition_hash() == parse_feed(f"{REST}options: {{{ADDRESS}}}\n", "f").definition_hash()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ("{}", "UF-1002", "key 'base_url' is missing"),
+        ("{ADDRESS, pagin: {}}", "UF-1001", "did you mean 'paging'"),
+        ("{ADDRESS, header: true}", "UF-1001", "unknown key 'header'"),
+        ("{ADDRESS, paging: {kind: cursr}}", "UF-1002", "did you mean 'cursor'"),
+        ("{ADDRESS, paging: {kind: cursor, sise: 1}}", "UF-1001", "did you mean 'size'"),
+        ("{ADDRESS, paging: {kind: cursor, size: 0}}", "UF-1002", "1 or more"),
+        ("{ADDRESS, paging: {kind: cursor, first: 1}}", "UF-1002", "of offset or page"),
+        ("{ADDRESS, paging: {kind: cursor, next: ''}}", "UF-1002", "where the answer names the next page"),
+        ("{base_url: 'http://desk.example.org/x'}", "UF-1002", "must be https"),
+        ("{base_url: 'ftp://desk.example.org/x'}", "UF-1002", "https://host/path"),
+        ("{base_url: 'https://u:p@desk.example.org/x'}", "UF-1002", "use 'auth'"),
+        ("{base_url: 'https://desk.example.org/x?key=1'}", "UF-1002", "use 'parameters'"),
+        ("{base_url: 'https://desk.example.org:port/x'}", "UF-1002", "https://host/path"),
+        ("{base_url: '/etc/passwd'}", "UF-1002", "https://host/path"),
+        ("{ADDRESS, parameters: {api_key: abc}}", "UF-1002", "its name is that of a secret"),
+        ("{ADDRESS, headers: {Authorization: abc}}", "UF-1002", "its name is that of a secret"),
+        ("{ADDRESS, headers: {'X Y': abc}}", "UF-1002", "a header that a feed may set"),
+        ("{ADDRESS, headers: {Host: other}}", "UF-1002", "a header that a feed may set"),
+        ("{ADDRESS, headers: {X: \"a\\r\\nb\"}}", "UF-1002", "one line"),
+        ("{ADDRESS, auth: {kind: bearer, secret: hunter2}}", "UF-1002", "env:NAME or file:PATH"),
+        ("{ADDRESS, auth: {kind: basic, secret: 'env:A'}}", "UF-1002", "for basic"),
+        ("{ADDRESS, auth: {kind: bearer, secret: 'env:A', user: 'env:B'}}", "UF-1002", "for basic alone"),
+        ("{ADDRESS, auth: {kind: query, secret: 'env:A'}}", "UF-1002", "for header and query"),
+        ("{ADDRESS, increment: {field: a}}", "UF-1002", "key 'parameter' is missing"),
+        ("{ADDRESS, increment: {field: a, parameter: b, overlap_seconds: 0}}", "UF-1002", "1 or more"),
+        ("{ADDRESS, increment: {field: a, parameter: b, start: 2020-01-01}}", "UF-1002", "an instant with its offset"),
+        ("{ADDRESS, paging: {kind: offset}, parameters: {offset: '1'}}", "UF-1002", "'offset' would be sent twice"),
+        ("{ADDRESS, limits: {pages: 0}}", "UF-1002", "above 0"),
+        ("{ADDRESS, limits: {seconds: .nan}}", "UF-1002", "above 0"),
+        ("[1]", "UF-1002", "a mapping of keys"),
+    ],
+)
+def test_wrong_options_of_rest(options: str, code: str, words: str):
+    error = refused(f"{REST}options: {options.replace('ADDRESS', ADDRESS)}\n")
+    assert error.code == code
+    assert words in str(error)
+    assert "f.yaml:9" in str(error)
+    assert "hunter2" not in str(error)
+
+
+def test_the_landed_files_of_a_source_lie_in_one_folder():
+    for path in ("*.jsonl", "a/*/b*.jsonl", "a/*.csv", "a/x*.jsonl", "a/**/c.jsonl"):
+        text = REST.replace("cis_customers/*.jsonl", f"'{path}'") + f"options: {{{ADDRESS}}}\n"
+        assert "a folder without patterns" in str(refused(text)), path
+    parse_feed(REST.replace("/*.jsonl", "/cis_customers_*.jsonl") + f"options: {{{ADDRESS}}}\n", "f")
+
+
+def test_an_extract_of_changes_is_no_snapshot():
+    options = f"{{{ADDRESS}, increment: {{field: a, parameter: b}}}}"
+    text = f"{REST}mode: snapshot\nsnapshot_time: to_date(_file_name)\noptions: {options}\n"
+    assert "not the whole state" in str(refused(text))
 
 
 def test_the_six_systems():
