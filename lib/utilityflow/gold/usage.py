@@ -16,7 +16,7 @@ from utilityflow.gold.changes import CUSTOMERS, Grain, customers_of, differing, 
 from utilityflow.gold.facts import KINDS, facts, final_reads, losers, with_customer
 from utilityflow.lakehouse import FEW_ROWS, Table
 from utilityflow.scd2 import Dimension
-from utilityflow.session import in_parallel
+from utilityflow.session import file_by_file, in_parallel
 from utilityflow.silver.duplicates import ORDER, repeated, told_again
 
 NAME, READS, METERS = "gold.fact_usage", "silver.meter_reads", "gold.dim_meter"
@@ -71,7 +71,9 @@ def run_fact_usage(run: Run) -> StepResult:
             return 0
         run.say(f"{NAME}: adding the facts of new days", step=NAME)
         rows = _made(run, scope.fresh, now)
-        fact.append(rows, note={"consumed": now} if last else {}, rows_expected=scope.fresh.rows)
+        first, final = scope.fresh.days
+        with file_by_file(house.spark, scope.fresh.rows, (final - first).days + 1):
+            fact.append(rows, note={"consumed": now} if last else {}, rows_expected=scope.fresh.rows)
         return fact.rows_appended()
 
     def find() -> DataFrame:

@@ -23,7 +23,7 @@ from utilityflow.control.run import Run, StepResult, Tally
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import FEW_ROWS, Table
 from utilityflow.quality.rules import Rule, broken_any, tallies
-from utilityflow.session import in_parallel, local_frame
+from utilityflow.session import file_by_file, in_parallel, local_frame
 from utilityflow.silver import snapshots
 from utilityflow.silver.duplicates import doubles_of, numbers, promote, remove_doubles, repeating, rows_by
 from utilityflow.silver.judging import ENTITIES, judged, of_files, quarantined, raw_rows, record_hash
@@ -169,7 +169,8 @@ def _commit(table: Table, rows: DataFrame, feed: Feed, entries: Sequence[Entry],
     """Append rows of these files, of which the table holds none, under their highest ledger number."""
     top = max(numbers(entries))
     note = {"batch": top, "feed": feed.feed, "numbers": numbers(entries)}
-    table.append(rows, batch=top, note=note, rows_expected=expected).require(top)
+    with file_by_file(table.house.spark, expected, len(entries)):
+        table.append(rows, batch=top, note=note, rows_expected=expected).require(top)
 
 
 def _quarantine(silver: _Silver, feed: Feed, entries: Sequence[Entry], frame: DataFrame, rules: Sequence[Rule],
