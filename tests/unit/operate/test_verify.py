@@ -235,7 +235,8 @@ def test_offenders_are_named_without_personal_data(broken: list[dict[str, Any]])
 
 
 def test_every_check_is_broken_once() -> None:
-    assert {c.name for c in CHECKS} - {check for _, check, _ in CASES} == {"privacy.tags"}
+    # a home without outages has no facts of them: tests/scenarios/test_network.py breaks that one
+    assert {c.name for c in CHECKS} - {check for _, check, _ in CASES} == {"privacy.tags", "facts.outages"}
 
 
 def test_the_command_ends_with_5_and_one_json_object(
