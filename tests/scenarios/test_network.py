@@ -93,9 +93,9 @@ def test_only_what_changed_is_written_and_leads_back(spark: Any, tmp_path: Path)
     assert fifth["status"] == "nothing_to_do"
     assert not {n.removeprefix("gold.") for n in fifth} & TABLES
     assert [c for c in verify(longer)["checks"] if c["status"] != "ok"] == []
-    spark.sql(f"UPDATE delta.`{home}/lakehouse/gold/fact_outage` SET customers_interrupted = 99 WHERE outage_id = 'O-O'")
+    spark.sql(f"DELETE FROM delta.`{home}/lakehouse/gold/fact_outage` WHERE outage_id = 'O-W'")
     (broken,) = verify(longer, only=["facts.outages"])["checks"]
-    assert (broken["status"], broken["count"]) == ("failed", 1), "the check itself can fail"
+    assert (broken["status"], broken["count"]) == ("failed", 1) and broken["offenders"][0].endswith("is missing")
 
 
 @pytest.mark.parametrize("given", [{"celid_hours": 0}, {"targets": {"saidy": 1.0}}, {"targets_exclude": "storms"}])

@@ -69,7 +69,7 @@ def run_reliability_threshold(run: Run) -> StepResult:
         daily = run.staged(daily_saidi(outages, served), "reliability_daily")
         rows = run.staged(_thresholds(daily, wanted, run.settings.reliability, run.as_of), "reliability_thresholds")
     written = rows.count()
-    if written:
+    if written or table.version() <= 0:  # an empty commit at first: it says what was looked at
         table.append(rows.select(*table.contract.column_names), note={"consumed": now})
     return StepResult(THRESHOLD, "ok" if written else "skipped", written, version=table.version(), consumed=now)
 
@@ -130,11 +130,13 @@ def run_kpi_service_reliability(run: Run) -> StepResult:
     if was == now:
         return StepResult(KPI, "skipped", version=table.version(), consumed=now)
     months = _months(run, was, now)
-    if months is None:
+    if months is None and table.version() > 0:
         return StepResult(KPI, "skipped", version=table.version(), consumed=now)
-    rows = run.staged(_kpi(run, months, versions), "reliability_kpi")
-    since, until = f"{months.first:%Y-%m}", f"{months.last:%Y-%m}"
-    present = table.read().where(F.col("period").between(since, until))
+    if months is None:  # no outage yet
+        rows = present = table.read()
+    else:
+        rows = run.staged(_kpi(run, months, versions), "reliability_kpi")
+        present = table.read().where(F.col("period").between(f"{months.first:%Y-%m}", f"{months.last:%Y-%m}"))
     written = replace(run, table, present, rows, now)
     return StepResult(KPI, "ok" if written else "skipped", written, version=table.version(), consumed=now)
 
