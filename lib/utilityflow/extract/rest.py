@@ -16,6 +16,7 @@ from utilityflow.bronze.records import exact_json
 from utilityflow.bronze.sources import Rest, start_of
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.landed import (
+    Extracted,
     LandedFile,
     Refused,
     covered,
@@ -35,16 +36,6 @@ MOST_SAME_CURSOR = 3  # times that one cursor is asked for: a page may come once
 MOST_TURNS = 5  # readings of a collection whose pages shift
 FORM = 1  # of the work file
 _NEVER = dt.datetime.min.replace(tzinfo=dt.timezone.utc)
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """What an extract did. ``file``: the landed file under the landing root, None when nothing new came."""
-
-    file: str | None
-    records: int
-    pages: int
-    told: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class Progress:
     feed: str
     reader: Reader
     pages: int = 0
-    bytes: int = 0
+    size: int = 0  # bytes of the answers
     fruitless: int = 0
     first_turn: int = 0
     turn_pages: int = 0
@@ -84,12 +75,12 @@ class Progress:
         """
         new = list({r.digest: r for r in records if r.digest not in self.seen}.values())
         self.seen.update(r.digest for r in new)
-        self.pages, self.bytes = self.pages + 1, self.bytes + size
+        self.pages, self.size = self.pages + 1, self.size + size
         self.turn_pages, self.turn_new = self.turn_pages + 1, self.turn_new + len(new)
         limits = self.reader.rest.limits
         if self.pages > limits.pages or (self.pages == limits.pages and after is not None):
             raise over(self.feed, f"needs more than {limits.pages:,} pages", "pages")
-        if self.bytes > limits.bytes:
+        if self.size > limits.bytes:
             raise over(self.feed, f"gets more than {limits.bytes:,} bytes", "bytes")
         if len(self.seen) > limits.records:
             raise over(self.feed, f"gets more than {limits.records:,} records", "records")
@@ -142,8 +133,8 @@ def extract_rest(
     if not isinstance(rest, Rest):
         raise TypeError(f"{feed.feed} is no feed of a REST interface")
     zone = feed.time_zone or zone
-    reader, caller = Reader(feed.feed, rest, zone), Caller(feed.feed, rest, say, clock)
     folder = make_folder(feed, landing)
+    reader, caller = Reader(feed.feed, rest, zone), Caller(feed.feed, rest, say, clock)
     files = landed_files(feed, landing, refused)
     work = WorkFile(folder / f".{feed.feed}.work")
     ask = asking(rest, files, now or dt.datetime.now(dt.timezone.utc))
