@@ -79,10 +79,9 @@ class Database:
         self.spark, self.feed, self.jdbc, self.say, self.sleep = spark, feed, jdbc, say, sleep
         limits = jdbc.limits
         self.options = {
-            **jdbc.properties,
+            **_usual(jdbc.kind, limits.seconds), **jdbc.properties,
             "url": jdbc.url, "driver": dialects.of(jdbc).driver, "fetchsize": str(limits.fetch_size),
             "queryTimeout": str(limits.seconds), "pushDownPredicate": "false",
-            **({"open_mode": "1"} if jdbc.kind == "sqlite" else {}),  # read only: a file that is not there is not made
             **({"user": resolve_secret(jdbc.user)} if jdbc.user else {}),
             **({"password": resolve_secret(jdbc.password)} if jdbc.password else {}),
         }  # fmt: skip
@@ -140,6 +139,18 @@ class Database:
                 self.say(f"{self.feed.feed}: the connection fails or breaks; {again}")
                 self.sleep(wait)
         raise AssertionError("the last attempt raises")
+
+
+def _usual(kind: str, seconds: int) -> dict[str, str]:
+    """Properties of a driver where the feed names none: no wait without end, and read only where that can be asked for.
+
+    SQLite would make a file that is not there. Socket time-outs are seconds in PostgreSQL, milliseconds in SQL Server.
+    """
+    return {
+        "sqlite": {"open_mode": "1", "busy_timeout": "30000"},
+        "postgresql": {"readOnly": "true", "connectTimeout": "30", "socketTimeout": str(seconds), "tcpKeepAlive": "true"},
+        "sqlserver": {"loginTimeout": "30", "socketTimeout": str(min(seconds * 1000, 2**31 - 1))},
+    }[kind]
 
 
 def cause_of(message: str) -> tuple[str, str] | None:
