@@ -3,7 +3,7 @@
 #
 # <job> is the name of a file in jobs/, or the path of a script of one's own (mine.py) that imports utilityflow.
 # Uses the same .venv/ as everything else (and sets it up if need be; LANE=floor takes .venv-floor/), submits the wheel's
-# twin that ends in .zip (so that Python workers get it too) and the Delta jars that set-up fetched. --jars and --py-files
+# twin that ends in .zip (so that Python workers get it too) and the jars that set-up fetched. --jars and --py-files
 # add to those. SPARK_SUBMIT_ARGS holds further options, for example SPARK_SUBMIT_ARGS="--master spark://host:7077".
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -68,7 +68,7 @@ esac
 "$root/requirements/setup.sh" default >&2 # it builds the zip, whatever the lane
 [[ $venv == "$root/.venv" ]] || "$root/requirements/setup.sh" "$LANE" >&2
 files=("$root/$("$root/requirements/build.sh")" ${files[@]+"${files[@]}"})
-jars=("$venv"/share/utilityflow/jars/*.jar ${jars[@]+"${jars[@]}"})
+jars=("$venv"/share/utilityflow/jars/{,jdbc/}*.jar ${jars[@]+"${jars[@]}"})
 listed() { local IFS=,; printf '%s' "$*"; }
 
 # The environment's own Spark and Python, whatever else the machine has. The engine's chatter stays out of sight (log4j,

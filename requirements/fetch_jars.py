@@ -1,9 +1,10 @@
-"""Fetch the Delta jars of a lane once, checked against SHA-256 pins (with the standard library alone).
+"""Fetch the Delta jars of a lane and the drivers of databases once, checked against SHA-256 pins (standard library alone).
 
 usage: fetch_jars.py default|floor FOLDER
 
-Only these jars are needed; the rest of Ivy's 33 artifacts already comes with pyspark. MAVEN_MIRROR names another
-Maven repository (its root URL, or a folder of files); the usual proxy and certificate variables are honoured by urllib.
+The drivers go into FOLDER/jdbc; what else lies there (SQL Server's) stays. Only these jars are needed; the rest of Ivy's 33
+artifacts already comes with pyspark. MAVEN_MIRROR names another Maven repository (its root URL, or a folder of files); the
+usual proxy and certificate variables are honoured by urllib.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ JARS: dict[str, dict[str, str]] = {
         "io.delta:delta-storage:3.2.1": "4dcc179fc4076bda5060a4038f979c53e1f5916cf04971e28f9441db390763c7",
         "org.antlr:antlr4-runtime:4.9.3": "131a6594969bc4f321d652ea2a33bc0e378ca312685ef87791b2c60b29d01ea5",
     },
+}
+
+# drivers for feeds of format jdbc, the same in both lanes: group:artifact:version -> SHA-256
+DRIVERS = {
+    "org.postgresql:postgresql:42.7.8": "2a32a9dcbc42d67a50ad3a0de5efd102c8d2be46720045f2cbd6689f160ab7c7",
+    "org.xerial:sqlite-jdbc:3.50.3.0": "a3f53a2aa15ae9425a9e793bbe9c8e5288febeb4b65ef5c1a4e80d4c2045cf08",
 }
 
 
@@ -95,10 +102,13 @@ def main(arguments: list[str]) -> int:
     lane, folder = arguments[0], Path(arguments[1])
     mirror = os.environ.get("MAVEN_MIRROR") or MAVEN_CENTRAL
     root = (mirror if "://" in mirror else Path(mirror).resolve().as_uri()).rstrip("/")
-    folder.mkdir(parents=True, exist_ok=True)
+    drivers = folder / "jdbc"
+    drivers.mkdir(parents=True, exist_ok=True)
     try:
         for coordinates, sha256 in JARS[lane].items():
             ensure_jar(root, path_of(coordinates), sha256, folder)
+        for coordinates, sha256 in DRIVERS.items():
+            ensure_jar(root, path_of(coordinates), sha256, drivers)
     except FetchError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -106,7 +116,17 @@ def main(arguments: list[str]) -> int:
     for stale in folder.glob("*.jar"):
         if stale.name not in wanted:  # two Delta versions on one class path fail in ways that are hard to read
             stale.unlink()
+    _remove_older(drivers)
     return 0
+
+
+def _remove_older(folder: Path) -> None:
+    """Remove other versions of the drivers that set-up fetches; what somebody else put there stays."""
+    for coordinates in DRIVERS:
+        _, artifact, version = coordinates.split(":")
+        for jar in folder.glob(f"{artifact}-*.jar"):
+            if jar.name != f"{artifact}-{version}.jar":
+                jar.unlink()
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ sed -n '/^uv==/,/^    #/p' "$lock" >"$venv/uv.txt"
 say "installing $(grep -c '==' "$lock") packages from $lock (minutes the first time: pyspark alone is 450 MB)"
 "$venv/bin/uv" pip sync --quiet --python "$venv/bin/python" --require-hashes --build-constraints requirements/build.lock "$lock"
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
-say "fetching the Delta jars"
+say "fetching the Delta jars and the drivers of databases"
 "$venv/bin/python" requirements/fetch_jars.py "$lane" "$venv/share/utilityflow/jars"
 printf '%s\n' "$wanted" >"$stamp"
 say "ready: $venv/bin/utilityflow"

@@ -203,7 +203,7 @@ def _build(
     conf["spark.executor.extraJavaOptions"] = _JVM  # on a cluster the long generated methods run there
     conf = _over_submitted(conf)
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # under spark-submit the jars and the master are the submitter's
-        conf["spark.jars"] = ",".join(str(jar) for jar in delta_jars())
+        conf["spark.jars"] = ",".join(str(jar) for jar in [*delta_jars(), *driver_jars()])
         conf["spark.master"] = master or settings.spark.master
     builder = SparkSession.builder.appName(app)
     for key, value in (conf | extra).items():
@@ -236,11 +236,20 @@ def delta_jars() -> list[Path]:
 
     :raises UtilityFlowError: UF-1007 when they are missing.
     """
-    folder = Path(os.environ.get("UTILITYFLOW_JARS") or Path(sys.prefix) / "share" / "utilityflow" / "jars")
+    folder = _jar_folder()
     jars = sorted(folder.glob("*.jar"))
     if not jars:
         raise UtilityFlowError("UF-1007", f"no Delta jars in {folder}", hint="run 'make setup'")
     return jars
+
+
+def driver_jars() -> list[Path]:
+    """The drivers of databases: those that set-up fetched, and what was put beside them (SQL Server's)."""
+    return sorted((_jar_folder() / "jdbc").glob("*.jar"))
+
+
+def _jar_folder() -> Path:
+    return Path(os.environ.get("UTILITYFLOW_JARS") or Path(sys.prefix) / "share" / "utilityflow" / "jars")
 
 
 @contextlib.contextmanager

@@ -52,6 +52,17 @@ def test_nothing_wanted_is_everything_and_words_add_up_in_the_order_of_the_steps
     assert chosen("gold.dim_meter", "bronze") == ["bronze.crm", "bronze.daily", "gold.dim_meter"]
 
 
+def test_extracts_are_a_layer_that_need_not_be_there() -> None:
+    asking = [Step("extract.crm", (), "landing.crm", lambda _: None), Step("extract.desk", (), "landing.desk", lambda _: None)]
+    assert select([*asking, *STEPS], ["extract"], GOLD) == ["extract.crm", "extract.desk"]
+    assert select([*asking, *STEPS], ["+bronze.crm"], GOLD) == ["extract.crm", "bronze.crm"]
+    assert chosen("extract", "bronze") == ["bronze.crm", "bronze.daily"]
+    assert chosen("extract") == []
+    assert [[s.name for s in wave] for wave in waves([*asking, *STEPS[:2]])] == [
+        ["extract.crm", "extract.desk"], ["bronze.crm"], ["bronze.daily"],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("word", ["gold.fact_usag", "+gold.fact_usag", "0+gold.fact_usage", "gold.dim_x*", "+", "", "a++b"])
 def test_a_word_that_means_nothing_is_an_error(word: str) -> None:
     with pytest.raises(UtilityFlowError, match="UF-1004|there is no step") as wrong:

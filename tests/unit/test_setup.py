@@ -48,11 +48,14 @@ def mirror(fetch_jars: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A Maven repository in a folder, with small files that are pinned as the default lane's jars."""
     root = tmp_path / "mirror"
     pins = {}
-    for coordinates in fetch_jars.JARS["default"]:
+    drivers = {}
+    for coordinates in [*fetch_jars.JARS["default"], *fetch_jars.DRIVERS]:
         path = root / fetch_jars.path_of(coordinates)
         path.parent.mkdir(parents=True)
         path.write_text(coordinates, "utf-8")
-        pins[coordinates] = hashlib.sha256(coordinates.encode()).hexdigest()
+        of = drivers if coordinates in fetch_jars.DRIVERS else pins
+        of[coordinates] = hashlib.sha256(coordinates.encode()).hexdigest()
+    monkeypatch.setattr(fetch_jars, "DRIVERS", drivers)
     monkeypatch.setitem(fetch_jars.JARS, "default", pins)
     monkeypatch.setenv("MAVEN_MIRROR", str(root))
     return root
@@ -63,11 +66,17 @@ def test_jars_are_fetched_mended_and_stale_ones_removed(fetch_jars: ModuleType, 
     jars.mkdir()
     (jars / "delta-storage-4.4.0.jar").write_text("damaged", "utf-8")
     (jars / "delta-spark_2.12-3.2.1.jar").write_text("of another version", "utf-8")
+    (jars / "jdbc").mkdir()
+    (jars / "jdbc" / "sqlite-jdbc-3.7.2.jar").write_text("of another version", "utf-8")
+    (jars / "jdbc" / "mssql-jdbc-13.2.0.jre11.jar").write_text("put there by somebody", "utf-8")
     assert fetch_jars.main(["default", str(jars)]) == 0
-    assert {p.name: p.read_text("utf-8") for p in jars.iterdir()} == {
+    assert {p.name: p.read_text("utf-8") for p in jars.glob("*.jar")} == {
         "delta-spark_4.1_2.13-4.4.0.jar": "io.delta:delta-spark_4.1_2.13:4.4.0",
         "delta-storage-4.4.0.jar": "io.delta:delta-storage:4.4.0",
     }
+    assert sorted(p.name for p in (jars / "jdbc").iterdir()) == [
+        "mssql-jdbc-13.2.0.jre11.jar", "postgresql-42.7.8.jar", "sqlite-jdbc-3.50.3.0.jar",
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("mirror")
@@ -90,7 +99,7 @@ def test_a_jar_that_is_not_the_pinned_one_is_refused(
     assert error.startswith("setup: ")
     assert "delta-storage-4.4.0.jar has SHA-256 " in error
     assert error.count("\n") == 1
-    assert [p.name for p in jars.iterdir()] == ["delta-spark_4.1_2.13-4.4.0.jar"]
+    assert [p.name for p in jars.glob("*.jar")] == ["delta-spark_4.1_2.13-4.4.0.jar"]
 
 
 def test_a_missing_jar_is_one_clear_line(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from utilityflow.bronze.databases import Jdbc, jdbc_options
 from utilityflow.bronze.expressions import Expression, parse_expression
 from utilityflow.bronze.names import clean_names
 from utilityflow.bronze.sources import LANDED_AS, Rest, check_landing_path, rest_options
@@ -35,8 +36,7 @@ System = Literal[
     "payment_processing",
     "regulatory_reporting",
 ]
-FORMATS = ("csv", "jsonl", "json", "fixed_width", "parquet", "xlsx", "xml", "greenbutton", "nem12", "rest")
-LATER_FORMATS = ("jdbc",)
+FORMATS = ("csv", "jsonl", "json", "fixed_width", "parquet", "xlsx", "xml", "greenbutton", "nem12", "rest", "jdbc")
 MOST_HEADER_ROWS = 20
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _FIELD = re.compile(r"_c[0-9]+\Z")
@@ -90,6 +90,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "greenbutton": (),
     "nem12": ("encoding",),
     "rest": (),
+    "jdbc": (),
 }
 _NO_KEYS = ("source", "extract")  # fields of Feed that are no keys of its file
 
@@ -142,7 +143,7 @@ class Feed:
     control: Control | None = None
     event: Event | None = None
     source: str = field(default="", compare=False)
-    extract: Rest | None = None
+    extract: Rest | Jdbc | None = None
 
     @property
     def file_format(self) -> str:
@@ -192,7 +193,7 @@ def load_feed(path: str | Path | Traversable) -> Feed:
     """Read one feed file.
 
     :raises UtilityFlowError: UF-1001 to UF-1003 for a file that does not fit (with file, line and key), UF-1011 for an
-        expression that is not allowed, UF-1014 for a format that is not built yet.
+        expression that is not allowed.
     """
     file = Path(path) if isinstance(path, str) else path
     source = str(path)
@@ -213,29 +214,20 @@ def parse_feed(text: str, source: str) -> Feed:
     keys: dict[str, Node] = dict(node.value)
     known = [f.name for f in dataclasses.fields(Feed) if f.name not in _NO_KEYS]
     kind = keys.get("format")
-    if kind is not None and kind.value in LATER_FORMATS:
-        built = f"built are {', '.join(FORMATS)}"
-        raise UtilityFlowError("UF-1014", f"{kind.where}: format '{kind.value}' is not built yet", hint=built)
     for name, child in keys.items():
         if name not in known:
             raise UtilityFlowError("UF-1001", f"{child.where}: unknown key '{name}'", hint=nearest(name, known))
     options_node = keys.pop("options", Node({}, source, node.line, "options"))
     if kind is not None and kind.value not in FORMATS:
-        raise _wrong(kind, f"one of {', '.join(FORMATS)}", nearest(str(kind.value), (*FORMATS, *LATER_FORMATS)))
+        raise _wrong(kind, f"one of {', '.join(FORMATS)}", nearest(str(kind.value), FORMATS))
     feed: Feed = build(Feed, Node(keys, source, node.line), options=Options(), source=source, extract=None)
     if feed.format in LANDED_AS:
-        feed = dataclasses.replace(feed, extract=_extract(options_node))
+        read = rest_options if feed.format == "rest" else jdbc_options
+        feed = dataclasses.replace(feed, extract=read(options_node))
     else:
         feed = dataclasses.replace(feed, options=_options(feed.format, options_node))
     _check(feed, keys, node)
     return feed
-
-
-def _extract(node: Node) -> Rest:
-    """How the source of a feed is asked."""
-    if not isinstance(node.value, dict):
-        raise _wrong(node, "a mapping of keys")
-    return rest_options(node)
 
 
 def load_feeds(folder: str | Path | None = None) -> dict[str, Feed]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from utilityflow.errors import UtilityFlowError
 from utilityflow.strict import Node, build
 
-LANDED_AS = {"rest": "jsonl"}  # form of the source -> format of the files that it lands
+LANDED_AS = {"rest": "jsonl", "jdbc": "parquet"}  # form of the source -> format of the files that it lands
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _SECRET = re.compile(r"(?i)secret|passw|pwd|token|api[-_]?key|authori[sz]ation|cookie|signature|credential")
 _REFERENCE = re.compile(r"(env|file):\S+\Z")
@@ -84,9 +84,9 @@ class Bounds:
     """
 
     pages: int = 20_000
-    page_bytes: int = 64 * 1024**2
+    page_bytes: int = 32 * 1024**2
     bytes: int = 2 * 1024**3
-    records: int = 2_000_000
+    records: int = 1_000_000
     seconds: float = 3600.0
     request_seconds: float = 60.0
     attempts: int = 6
@@ -130,7 +130,7 @@ def rest_options(node: Node) -> Rest:
 
     :raises UtilityFlowError: UF-1001, UF-1002 with file, line and key.
     """
-    rest = build(Rest, node)
+    rest = build(Rest, check_mapping(node))
     keys: dict[str, Node] = node.value
     _check_address(rest, keys["base_url"])
     for group in ("parameters", "headers"):
@@ -155,6 +155,16 @@ def check_landing_path(feed: str, path: str, suffix: str, node: Node) -> None:
     if not folder or set("*?[") & set(folder) or not fnmatchcase(f"{feed}_0{suffix}", last):
         expected = f"a folder without patterns and a pattern that takes '{feed}_...{suffix}', such as {feed}/*{suffix}"
         raise wrong(node, expected)
+
+
+def check_mapping(node: Node) -> Node:
+    """The node, if it is a mapping of keys.
+
+    :raises UtilityFlowError: UF-1002.
+    """
+    if not isinstance(node.value, dict):
+        raise wrong(node, "a mapping of keys")
+    return node
 
 
 def wrong(node: Node, expected: str, hint: str | None = None) -> UtilityFlowError:

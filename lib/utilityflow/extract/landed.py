@@ -42,6 +42,16 @@ class Refused:
     hashes: Collection[str] = ()
 
 
+@dataclass(frozen=True)
+class Extracted:
+    """What an extract did. ``file``: the landed file under the landing root, None when nothing new came."""
+
+    file: str | None
+    records: int
+    pages: int
+    told: str
+
+
 def mark_text(mark: Mark | None) -> str:
     """A mark as it stands in a file's name."""
     if mark is None:

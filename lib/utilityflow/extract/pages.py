@@ -177,7 +177,9 @@ def _kind(value: Any) -> str:
         return "null" if value is None else "true or false"
     if is_number(value):
         return "a number"
-    return {dict: "an object", list: "an array", str: "a text"}[type(value)]
+    if isinstance(value, dict):
+        return "an object"
+    return "an array" if isinstance(value, list) else "a text"
 
 
 # -- times -----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from utilityflow.bronze.records import exact_json
 from utilityflow.bronze.sources import Rest, start_of
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.landed import (
+    Extracted,
     LandedFile,
     Refused,
     covered,
@@ -35,16 +36,6 @@ MOST_SAME_CURSOR = 3  # times that one cursor is asked for: a page may come once
 MOST_TURNS = 5  # readings of a collection whose pages shift
 FORM = 1  # of the work file
 _NEVER = dt.datetime.min.replace(tzinfo=dt.timezone.utc)
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """What an extract did. ``file``: the landed file under the landing root, None when nothing new came."""
-
-    file: str | None
-    records: int
-    pages: int
-    told: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class Progress:
     feed: str
     reader: Reader
     pages: int = 0
-    bytes: int = 0
+    size: int = 0  # bytes of the answers
     fruitless: int = 0
     first_turn: int = 0
     turn_pages: int = 0
@@ -84,12 +75,12 @@ class Progress:
         """
         new = list({r.digest: r for r in records if r.digest not in self.seen}.values())
         self.seen.update(r.digest for r in new)
-        self.pages, self.bytes = self.pages + 1, self.bytes + size
+        self.pages, self.size = self.pages + 1, self.size + size
         self.turn_pages, self.turn_new = self.turn_pages + 1, self.turn_new + len(new)
         limits = self.reader.rest.limits
         if self.pages > limits.pages or (self.pages == limits.pages and after is not None):
             raise over(self.feed, f"needs more than {limits.pages:,} pages", "pages")
-        if self.bytes > limits.bytes:
+        if self.size > limits.bytes:
             raise over(self.feed, f"gets more than {limits.bytes:,} bytes", "bytes")
         if len(self.seen) > limits.records:
             raise over(self.feed, f"gets more than {limits.records:,} records", "records")
@@ -142,8 +133,8 @@ def extract_rest(
     if not isinstance(rest, Rest):
         raise TypeError(f"{feed.feed} is no feed of a REST interface")
     zone = feed.time_zone or zone
-    reader, caller = Reader(feed.feed, rest, zone), Caller(feed.feed, rest, say, clock)
     folder = make_folder(feed, landing)
+    reader, caller = Reader(feed.feed, rest, zone), Caller(feed.feed, rest, say, clock)
     files = landed_files(feed, landing, refused)
     work = WorkFile(folder / f".{feed.feed}.work")
     ask = asking(rest, files, now or dt.datetime.now(dt.timezone.utc))
@@ -255,12 +246,10 @@ def _stale(error: UtilityFlowError) -> bool:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What is to be landed. ``places``: of the records in the work file; ``latest``: time of the latest change among all."""
+    """The last state of each record. ``places``: in the work file, with digests; ``latest``: time of the latest change of all."""
 
-    places: set[int]
-    digests: set[bytes]
+    places: dict[int, bytes]
     latest: dt.datetime | None
-    count: int
 
 
 def _land(feed: Feed, reader: Reader, work: WorkFile, ask: Ask, files: list[LandedFile], refused: Refused,
@@ -269,42 +258,41 @@ def _land(feed: Feed, reader: Reader, work: WorkFile, ask: Ask, files: list[Land
     full = reader.rest.increment is None
     chosen = _choose(reader, work)
     known = _known(files, ask, full=full)
-    if not chosen.count:
-        return Extracted(None, 0, 0, "the source holds no records" if full else "nothing has changed")
-    if chosen.digests <= known and (not full or chosen.digests == known):
-        return Extracted(None, 0, 0, "nothing has changed")
+    if full:
+        changed = set(chosen.places.values()) != known
+        wanted = chosen.places.keys() if changed else set()
+    else:
+        wanted = {place for place, digest in chosen.places.items() if digest not in known}
+    if not wanted:
+        none = full and not chosen.places
+        return Extracted(None, 0, 0, "the source holds no records" if none else "nothing has changed")
     end = _end(reader, ask, chosen.latest)
-    digest, landed = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     with draft.open("wb") as stream:
-        for place, record in enumerate(_records(reader, work)):
-            if place in chosen.places and (full or record.digest not in known):
-                line = record.text.encode() + b"\n"
+        for place, text in enumerate(work.records()):
+            if place in wanted:
+                line = text.encode() + b"\n"
                 stream.write(line)
                 digest.update(line)
-                landed += 1
     if digest.hexdigest() in refused.hashes:
         return Extracted(None, 0, 0, "the source still answers what was rejected")
     target = draft.with_name(file_name(feed, ask.begin, end, digest.hexdigest(), full=full))
     rename(draft, target, f"landing {feed.feed}")
-    return Extracted(target.name, landed, 0, f"landed {target.name}")
-
-
-def _records(reader: Reader, work: WorkFile) -> Iterator[Record]:
-    return (reader.record(exact_json(text)) for text in work.records())
+    return Extracted(target.name, len(wanted), 0, f"landed {target.name}")
 
 
 def _choose(reader: Reader, work: WorkFile) -> _Chosen:
     """Of each record its last state: by time of update, then by place. Without a record_id each content is a record."""
     last: dict[bytes, tuple[dt.datetime, int, bytes]] = {}
-    latest, count = None, 0
-    for place, record in enumerate(_records(reader, work)):
-        count += 1
+    latest: dt.datetime | None = None
+    for place, text in enumerate(work.records()):
+        record = reader.record(exact_json(text))
         time = record.time or _NEVER
         if record.name not in last or last[record.name][0] <= time:
             last[record.name] = (time, place, record.digest)
         if record.time is not None and (latest is None or record.time > latest):
             latest = record.time
-    return _Chosen({place for _, place, _ in last.values()}, {d for _, _, d in last.values()}, latest, count)
+    return _Chosen({place: digest for _, place, digest in last.values()}, latest)
 
 
 def _end(reader: Reader, ask: Ask, latest: dt.datetime | None) -> dt.datetime:

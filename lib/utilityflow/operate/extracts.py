@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from utilityflow.bronze.databases import Jdbc
 from utilityflow.control.home import hold, open_home
 from utilityflow.control.ledger import Ledger, read_ledger
 from utilityflow.control.run import journal, log, new_run_id
 from utilityflow.errors import CATALOGUE, EXIT_OK, UtilityFlowError, nearest
-from utilityflow.extract.steps import SOURCE_CODES, extract_feed, told
-from utilityflow.operate.scene import has_lakehouse, open_house
+from utilityflow.extract.steps import SOURCE_CODES, Scene, extract_feed, told
+from utilityflow.operate.scene import has_lakehouse, open_house, open_session
 from utilityflow.pipeline import read_feeds
 from utilityflow.settings import Settings
 
@@ -35,10 +37,12 @@ def extract(settings: Settings, names: Sequence[str] = ()) -> dict[str, Any]:
     with hold(home, f"extract {run_id}", seconds=settings.lease_seconds), journal(home, run_id):
         # what was rejected is asked for again: the ledger knows
         ledger = read_ledger(open_house(settings, home)) if feeds and has_lakehouse(home) else Ledger()
+        spark = open_session(settings) if any(isinstance(feeds[n].extract, Jdbc) for n in names or feeds) else None
+        scene = Scene(settings.landing_path, ledger, home.zone, home.tmp / run_id, spark, log.info)
         for name in names or feeds:
             one: dict[str, Any] = {"feed": name, "status": "failed", "file": None, "records": 0, "pages": 0}
             try:
-                made = extract_feed(feeds[name], settings.landing_path, ledger, home.zone, log.info)
+                made = extract_feed(feeds[name], scene)
                 one |= {"status": "landed" if made.file else "unchanged", "file": made.file, "records": made.records,
                         "pages": made.pages, "told": told(made)}  # fmt: skip
             except UtilityFlowError as failed:
@@ -47,6 +51,7 @@ def extract(settings: Settings, names: Sequence[str] = ()) -> dict[str, Any]:
                 error, one["told"] = error or failed, str(failed)
             log.info(f"{name}: {one['told']}", extra={"fields": {"run_id": run_id, **one}})
             done.append(one)
+        shutil.rmtree(scene.stage, ignore_errors=True)
     code = None if error is None else {"code": error.code, "message": error.message, "hint": error.hint}
     return {"run_id": run_id, "extracts": done, "error": code}
 
@@ -59,4 +64,4 @@ def exit_code(result: dict[str, Any]) -> int:
 def text(result: dict[str, Any]) -> str:
     """The answer for people."""
     lines = [f"{one['feed']}: {one['status']}: {one['told']}" for one in result["extracts"]]
-    return "\n".join(lines or ["no feed has a source that can be asked: formats rest (docs/feeds.md)"])
+    return "\n".join(lines or ["no feed has a source that can be asked: formats rest and jdbc (docs/feeds.md)"])

@@ -34,7 +34,7 @@ def check(settings: Settings, file: Path, sample: int = 1000) -> dict[str, Any]:
         records, reason), ``records`` and ``failed`` (tried, breaking an error rule), ``sample`` (some records, raw
         beside canonical), ``failures`` (file, row, rules, reasons, raw), ``source`` (of a feed whose files an extract
         lands: what the next one would ask for, and which secrets are missing here). Nothing is written, no source is asked.
-    :raises UtilityFlowError: UF-1001 to UF-1003, UF-1011, UF-1012 and UF-1014 for a feed file that does not fit.
+    :raises UtilityFlowError: UF-1001 to UF-1003, UF-1011 and UF-1012 for a feed file that does not fit.
     """
     feed = load_feed(str(file))
     check_feeds({feed.feed: feed}, load_contracts())

@@ -109,8 +109,9 @@ def _request(number: int, draw: random.Random, begin: dt.datetime) -> dict[str, 
         "opened_at": _stamp(opened),
         "closed_at": _stamp(updated) if done else None,
         "updated_at": _stamp(updated),
-        "location": {"city": "Springfield", "latitude": round(39.7 + draw.random() / 5, 6)},
-    }
+        "location": {"city": "Springfield", "latitude": round(39.7 + draw.random() / 5, 6),
+                     "longitude": round(-89.6 - draw.random() / 5, 6)},
+    }  # fmt: skip
 
 
 def _stamp(moment: dt.datetime) -> str:

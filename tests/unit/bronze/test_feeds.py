@@ -118,13 +118,6 @@ def test_a_function_off_the_list_names_line_and_key():
     assert str(error).startswith("UF-1011: f.yaml:8: 'columns.customer_id': function 'reflect' may not be used")
 
 
-@pytest.mark.parametrize("kind", ["jdbc"])
-def test_formats_that_are_not_built_yet(kind: str):
-    error = refused(MINIMAL.replace("format: csv", f"format: {kind}") + "connection: env:DB\n")
-    assert error.code == "UF-1014"
-    assert "f.yaml:5" in str(error)
-
-
 REST = MINIMAL.replace("format: csv", "format: rest").replace("*.csv", "*.jsonl")
 ADDRESS = "base_url: https://desk.example.org/requests"
 
@@ -186,6 +179,60 @@ def test_options_of_rest():
 )
 def test_wrong_options_of_rest(options: str, code: str, words: str):
     error = refused(f"{REST}options: {options.replace('ADDRESS', ADDRESS)}\n")
+    assert error.code == code
+    assert words in str(error)
+    assert "f.yaml:9" in str(error)
+    assert "hunter2" not in str(error)
+
+
+JDBC = MINIMAL.replace("format: csv", "format: jdbc").replace("*.csv", "*.parquet")
+SQLITE = "url: 'jdbc:sqlite:/data/cis.db'"
+
+
+def test_options_of_jdbc():
+    given = """options:
+  url: jdbc:sqlserver://db.example.org:1433
+  query: "SELECT a, ';' AS b FROM dbo.t"
+  user: env:CIS_USER
+  password: file:/run/secrets/cis
+  increment: {column: seq, kind: number, overlap_numbers: 0, start: 17}
+  properties: {databaseName: cis, encrypt: "true"}
+"""
+    feed = parse_feed(JDBC + given, "f")
+    assert (feed.file_format, feed.extract.kind, feed.extract.increment.start) == ("parquet", "sqlserver", "17")
+    assert feed.extract.secrets == ("env:CIS_USER", "file:/run/secrets/cis")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ("{table: t}", "UF-1002", "key 'url' is missing"),
+        ("{SQLITE}", "UF-1002", "one of 'options.table' and 'options.query'"),
+        ("{SQLITE, table: t, query: select 1}", "UF-1002", "one of 'options.table' and 'options.query'"),
+        ("{SQLITE, tabel: t}", "UF-1001", "did you mean 'table'"),
+        ("{SQLITE, table: 't; drop table t'}", "UF-1002", "schema.table"),
+        ("{SQLITE, table: 't\"x'}", "UF-1002", "schema.table"),
+        ("{SQLITE, query: drop table t}", "UF-1002", "one SELECT"),
+        ("{SQLITE, query: select 1; drop table t}", "UF-1002", "without a semicolon"),
+        ("{SQLITE, table: t, password: hunter2}", "UF-1002", "env:NAME or file:PATH"),
+        ("{SQLITE, table: t, properties: {enable_load_extension: 'true'}}", "UF-1001", "a feed may not set"),
+        ("{SQLITE, table: t, increment: {column: 'a b'}}", "UF-1002", "letters, digits"),
+        ("{SQLITE, table: t, increment: {column: a, kind: number, overlap_seconds: 5}}", "UF-1002", "left out for kind number"),
+        ("{SQLITE, table: t, increment: {column: a, overlap_numbers: 5}}", "UF-1002", "left out for kind time"),
+        ("{SQLITE, table: t, increment: {column: a, start: yesterday}}", "UF-1002", "an instant with its offset"),
+        ("{SQLITE, table: t, increment: {column: a, kind: number, start: -1}}", "UF-1002", "a whole number"),
+        ("{SQLITE, table: t, limits: {records: 0}}", "UF-1002", "above 0"),
+        ("{url: 'jdbc:h2:mem:x;INIT=RUNSCRIPT', table: t}", "UF-1002", "begin with one of"),
+        ("{url: '/data/cis.db', table: t}", "UF-1002", "begin with one of"),
+        ("{url: 'jdbc:sqlite:/data/cis.db?hunter2', table: t}", "UF-1002", "the path of a file"),
+        ("{url: 'jdbc:sqlite::memory:', table: t}", "UF-1002", "the path of a file"),
+        ("{url: 'jdbc:postgresql://u:hunter2@h/d', table: t}", "UF-1002", "host, port and database"),
+        ("{url: 'jdbc:postgresql://h/d?password=hunter2', table: t}", "UF-1002", "host, port and database"),
+        ("{url: 'jdbc:sqlserver://h;password=hunter2', table: t}", "UF-1002", "host, port and database"),
+    ],
+)
+def test_wrong_options_of_jdbc(options: str, code: str, words: str):
+    error = refused(f"{JDBC}options: {options.replace('SQLITE', SQLITE)}\n")
     assert error.code == code
     assert words in str(error)
     assert "f.yaml:9" in str(error)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from utilityflow.bronze.feeds import Feed, parse_feed
-from utilityflow.extract.landed import Refused
-from utilityflow.extract.rest import Extracted, extract_rest
+from utilityflow.extract.landed import Extracted, Refused
+from utilityflow.extract.rest import extract_rest
 from utilityflow.extract.web import Clock
 from utilityflow.simulate.serve import Desk, Server, parse_fault, requests_of
 
