@@ -151,6 +151,8 @@ def differing(grain: Grain, present: DataFrame, wanted: DataFrame, gone: DataFra
     compared = wanted.join(old, grain.key, "left").where(F.col("_held").isNull() | differs)
     action, place = F.expr("IF(_held, 'U', 'I') AS _action"), F.col(f"_old_{grain.place}").alias("_place")
     changed = compared.select(*columns, action, place)
+    if gone.isEmpty():  # most often; finding none would read the table once more
+        return changed
     dead = present.join(F.broadcast(gone), grain.key, "left_semi")
     return changed.unionByName(dead.select(*columns, F.lit("D").alias("_action"), F.col(grain.place).alias("_place")))
 

@@ -170,11 +170,17 @@ def _fresh_days(news: Mapping[tuple[dt.date, str], int], olds: Mapping[tuple[dt.
         whole = left
 
 
+def _facts_on(facts: DataFrame, span: tuple[dt.date, dt.date]) -> DataFrame:
+    first, last = span
+    within = F.col("date_key").between(int(f"{first:%Y%m%d}"), int(f"{last:%Y%m%d}"))
+    return facts.where(within & F.col("billing_period").between(f"{first:%Y-%m}", f"{last:%Y-%m}"))
+
+
 def _days_held(fact: Table, span: tuple[dt.date, dt.date]) -> set[dt.date]:
     """Days within the span of which the table holds facts already."""
     if fact.version() <= 0:
         return set()
-    rows = fact.read().where(F.col("date_key").between(*(int(f"{d:%Y%m%d}") for d in span)))
+    rows = _facts_on(fact.read(), span)
     keys = [r[0] for r in rows.select("date_key").distinct().collect()]
     return {dt.date(k // 10000, k // 100 % 100, k % 100) for k in keys}
 
@@ -222,6 +228,7 @@ def _changed(
     columns = run.house.contracts[NAME].column_names
     parts = []
     if scope.identities is not None:
+        present = present if scope.days is None else _facts_on(present, scope.days)
         made = present.limit(0) if scope.touched is None else _made(run, scope.touched, now).select(*columns)
         wanted = run.staged(made, "usage_wanted")
         parts.append(differing(GRAIN, present, wanted, _gone(run, scope, scope.identities, wanted), columns))
