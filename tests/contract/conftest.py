@@ -54,6 +54,7 @@ def house(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lake
 
 
 def table_names() -> list[str]:
-    """Names of the tables of a lakehouse with the shipped feeds, and of the entities that none of them fills."""
+    """Names of the tables of a lakehouse with the shipped feeds, and of all others that feeds can bring."""
     names = tables_of(read_feeds(load_settings(environ={})))
-    return list(dict.fromkeys([*names, *[name for entity in ENTITIES for name in tables_of_entity(entity)]]))
+    silver = [name for entity in ENTITIES for name in tables_of_entity(entity)]
+    return list(dict.fromkeys([*names, *silver, *(c.name for c in load_contracts().of_layer("gold"))]))

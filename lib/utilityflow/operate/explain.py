@@ -338,10 +338,13 @@ def _needing(scene: Scene, facts: Mapping[str, str], natural: str) -> dict[str, 
     for name, column in facts.items():
         table = scene.house.table(name)
         mine = table.read().where(F.col(column) == natural)
+        mine = identified(mine, table.contract) if table.contract.property("identity") else mine
         total += mine.count()
         day = ENTITIES[table.contract.table].day or "_batch_id"
         some = [r.asDict() for r in mine.orderBy(day, "_batch_id", "_row_number").limit(10).collect()]
-        records += [record | {"why": "needs the member"} for record in _with_sources(scene, some, table.contract)]
+        for record, row in zip(_with_sources(scene, some, table.contract), some, strict=True):
+            of_key = f", by the fact with the key {row['_identity']}" if "_identity" in row else ""
+            records.append(record | {"why": f"needs the member{of_key}"})
     return {"records": records, "why": f"an inferred member: no event tells of it, {total:,} standing record(s) name it"}
 
 

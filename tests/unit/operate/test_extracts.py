@@ -92,7 +92,7 @@ def test_the_steps_that_ask_can_be_selected_and_are_drawn(words: list[str]) -> N
     _, result = told("plan", "--select", "extract", *words)
     assert [s["step"] for s in result["steps"] if s["will_run"]] == ["extract.a_gone", "extract.desk"]
     _, result = told("plan", "--graph", *words)
-    assert "bronze.desk              <- landing.desk, extract.desk" in result["graph"]
+    assert "bronze.desk <- landing.desk, extract.desk" in [" ".join(line.split()) for line in result["graph"].splitlines()]
 
 
 def test_feed_check_says_what_would_be_asked_and_which_secret_is_missing(
