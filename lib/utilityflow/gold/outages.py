@@ -110,10 +110,16 @@ def dated(facts: DataFrame) -> DataFrame:
 
 
 def moved_points(before: DataFrame, after: DataFrame) -> DataFrame:
-    """The versions that stand in one of two states of dim_service_point only, apart from whether they are current."""
-    shape = ["service_point_key", *KINDS.values(), "district", "status", "effective_date", "expiry_date"]
-    both = before.select(*shape).unionByName(after.select(*shape))
-    return both.groupBy(*shape).agg(F.count(F.lit(1)).alias("_n")).where("_n = 1").drop("_n")
+    """The versions that stand in one of two states of dim_service_point only, apart from whether they are current.
+
+    Of a version that only ends on another day, as when a service point moves, the days between the two ends.
+    """
+    begin, end = "effective_date", "expiry_date"
+    same = ["service_point_key", *KINDS.values(), "district", "status", begin]
+    both = before.select(*same, end).unionByName(after.select(*same, end))
+    alone = both.groupBy(*same, end).agg(F.count(F.lit(1)).alias("_n")).where("_n = 1")
+    ends = alone.groupBy(*same).agg(F.count(F.lit(1)).alias("_n"), F.min(end).alias("_low"), F.max(end).alias(end))
+    return ends.withColumn(begin, F.expr(f"IF(_n = 2, _low, {begin})")).select(*same, end)
 
 
 # -- the step ----------------------------------------------------------------------------------------------------------

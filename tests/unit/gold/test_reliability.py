@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import load_contracts
 from utilityflow.gold import reliability as r
-from utilityflow.gold.outages import dated, final_states, outage_facts
+from utilityflow.gold.outages import dated, final_states, moved_points, outage_facts
 from utilityflow.gold.scorecard import scorecard, spans
 from utilityflow.scd2 import Dimension
 from utilityflow.session import local_frame
@@ -262,6 +262,21 @@ def test_the_scorecard_adds_up_numerators_and_denominators(spark: SparkSession) 
     hours = (11 * 30 + 2) * 10 * 24
     assert told["asai", "twelve_months"][:2] == (hours - 40, hours) and told["asai", "twelve_months"][4] is True
     assert told["cemi", "twelve_months"][:3] == (2, 10, Decimal("0.2")) and ("cemi", "month") not in told
+
+
+def test_a_service_point_that_moves_is_looked_at_from_its_move_on(spark: SparkSession) -> None:
+    old = points(spark, ("S1", "T1", "C1", "N"), ("S2", "T1", "C1", "N"), ("S3", "T1", "C1", "N"))
+    moved = day("2025-03-15")
+    new = points(
+        spark, ("S1", "T1", "C1", "N"), ("S2", "T1", "C1", "N", "active", day("2000-01-01"), moved), ("S3", "T1", "C1", "S"),
+        ("S2", "T1", "C2", "N", "active", moved, OPEN),
+    )  # fmt: skip
+    rows = {(f["service_point_id"], f["circuit_id"], f["district"]): (f["effective_date"], f["expiry_date"])
+            for f in moved_points(old, new).collect()}  # fmt: skip
+    always = (day("2000-01-01"), OPEN)
+    assert rows == {("S2", "C1", "N"): (moved, OPEN), ("S2", "C2", "N"): (moved, OPEN), ("S3", "C1", "N"): always,
+                    ("S3", "C1", "S"): always}  # fmt: skip
+    assert moved_points(old, old).isEmpty()
 
 
 # -- who was served ------------------------------------------------------------------------------------------------------
