@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from utilityflow.bronze.expressions import parse_expression
 from utilityflow.bronze.feeds import Feed, parse_feed
 from utilityflow.bronze.inspect import inspect_file
 from utilityflow.errors import UtilityFlowError
@@ -157,6 +158,18 @@ def test_the_whole_state_lands_when_it_differs(world: World) -> None:
     world.sql("DELETE FROM account WHERE id = 3")
     assert world.extract(query).records == 2
     assert len(world.files()) == 2
+
+
+def test_the_time_of_a_snapshot_is_in_its_name(world: World, repository: Path) -> None:
+    docs = (repository / "docs" / "feeds.md").read_text("utf-8")
+    (told,) = (line.partition(": ")[2] for line in docs.splitlines() if line.startswith("    snapshot_time: to_timestamp(regexp"))
+    query = '  query: "SELECT id, name, op, changed_at, seq FROM account"\n'
+    text = TEXT.replace("columns:", f"mode: snapshot\nsnapshot_time: {told}\ncolumns:")
+    feed = parse_feed(f"{text}  url: jdbc:sqlite:{world.folder / 'cis.db'}\n{query}", "f")
+    done = extract_jdbc(world.spark, feed, world.landing, Refused(), world.said.append, world.folder / "stage", now=NOW)
+    sql = parse_expression(told, "docs").sql
+    (at,) = world.spark.sql(f"SELECT unix_seconds({sql}) FROM (SELECT '{done.file}' AS _file_name)").first() or (None,)
+    assert at == NOW.timestamp()
 
 
 def test_another_schema_is_told_before_anything_lands(world: World) -> None:
