@@ -218,6 +218,26 @@ def test_a_connection_that_breaks_is_asked_again_without_gap_or_duplicate(
     assert "s3cret" not in str(caught.value) + "".join(world.said)
 
 
+@pytest.mark.parametrize("landed", [False, True])
+def test_an_extract_that_ends_at_its_rename_is_done_again_without_gap_or_duplicate(
+    world: World, monkeypatch: pytest.MonkeyPatch, landed: bool
+) -> None:
+    usual = module.rename
+
+    def cut(*arguments: Any) -> None:
+        if landed:
+            usual(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "rename", cut)
+    with pytest.raises(KeyboardInterrupt):
+        world.extract()
+    monkeypatch.setattr(module, "rename", usual)
+    assert world.extract().records == (0 if landed else 3)
+    assert [r["id"] for r in world.landed()] == ["1", "2", "3"]
+    assert len(world.files()) == 1
+
+
 def test_secrets_come_from_outside(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     options = SINCE + "  password: env:CIS_PASSWORD\n"
     monkeypatch.delenv("CIS_PASSWORD", raising=False)
