@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import shutil
+import ssl
+import subprocess
 import time
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.rest import MOST_FRUITLESS
 from utilityflow.extract.web import retry_after
+from utilityflow.simulate.serve import Server, parse_fault
 
 from .conftest import CURSOR, OFFSET, SINCE, ids
 
@@ -269,3 +273,68 @@ def test_the_work_file_of_another_ask_is_not_gone_on_with(world):
     here.extract(CURSOR.replace("10", "20") + SINCE)  # other pages: their positions would not fit
     assert not [s for s in here.said if "going on" in s]
     assert len(here.landed()) == 35
+
+
+def test_a_record_that_no_line_of_a_file_may_hold(world, monkeypatch):
+    here = world(5)
+    monkeypatch.setattr("utilityflow.extract.pages.MOST_RECORD_BYTES", 1000)
+    here.desk.records[3]["detail"] = "x" * 1000
+    assert "of a page has more than 1,000 bytes" in str(refused(here))
+    here.desk.records[3]["detail"] = "x" * 100
+    assert here.extract().records == 5
+
+
+def test_a_compressed_answer_that_was_not_asked_for(world, monkeypatch):
+    from utilityflow.simulate import serve
+
+    usual, packed = serve._Handler._send, {"Content-Encoding": "gzip"}
+    monkeypatch.setattr(serve._Handler, "_send", lambda self, status, body, *_, **k: usual(self, status, body, packed, **k))
+    here = world(5)
+    assert "answers compressed" in str(refused(here))
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate of this machine that nobody vouches for, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed here")
+    paths = [str(tmp_path / name) for name in ("cert.pem", "key.pem")]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=desk", "-addext",
+         "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    return paths
+
+
+def over_tls(here, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server = Server(here.desk)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    here.address = server.address.replace("http:", "https:")
+    return server
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_and_not_tried_again(world, certificate):
+    here = world(5)
+    with over_tls(here, certificate):
+        error = refused(here)
+    assert error.code == "UF-2012"
+    assert "its certificate is not valid" in str(error)
+    assert (here.waits, here.desk.asked) == ([], [])
+
+
+def test_over_tls_pages_come_and_an_endless_one_is_bounded_too(world, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
+    here = world(35)
+    with over_tls(here, certificate):
+        here.extract()
+        assert here.landed() == here.desk.now()
+        here.desk.faults = [parse_fault("endless@*")]
+        began = time.monotonic()
+        with pytest.raises(UtilityFlowError, match="no whole answer within"):
+            here.extract(CURSOR + SINCE + QUICK)
+        assert time.monotonic() - began < 20

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from utilityflow.bronze.expressions import parse_expression
 from utilityflow.bronze.feeds import Feed, parse_feed
 from utilityflow.bronze.inspect import inspect_file
 from utilityflow.errors import UtilityFlowError
@@ -159,6 +160,18 @@ def test_the_whole_state_lands_when_it_differs(world: World) -> None:
     assert len(world.files()) == 2
 
 
+def test_the_time_of_a_snapshot_is_in_its_name(world: World, repository: Path) -> None:
+    docs = (repository / "docs" / "feeds.md").read_text("utf-8")
+    (told,) = (line.partition(": ")[2] for line in docs.splitlines() if line.startswith("    snapshot_time: to_timestamp(regexp"))
+    query = '  query: "SELECT id, name, op, changed_at, seq FROM account"\n'
+    text = TEXT.replace("columns:", f"mode: snapshot\nsnapshot_time: {told}\ncolumns:")
+    feed = parse_feed(f"{text}  url: jdbc:sqlite:{world.folder / 'cis.db'}\n{query}", "f")
+    done = extract_jdbc(world.spark, feed, world.landing, Refused(), world.said.append, world.folder / "stage", now=NOW)
+    sql = parse_expression(told, "docs").sql
+    (at,) = world.spark.sql(f"SELECT unix_seconds({sql}) FROM (SELECT '{done.file}' AS _file_name)").first() or (None,)
+    assert at == NOW.timestamp()
+
+
 def test_another_schema_is_told_before_anything_lands(world: World) -> None:
     world.sql("ALTER TABLE account RENAME COLUMN name TO full_name")
     error = refused(world)
@@ -203,6 +216,26 @@ def test_a_connection_that_breaks_is_asked_again_without_gap_or_duplicate(
         world.extract(SINCE.replace("3600", "36000000"))
     assert caught.value.code == "UF-2012"
     assert "s3cret" not in str(caught.value) + "".join(world.said)
+
+
+@pytest.mark.parametrize("landed", [False, True])
+def test_an_extract_that_ends_at_its_rename_is_done_again_without_gap_or_duplicate(
+    world: World, monkeypatch: pytest.MonkeyPatch, landed: bool
+) -> None:
+    usual = module.rename
+
+    def cut(*arguments: Any) -> None:
+        if landed:
+            usual(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "rename", cut)
+    with pytest.raises(KeyboardInterrupt):
+        world.extract()
+    monkeypatch.setattr(module, "rename", usual)
+    assert world.extract().records == (0 if landed else 3)
+    assert [r["id"] for r in world.landed()] == ["1", "2", "3"]
+    assert len(world.files()) == 1
 
 
 def test_secrets_come_from_outside(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
