@@ -65,6 +65,8 @@ def _floor(world: World, files: tuple[Path, ...]) -> dict[str, Any]:
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     spark.conf.set("spark.sql.parquet.compression.codec", "zstd")
     spark.conf.set("spark.databricks.delta.stats.collect", "false")
+    for kind in ("column", "size"):
+        spark.conf.set(f"parquet.{kind}.statistics.enabled", "false")
     spark.conf.set("spark.sql.ansi.enabled", "false")
     # as many tasks as there are cores would wait for the slowest; blocks of 32 MiB come to their end together
     spark.conf.set("spark.sql.files.maxPartitionBytes", str(32 * 1024**2))
