@@ -54,8 +54,12 @@ ALWAYS = ("customers", "meter_reads")  # entities of every home, whatever its fe
 TOGETHER = ({"outages", "service_points"},)  # of these, the tables of one come with a feed of another
 
 
-def graph(feeds: Mapping[str, Feed]) -> list[Step]:
-    """All steps in an order in which inputs come before outputs; those of an entity that no feed fills are left out."""
+def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[Step]:
+    """All steps in an order in which inputs come before outputs; those of an entity that no feed fills are left out.
+
+    :param lakehouse: the root of its tables: entities that it holds stay, as facts that stand must follow their customers; None:
+        of a new one.
+    """
     steps = [
         Step(f"{EXTRACT}.{n}", (), f"landing.{n}", partial(run_extract, feed=f)) for n, f in feeds.items() if f.extract
     ]
@@ -63,6 +67,8 @@ def graph(feeds: Mapping[str, Feed]) -> list[Step]:
         Step(f"bronze.{n}", (f"landing.{n}",), f"bronze.{n}", partial(run_bronze, feed=f)) for n, f in feeds.items()
     ]
     filled = {feed.entity for feed in feeds.values()}
+    held = {log.parent.name for log in lakehouse.glob("silver/*/_delta_log")} if lakehouse else set()
+    filled |= held & set(ENTITIES)
     wanted = {*ALWAYS, *filled}.union(*(group for group in TOGETHER if group & filled))
     for entity in ENTITIES:
         name, inputs = f"silver.{entity}", tuple(f"bronze.{n}" for n, f in feeds.items() if f.entity == entity)
@@ -156,7 +162,7 @@ def tables_of(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[
     :param lakehouse: the root of its tables; None: of a new one.
     """
     there = lakehouse.glob("*/*/_delta_log") if lakehouse else ()
-    known = {step.output for step in graph(feeds)} | {f"{log.parent.parent.name}.{log.parent.name}" for log in there}
+    known = {step.output for step in graph(feeds, lakehouse)} | {f"{log.parent.parent.name}.{log.parent.name}" for log in there}
     pairs = [tables_of_entity(entity) for entity in ENTITIES]
     silver = [name for pair in pairs if known & set(pair) for name in pair]
     others = [c.name for c in load_contracts().values() if c.layer == "ops" or (c.layer == "gold" and c.name in known)]
@@ -199,7 +205,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
     feeds = read_feeds(settings)
     check_calendar(settings.calendar)
     check_reliability(settings.reliability)
-    steps = graph(feeds)
+    steps = graph(feeds, settings.home_path / "lakehouse")
     names = select(steps, wanted)
     if not settings.landing_path.is_dir() and settings.landing is not None:
         raise UtilityFlowError("UF-1008", f"the landing root {settings.landing_path} is not a folder")

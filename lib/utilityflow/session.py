@@ -286,11 +286,12 @@ def file_by_file(spark: SparkSession, rows: int, files: int) -> Iterator[None]:
     if files < 2 or rows // files < LARGE_FILE:
         yield
         return
+    before = spark.conf.get(_OPEN_COST)
     spark.conf.set(_OPEN_COST, str(128 * 1024**2))
     try:
         yield
     finally:
-        spark.conf.unset(_OPEN_COST)
+        spark.conf.set(_OPEN_COST, str(before))
 
 
 _SEPARATOR = re.compile(r",\s*(?![^(<]*[)>])")

@@ -34,7 +34,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 @pytest.mark.engine
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_entity_comes_and_goes_with_its_feed(spark: Any, tmp_path: Path) -> None:
     home, landing, both = tmp_path / "home", tmp_path / "landing", tmp_path / "both"
     shutil.copytree(HERE / "given_records_that_break_rules" / "when" / "1", landing)
@@ -51,9 +51,9 @@ def test_an_entity_comes_and_goes_with_its_feed(spark: Any, tmp_path: Path) -> N
     planned = plan(fed, as_of=DAY)
     assert {line for line in planned["tables"] if "silver" in line} == {f"create silver.{name}" for name in PAIR}
     will = {s["step"]: s["will_run"] for s in planned["steps"]}
-    assert (will["silver.payments"], will["gold.fact_usage"], will[pipeline.PUBLISH]) == (True, False, False)
+    assert (will["silver.payments"], will["gold.fact_usage"], will[pipeline.PUBLISH]) == (True, True, True)
     second = run(fed)
-    assert second["publication"] == first["publication"], "payments are in no published table yet"
+    assert second["publication"] == first["publication"] + 1
     loaded = {f["file"]: f["rows_loaded"] for f in second["files"] if f["feed"] == "payments"}
     assert loaded == {"payments/1.jsonl": 5}
     assert tables(home) >= PAIR
@@ -67,4 +67,11 @@ def test_an_entity_comes_and_goes_with_its_feed(spark: Any, tmp_path: Path) -> N
     assert status(without)["quarantine"]["silver.payments__quarantine"]["PY-01"] == 1
     assert [line for line in doctor(without)["lines"] if line["state"] == "fail"] == []
     assert {f"silver.{name}" for name in PAIR} <= {one["table"] for one in maintain(without)["tables"]}
+    crm = "id,name,street,city,state,zip,class,status,changed_at,seq,op\n"
+    for day, seq in (("2025-01-05", 1), ("2025-02-10", 2)):
+        crm += f"C1,Name {seq},1 Elm St,Albany,NY,12207,residential,active,{day} 00:00:00,{seq},U\n"
+    (landing / "crm" / "later.csv").write_text(crm, encoding="utf-8")
+    told = {s["step"]: s for s in run(without)["steps"]}
+    assert told["gold.fact_payment"]["rows_written"] > 0, "facts that stand follow their customers without their feed"
+    assert {c["check"] for c in verify(without)["checks"] if c["status"] != "ok"} == {"accounting.duplicates"}
     assert run(fed)["status"] == "nothing_to_do"

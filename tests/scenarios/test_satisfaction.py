@@ -91,6 +91,13 @@ def test_the_mart_follows_its_requests(spark: SparkSession, tmp_path: Path) -> N
     answer = explain(settings, "kpi_customer_satisfaction", str(february["satisfaction_key"]))
     assert [(r["file"], r["row_number"]) for r in answer["records"]] == [("requests/2.csv", 1)]
 
+    # an older state told late: another word, no other fact
+    late = HEAD + "R5,C1,Metering,Dispute,North,open,2025-02-10,,,2025-02-09\n"
+    version = house.table(NAME).version()
+    third = {s["step"]: s["status"] for s in run(settings, 3, late)["steps"]}
+    assert (third["gold.dim_request_type"], third["gold.fact_service_request"]) == ("ok", "skipped")
+    assert (third["gold.kpi_customer_satisfaction"], house.table(NAME).version()) == ("skipped", version)
+
     version = house.table(NAME).version()
     assert pipeline.run(settings, as_of=dt.date(2025, 3, 1))["status"] == "nothing_to_do"
     assert house.table(NAME).version() == version
@@ -104,7 +111,8 @@ def facts(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
     names = "request_key bigint, customer_id string, request_type_key bigint, date_key int, closed_date_key int, is_open boolean"
     more = local_frame(spark, rows, names)
     return more.selectExpr("*", "CAST(NULL AS string) district", "CAST(NULL AS string) request_detail",
-                           "CAST(IF(is_open, NULL, 24) AS decimal(12,2)) resolution_hours", "false closed_late")  # fmt: skip
+                           "CAST(IF(is_open, NULL, 24) AS decimal(12,2)) resolution_hours", "false closed_late",
+                           "CAST(NULL AS timestamp) opened_at", "CAST(NULL AS timestamp) closed_at")  # fmt: skip
 
 
 def test_a_contact_counts_until_its_last_day(spark: SparkSession) -> None:
@@ -115,9 +123,10 @@ def test_a_contact_counts_until_its_last_day(spark: SparkSession) -> None:
         (3, "B", 1, 20250101, 20250110, False), (4, "B", 1, 20250210, -1, True),  # 31 days after: not
         (5, "C", 1, 20250101, 20250110, False), (6, "C", 2, 20250111, -1, True),  # of another type: not
         (7, None, 1, 20250101, 20250110, False), (8, "D", 1, 20250101, -1, False),  # nobody; closed on no known day
+        (9, "E", 2, 20250105, 20250105, False), (10, "E", 2, 20250105, 20250105, False),  # two on one day: one came again
     )  # fmt: skip
     rows = satisfaction(given, types, PARAMETERS, {"2025-01"}).collect()
     told = {r["request_type"]: (r["requests"], r["contact_requests"], r["first_contact_requests"]) for r in rows}
-    assert told == {"Billing": (5, 3, 2), "Outage": (1, 0, 0)}
+    assert told == {"Billing": (5, 3, 2), "Outage": (3, 2, 1)}
     assert touched(given, [dt.date(2025, 2, 9)], 30) == {"2025-01", "2025-02", "2025-03"}
     assert touched(given, [dt.date(2025, 3, 9)], 10) == {"2025-03", "2025-04"}

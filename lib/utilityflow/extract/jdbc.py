@@ -284,8 +284,8 @@ def _mark(name: str, kind: str, zone: str) -> Column:
     if kind == "number":
         return F.expr(f"try_cast(`{name}` AS bigint)")
     if kind != "time":
-        factor = F.lit(1000 if kind == "epoch_millis" else 1_000_000)
-        return (F.expr(f"try_cast(`{name}` AS decimal(20,6))") * factor).cast("bigint")
+        factor = 1000 if kind == "epoch_millis" else 1_000_000
+        return F.expr(f"try_cast(try_cast(`{name}` AS decimal(20,6)) * {factor} AS bigint)")
     moment = F.expr(f"try_cast(`{name}` AS timestamp)")
     own = column.rlike(r":.*(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$")
     return F.unix_micros(F.when(own, moment).otherwise(F.to_utc_timestamp(moment, zone)))

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import sql_text
 from utilityflow.control.run import Run, StepResult
-from utilityflow.gold.marts import MONTH, ratio, replace_months
+from utilityflow.gold.marts import MONTH, definition, ratio, replace_months
 from utilityflow.lakehouse import Table
 
 NAME = "gold.kpi_operational_efficiency"
@@ -28,18 +28,19 @@ def run_efficiency(run: Run) -> StepResult:
     """Bring the mart to the present facts: the months that they touch are made anew."""
     house, table = run.house, run.house.table(NAME)
     inputs = [house.table(n) for n in INPUTS]
-    now = {t.name: t.version() for t in inputs}
+    parameters = table.contract.property("parameters")
+    now: dict[str, Any] = {t.name: t.version() for t in inputs} | {"parameters": definition(parameters)}
     was = run.consumed.get(NAME, {}) if table.version() > 0 else {}
     if was == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     months = None
-    if all(n in was for n in INPUTS):
+    if all(n in was for n in INPUTS) and was.get("parameters") == now["parameters"]:
         months = {m for t in inputs if was[t.name] != now[t.name] for m in _months(t, was[t.name], now[t.name])}
         if not months:
             return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     run.say(f"{NAME}: {'all months' if months is None else f'{len(months)} month(s)'}", step=NAME)
     frames = {t.name: t.read(now[t.name]) for t in inputs}
-    return replace_months(run, table, efficiency(frames, table.contract.property("parameters"), months), months, now)
+    return replace_months(run, table, efficiency(frames, parameters, months), months, now)
 
 
 def _months(table: Table, since: int, until: int) -> set[str]:

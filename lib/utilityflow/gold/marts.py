@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -29,8 +30,15 @@ def day_of(date_key: int) -> dt.date:
 
 def days_changed(fact: Table, since: int | None, until: int) -> list[dt.date]:
     """The days (``date_key``) of which facts came or went between two versions; all days of a table not seen before."""
+    if since == until:
+        return []
     rows = fact.read(until) if since is None else fact.changes(since, until)
     return sorted(day_of(r[0]) for r in rows.select("date_key").distinct().collect())
+
+
+def definition(parameters: Mapping[str, Any]) -> str:
+    """The parameters of a mart as text: others make it anew."""
+    return json.dumps(parameters, sort_keys=True)
 
 
 def replace_months(run: Run, table: Table, wanted: DataFrame, months: Collection[str] | None, now: Mapping[str, Any],

@@ -31,7 +31,7 @@ BUCKETS: Mapping[str, str] = {
     "due_61_90": "_late BETWEEN 61 AND 90", "due_over_90": "_late > 90",
 }  # fmt: skip
 _MONEY = "decimal(18,4)"
-_ACCOUNT = ("account_id", "currency")
+_ACCOUNT = ("account_id", "is_account", "currency")
 
 
 def run_receivables(run: Run) -> StepResult:
@@ -53,8 +53,8 @@ def receivables(bills: DataFrame, payments: DataFrame, customers: DataFrame, dim
     :param bills: rows of fact_billing. :param payments: rows of fact_payment. :param customers: rows of dim_customer.
     :param as_of: bills dated and money received until this day count.
     """
-    day = int(f"{as_of:%Y%m%d}")
-    due, money = net_bills(bills.where(F.col("date_key") <= day)), cash(payments.where(F.col("date_key") <= day))
+    lines, moved = located(*until(bills, payments, as_of))
+    due, money = net_bills(lines), cash(moved)
     open_items = applied(due, money)
     late = F.datediff(F.lit(as_of), F.coalesce("due_date", "bill_date"))
     open_bills = open_items.where("open_amount > 0").withColumn("_late", late).groupBy(*_ACCOUNT).agg(
@@ -65,26 +65,67 @@ def receivables(bills: DataFrame, payments: DataFrame, customers: DataFrame, dim
     used = open_items.groupBy(*_ACCOUNT).agg(F.sum("_paid").alias("_used"))
     billed = due.groupBy(*_ACCOUNT).agg(_sum("amount", "billed"))
     received = money.groupBy(*_ACCOUNT).agg(_sum("amount", "received"))
-    every = [_whose(bills, day, "billing_key"), _whose(payments, day, "payment_key")]
+    every = [_whose(lines, "billing_key"), _whose(moved, "payment_key")]
     who = reduce(DataFrame.unionByName, every).groupBy(*_ACCOUNT).agg(F.max_by("customer_id", "_order").alias("customer_id"))
-    known = reduce(lambda left, right: left.join(right, list(_ACCOUNT), "left"), [who, billed, received, used, open_bills])
+    parts = [who, billed, received, used, open_bills]
+    known = reduce(lambda left, right: left.join(right, list(_ACCOUNT), "left"), parts)
     zeros = ("billed", "received", "open_amount", *BUCKETS)
     rows = known.withColumns({
         **{n: F.coalesce(F.col(n), F.lit(0)).cast(_MONEY) for n in zeros},
         "open_bills": F.coalesce("open_bills", F.lit(0)).cast("bigint"),
         "as_of_date": F.lit(as_of),
-        "receivables_key": F.expr("xxhash64('receivables_ageing', account_id, currency)"),
+        "receivables_key": F.expr("xxhash64('receivables_ageing', account_id, is_account, currency)"),
     }).withColumn("unapplied", (F.col("received") - F.coalesce("_used", F.lit(0))).cast(_MONEY))  # fmt: skip
     return version_of(rows, customers, dimension, day="as_of_date")
 
 
-def net_bills(lines: DataFrame) -> DataFrame:
-    """One row per bill and currency: account_id, currency, bill_id, bill_date, due_date and ``amount``, cancellations taken off.
+def until(bills: DataFrame, payments: DataFrame, as_of: dt.date) -> tuple[DataFrame, DataFrame]:
+    """The bills dated, and the posted money received, until a day."""
+    day = int(f"{as_of:%Y%m%d}")
+    return bills.where(F.col("date_key") <= day), payments.where((F.col("date_key") <= day) & (F.col("status") == "posted"))
 
-    :param lines: rows of fact_billing. A cancellation of a bill that is not known stands as a bill of its own.
+
+def located(bills: DataFrame, payments: DataFrame) -> tuple[DataFrame, DataFrame]:
+    """Bill lines and transactions with the account that they concern: ``account_id``, ``is_account``, ``customer_id``.
+
+    Sources do not name both everywhere. A line belongs to the account of its bill (a cancellation to that of the bill that it
+    takes back), a transaction to its own, that of the one that it reverses or gives back, or that of the bill which either names;
+    where there is none, to the account of the customer, if bills know exactly one; else the customer himself stands for
+    it (``is_account`` false). Rows that name nobody are left out.
+
+    :return: the rows with ``_bill`` beside: of a line, the bill that it counts for; of a transaction, the bill that it pays.
+    """
+    own = bills.withColumn("_bill", F.coalesce("cancels_bill_id", "bill_id"))
+    of_bill = bills.where("kind = 'bill'").groupBy(F.col("bill_id").alias("_bill")).agg(
+        F.max("account_id").alias("_account"), F.max("customer_id").alias("_customer")
+    )
+    of_customer = bills.where("account_id IS NOT NULL AND customer_id IS NOT NULL").groupBy(
+        F.col("customer_id").alias("customer_id")
+    ).agg(F.min("account_id").alias("_only"), F.max("account_id").alias("_last")).where("_only = _last").drop("_last")
+    related = payments.select(F.col("payment_id").alias("related_payment_id"), F.col("bill_id").alias("_of_bill"),
+                              F.col("account_id").alias("_of_account"), F.col("customer_id").alias("_of_customer"))  # fmt: skip
+    money = payments.join(related, "related_payment_id", "left").withColumn("_bill", F.coalesce("bill_id", "_of_bill"))
+
+    def settled(rows: DataFrame, account: Column, customer: Column) -> DataFrame:
+        named = rows.withColumns({"_mine": account, "customer_id": customer}).join(of_customer, "customer_id", "left")
+        at = F.coalesce("_mine", "_only")
+        found = named.withColumns({"is_account": at.isNotNull(), "account_id": F.coalesce(at, F.col("customer_id"))})
+        return found.where("account_id IS NOT NULL")
+
+    lines = settled(own.join(of_bill, "_bill", "left"), F.coalesce("_account", "account_id"),
+                    F.coalesce("_customer", "customer_id"))  # fmt: skip
+    moved = settled(money.join(of_bill, "_bill", "left"), F.coalesce("account_id", "_of_account", "_account"),
+                    F.coalesce("customer_id", "_of_customer", "_customer"))  # fmt: skip
+    return lines, moved
+
+
+def net_bills(lines: DataFrame) -> DataFrame:
+    """One row per bill: account, currency, bill_id, bill_date, due_date and ``amount``, cancellations taken off.
+
+    :param lines: as ``located`` gives them. A cancellation of a bill that is not known stands as a bill of its own.
     """
     own = lines.withColumns({
-        "account_id": _account(), "_bill": F.coalesce("cancels_bill_id", "bill_id"), "_own": F.expr("kind = 'bill'"),
+        "_own": F.expr("kind = 'bill'"),
         "bill_date": _date("date_key"), "due_date": _date("due_date_key"),
     })  # fmt: skip
     first = F.expr("min(struct(NOT _own, bill_date, due_date))")
@@ -93,17 +134,11 @@ def net_bills(lines: DataFrame) -> DataFrame:
 
 
 def cash(payments: DataFrame) -> DataFrame:
-    """Money by account, currency and the bill that it names (null: none): ``amount``. Only posted transactions count.
+    """Money by account, currency and the bill that it pays (null: none): ``amount``.
 
-    A reversal names the bill of what it reverses, or else takes it over from there: so a returned payment opens its bill again.
+    :param payments: as ``located`` gives them: a reversal is of the bill of what it reverses, so it opens that again.
     """
-    posted = payments.where("status = 'posted'").withColumn("account_id", _account())
-    of = posted.select(F.col("payment_id").alias("related_payment_id"), F.col("bill_id").alias("_bill"),
-                       F.col("account_id").alias("_of_account"))  # fmt: skip
-    joined = posted.join(of, "related_payment_id", "left")
-    named = joined.select(F.coalesce("account_id", "_of_account").alias("account_id"), "currency",
-                          F.coalesce("bill_id", "_bill").alias("bill_id"), "amount")  # fmt: skip
-    return named.where("account_id IS NOT NULL").groupBy(*_ACCOUNT, "bill_id").agg(_sum("amount"))
+    return payments.groupBy(*_ACCOUNT, F.col("_bill").alias("bill_id")).agg(_sum("amount"))
 
 
 def applied(bills: DataFrame, money: DataFrame) -> DataFrame:
@@ -135,15 +170,10 @@ def applied(bills: DataFrame, money: DataFrame) -> DataFrame:
     )  # fmt: skip
 
 
-def _account() -> Column:
-    return F.coalesce("account_id", "customer_id")
-
-
-def _whose(facts: DataFrame, day: int, key: str) -> DataFrame:
-    """Account, currency and customer of the facts until a day, with what orders them."""
-    rows = facts.where(F.col("date_key") <= day).withColumn("account_id", _account()).where("account_id IS NOT NULL")
-    return rows.select(*_ACCOUNT, "customer_id", F.struct(F.col("customer_id").isNotNull(), "date_key", key).alias("_order").cast(
-        "struct<known:boolean,date_key:int,key:bigint>"))  # fmt: skip
+def _whose(facts: DataFrame, key: str) -> DataFrame:
+    """Account, currency and customer of the facts, with what orders them."""
+    order = F.struct(F.col("customer_id").isNotNull(), "date_key", key).cast("struct<known:boolean,date_key:int,key:bigint>")
+    return facts.select(*_ACCOUNT, "customer_id", order.alias("_order"))
 
 
 def _sum(column: str, name: str | None = None) -> Column:

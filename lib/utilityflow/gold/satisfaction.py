@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import sql_text
 from utilityflow.control.run import Run, StepResult
-from utilityflow.gold.marts import MONTH, days_changed, moved, ratio, replace_months
+from utilityflow.gold.marts import MONTH, days_changed, definition, moved, ratio, replace_months
 
 NAME, REQUESTS, TYPES = "gold.kpi_customer_satisfaction", "gold.fact_service_request", "gold.dim_request_type"
 _GROUP = (MONTH, "district", "request_type")
@@ -28,13 +28,14 @@ def run_satisfaction(run: Run) -> StepResult:
     """Bring the mart to the present facts: the months that they touch are made anew."""
     house, table = run.house, run.house.table(NAME)
     facts, types = house.table(REQUESTS), house.table(TYPES)
-    now = {t.name: t.version() for t in (facts, types)}
+    parameters = table.contract.property("parameters")
+    now: dict[str, Any] = {t.name: t.version() for t in (facts, types)} | {"parameters": definition(parameters)}
     was = run.consumed.get(NAME, {}) if table.version() > 0 else {}
     if was == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
-    parameters = table.contract.property("parameters")
     months = None
-    if REQUESTS in was:
+    # facts that name another type got another key by themselves; but other words may belong to facts that had none
+    if {n: v for n, v in was.items() if n != REQUESTS} == {n: v for n, v in now.items() if n != REQUESTS}:
         days = days_changed(facts, was[REQUESTS], now[REQUESTS])
         months = touched(facts.read(now[REQUESTS]), days, int(parameters["contact_days"]))
         if not months:
@@ -73,7 +74,7 @@ def satisfaction(requests: DataFrame, types: DataFrame, parameters: Mapping[str,
     every = requests.join(F.broadcast(types), "request_type_key").select(
         month.alias(MONTH), F.coalesce("district", F.lit("?")).alias("district"), "request_type", "request_type_key",
         "request_key", "customer_id", "request_detail", "is_open", "resolution_hours", "closed_late", "date_key",
-        _day("date_key").alias("_opened"), _day("closed_date_key").alias("_closed"),
+        _day("date_key").alias("_opened"), _day("closed_date_key").alias("_closed"), "opened_at", "closed_at",
     )  # fmt: skip
     wanted = None if months is None else sorted({*months, *(moved(m, -1) for m in months)})
     own = every if wanted is None else every.where(F.col(MONTH).isin(wanted))
@@ -104,10 +105,15 @@ def _with_contacts(own: DataFrame, every: DataFrame, days: int) -> DataFrame:
     Null where it cannot be said: the request is open, its day of closing or its customer is unknown.
     """
     later = every.select(F.col("customer_id").alias("_who"), F.col("request_type_key").alias("_what"),
-                         F.col("_opened").alias("_when"), F.col("request_key").alias("_other"))  # fmt: skip
+                         F.col("_opened").alias("_when"), F.col("opened_at").alias("_at"),
+                         F.col("request_key").alias("_other"))  # fmt: skip
+    # of two on one day without instants the one with the greater key counts as the later
+    after = F.expr("""IF(closed_at IS NOT NULL AND _at IS NOT NULL, _at >= closed_at,
+        _when > _opened OR (_when = _opened AND _other > request_key))""")
     second = (
         (F.col("customer_id") == F.col("_who")) & (F.col("request_type_key") == F.col("_what"))
-        & (F.col("request_key") != F.col("_other")) & F.col("_when").between(F.col("_closed"), F.date_add("_closed", days))
+        & (F.col("request_key") != F.col("_other")) & after
+        & F.col("_when").between(F.col("_closed"), F.date_add("_closed", days))
     )  # fmt: skip
     again = own.join(later, second, "left_semi").select("request_key", F.lit(True).alias("_seen"))
     can = F.expr("NOT is_open AND _closed IS NOT NULL AND customer_id IS NOT NULL")

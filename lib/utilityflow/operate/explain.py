@@ -185,11 +185,13 @@ def _receivables(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     rows = _rows(scene, contract, None if number is None else F.col(contract.primary_key[0]) == number)
     if not rows:
         raise _no_such(contract, contract.primary_key[0])
-    mine = (F.coalesce("account_id", "customer_id") == rows[0]["account_id"]) & (F.col("currency") == rows[0]["currency"])
+    row, names = rows[0], (receivables.BILLS, receivables.PAYMENTS)
+    bills, payments = (scene.house.table(name).read() for name in names)
+    mine = [F.col(n) == F.lit(row[n]) for n in ("account_id", "is_account", "currency")]
+    every = receivables.located(*receivables.until(bills, payments, row["as_of_date"]))
     records = []
-    for name in (receivables.BILLS, receivables.PAYMENTS):
-        own = scene.house.table(name).read().where(mine)
-        records += _counted(scene, _EVENTS[name].grain.source, own, MOST)
+    for name, facts in zip(names, every, strict=True):
+        records += _counted(scene, _EVENTS[name].grain.source, facts.where(mine[0] & mine[1] & mine[2]), MOST)
     return {"rows": [_shown(rows[0])], "records": records, "flags": {},
             "why": f"the account's bills and money until {rows[0]['as_of_date']}; up to {MOST} of each are shown"}  # fmt: skip
 

@@ -41,7 +41,8 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
     :raises UtilityFlowError: as ``run`` before it writes anything.
     """
     feeds = pipeline.read_feeds(settings)
-    names = pipeline.select(pipeline.graph(feeds), select)
+    graph = pipeline.graph(feeds, settings.home_path / "lakehouse")
+    names = pipeline.select(graph, select)
     if not settings.landing_path.is_dir() and settings.landing is not None:
         raise UtilityFlowError("UF-1008", f"the landing root {settings.landing_path} is not a folder")
     home = open_home(settings, create=False)
@@ -55,7 +56,7 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
     files = [_file(feeds[n], one, _known_columns(scene, n)) for n, ones in found.items() for one in ones]
     tables = _tables(feeds, scene.house if scene else None)
     migrates = any(not line.startswith(("create bronze.", "create silver.")) for line in tables)  # nobody publishes those
-    steps = list(_steps(run, scene, pipeline.graph(feeds), names, files, migrates))
+    steps = list(_steps(run, scene, graph, names, files, migrates))
     return {
         "home": str(home.path), "time_zone": home.zone, "as_of": day.isoformat(), "landing": str(settings.landing_path),
         "files": files, "steps": steps, "tables": tables,
@@ -66,7 +67,7 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
 
 def graph(settings: Settings, form: str, select: Sequence[str] = ()) -> str:
     """The graph of the steps, or of those selected, as ``text`` or ``mermaid``; needs neither a home nor the engine."""
-    steps = pipeline.graph(pipeline.read_feeds(settings))
+    steps = pipeline.graph(pipeline.read_feeds(settings), settings.home_path / "lakehouse")
     return drawn(steps, pipeline.published_of(steps), form, pipeline.select(steps, select))
 
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from utilityflow.operate.scene import Scene
 
 
-def _satisfaction(scene: Scene, contract: Contract, versions: Mapping[str, int]) -> DataFrame:
+def _satisfaction(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
     facts, types = (scene.house.table(n).read(versions[n]) for n in (satisfaction.REQUESTS, satisfaction.TYPES))
     return satisfaction.satisfaction(facts, types, contract.property("parameters"), None)
 
 
-def _efficiency(scene: Scene, contract: Contract, versions: Mapping[str, int]) -> DataFrame:
+def _efficiency(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
     facts = {n: scene.house.table(n).read(versions[n]) for n in efficiency.INPUTS}
     return efficiency.efficiency(facts, contract.property("parameters"), None)
 
