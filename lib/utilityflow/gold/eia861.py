@@ -56,7 +56,8 @@ def pooled(rows: DataFrame, by: Sequence[str] = ()) -> DataFrame:
 
     def average(name: str) -> Column:
         weight = F.when(F.col(name).isNotNull(), F.col("customers"))
-        return (F.sum(F.col(name) * weight) / F.nullif(F.sum(weight), F.lit(0.0))).alias(name)
+        every = F.sum(weight)
+        return (F.sum(F.col(name) * weight) / F.when(every != 0.0, every)).alias(name)
 
     counted = F.sum(F.when(F.col("saidi_with").isNotNull(), F.col("customers"))).alias("customers")
     return rows.groupBy(*by).agg(*[average(name) for name in POOLED], counted)

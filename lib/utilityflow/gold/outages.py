@@ -88,7 +88,8 @@ def outage_facts(
 
 def _place(name: str, stated: Column) -> Column:
     """The one place of the service points; null where they have several; what the source states where none is known."""
-    one = F.when(F.col(f"_{name}") == F.col(f"_{name}_2"), F.nullif(F.col(f"_{name}"), F.lit(UNKNOWN_PLACE)))
+    same = (F.col(f"_{name}") == F.col(f"_{name}_2")) & (F.col(f"_{name}") != UNKNOWN_PLACE)
+    one = F.when(same, F.col(f"_{name}"))
     return F.when(F.col("_points").isNotNull(), one).otherwise(stated)
 
 

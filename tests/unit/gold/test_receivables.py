@@ -28,7 +28,7 @@ def lines(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
 
 def money(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
     """(payment, account or account/customer, bill, related, amount) of each transaction, in USD."""
-    given = [(p, *who(a), "USD", b, r, amount) for p, a, b, r, amount in rows]
+    given = [(p, *who(a), "USD", b, r, "posted", amount) for p, a, b, r, amount in rows]
     return local_frame(spark, given, MONEY).withColumn("amount", _exact())
 
 
