@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
 from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.gold.days import day_key
 from utilityflow.scd2 import UNKNOWN_KEY
 from utilityflow.session import local_frame
 from utilityflow.settings import CalendarSettings
@@ -44,7 +45,7 @@ def calendar(spark: SparkSession, settings: CalendarSettings) -> DataFrame:
     start = settings.fiscal_year_start
     fiscal_month = f"(month(date) - {start} + 12) % 12 + 1"
     known = days.join(F.broadcast(holidays), "date", "left").select(
-        (F.year(day) * 10000 + F.month(day) * 100 + F.dayofmonth(day)).alias("date_key"), day,
+        day_key(day).alias("date_key"), day,
         F.year(day).alias("year"), F.quarter(day).alias("quarter"), F.month(day).alias("month"), F.dayofmonth(day).alias("day"),
         (F.weekday(day) + 1).alias("day_of_week"), F.date_format(day, "EEEE").alias("day_name"),
         F.date_format(day, "MMMM").alias("month_name"), (F.weekday(day) >= 5).alias("is_weekend"),

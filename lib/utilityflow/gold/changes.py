@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract, sql_text
 from utilityflow.control.run import Run
+from utilityflow.gold.days import day_of, number
 from utilityflow.gold.facts import with_customer
 from utilityflow.lakehouse import Table
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned
@@ -43,6 +44,17 @@ class Grain:
         return f"{column} BETWEEN {int(min(places))} AND {int(max(places))}"
 
 
+def latest_first() -> tuple[Column, ...]:
+    """What a source told of one thing, the final first: greatest ``updated_at`` (null last), newest file, later record."""
+    return F.desc_nulls_last("updated_at"), F.desc("_batch_id"), F.desc("_row_number")
+
+
+def final_states(records: DataFrame, *by: str) -> DataFrame:
+    """The final record of each thing, the first by ``latest_first``. :param by: columns that name the thing."""
+    ranked = records.withColumn("_rank", F.row_number().over(Window.partitionBy(*by).orderBy(*latest_first())))
+    return ranked.where("_rank = 1").drop("_rank")
+
+
 def identified(records: DataFrame, contract: Contract) -> DataFrame:
     """Records of a silver table, or its changes, with ``_identity``, the key of their fact, also where it is not stored.
 
@@ -64,8 +76,7 @@ def whole(rows: DataFrame, contract: Contract) -> DataFrame:
 
 def dated(facts: DataFrame) -> DataFrame:
     """With ``usage_date``, the fact's day."""
-    parts = ("date_key div 10000", "date_key div 100 % 100", "date_key % 100")
-    return facts.withColumn("usage_date", F.make_date(*[F.expr(part).cast("int") for part in parts]))
+    return facts.withColumn("usage_date", day_of("date_key"))
 
 
 # -- another version of the customer ---------------------------------------------------------------------------------
@@ -120,7 +131,7 @@ def _hit(run: Run, grain: Grain, facts: DataFrame, before: DataFrame, after: Dat
     if first is None:
         return None
     # a period begins on its day or before it, so a fact in the interval by either has its day after the interval's beginning
-    since = F.col("date_key") >= int(f"{first:%Y%m%d}")
+    since = F.col("date_key") >= number(first)
     if grain.place == "billing_period":
         since = since & (F.col(grain.place) >= f"{first:%Y-%m}")
     held = own[0].select(customers.surrogate_key).unionByName(run.house.spark.range(1).select(

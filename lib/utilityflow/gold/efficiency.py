@@ -7,20 +7,21 @@ processing time) is no part of it, since it differs from run to run.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import reduce
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from utilityflow.contracts import sql_text
 from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.days import month_of
 from utilityflow.gold.marts import MONTH, definition, ratio, replace_months
 from utilityflow.lakehouse import Table
 
 NAME = "gold.kpi_operational_efficiency"
 USAGE, PAYMENTS, REQUESTS = "gold.fact_usage", "gold.fact_payment", "gold.fact_service_request"
 INPUTS = (USAGE, PAYMENTS, REQUESTS)
-_OF_DAY = "concat(lpad(date_key div 10000, 4, '0'), '-', lpad(date_key div 100 % 100, 2, '0'))"
 _SUMS = ("usage_facts", "estimated_facts", "booked_payments", "processing_days", "urgent_requests", "response_hours")
 
 
@@ -45,12 +46,12 @@ def run_efficiency(run: Run) -> StepResult:
 
 def _months(table: Table, since: int, until: int) -> set[str]:
     """The months of which facts came or went."""
-    rows = table.changes(since, until).select(F.expr(_month_of(table.name)).alias(MONTH)).distinct()
+    rows = table.changes(since, until).select(_month_of(table.name).alias(MONTH)).distinct()
     return {r[0] for r in rows.collect()}
 
 
-def _month_of(table: str) -> str:
-    return MONTH if table == USAGE else _OF_DAY
+def _month_of(table: str) -> Column:
+    return F.col(MONTH) if table == USAGE else month_of("date_key")
 
 
 def efficiency(facts: Mapping[str, DataFrame], parameters: Mapping[str, Any], months: Collection[str] | None) -> DataFrame:
@@ -61,7 +62,7 @@ def efficiency(facts: Mapping[str, DataFrame], parameters: Mapping[str, Any], mo
     """
 
     def of(name: str) -> DataFrame:
-        rows = facts[name].withColumn("_month", F.expr(_month_of(name)))
+        rows = facts[name].withColumn("_month", _month_of(name))
         return rows if months is None else rows.where(F.col("_month").isin(sorted(months)))
 
     urgent = ", ".join(map(sql_text, parameters["urgent"]))
@@ -76,9 +77,11 @@ def efficiency(facts: Mapping[str, DataFrame], parameters: Mapping[str, Any], mo
             "urgent_requests": "count(1)", "response_hours": "sum(resolution_hours)",
         }),
     ]  # fmt: skip
-    united = parts[0].unionByName(parts[1]).unionByName(parts[2])
+    united = reduce(lambda one, two: one.unionByName(two, allowMissingColumns=True), parts)
     kinds = {"response_hours": "decimal(18,2)"}
-    sums = united.groupBy("_month").agg(*[F.sum(n).cast(kinds.get(n, "bigint")).alias(n) for n in _SUMS])
+    sums = united.groupBy("_month").agg(
+        *[F.coalesce(F.sum(n), F.lit(0)).cast(kinds.get(n, "bigint")).alias(n) for n in _SUMS]
+    )
     return sums.select(
         F.col("_month").alias(MONTH), F.expr("cast(replace(_month, '-', '') AS int) * 100 + 1").alias("date_key"), *_SUMS,
         ratio("estimated_facts", "usage_facts", "estimated_share"),
@@ -89,7 +92,4 @@ def efficiency(facts: Mapping[str, DataFrame], parameters: Mapping[str, Any], mo
 
 
 def _part(rows: DataFrame, sums: Mapping[str, str]) -> DataFrame:
-    """Sums by month in all columns of _SUMS, 0 in those of other facts."""
-    made = rows.groupBy("_month").agg(*[F.expr(f"{what} AS {name}") for name, what in sums.items()])
-    return made.select("_month", *[F.coalesce(F.col(n), F.lit(0)).cast("decimal(30,2)").alias(n) if n in sums
-                                   else F.lit(0).cast("decimal(30,2)").alias(n) for n in _SUMS])  # fmt: skip
+    return rows.groupBy("_month").agg(*[F.expr(f"{what} AS {name}") for name, what in sums.items()])

@@ -8,12 +8,24 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
-from utilityflow.gold.changes import CUSTOMERS, Grain, customers_of, differing, identified, rekeyed, small, whole, write
+from utilityflow.gold.changes import (
+    CUSTOMERS,
+    Grain,
+    customers_of,
+    differing,
+    final_states,
+    identified,
+    rekeyed,
+    small,
+    whole,
+    write,
+)
+from utilityflow.gold.days import day_key, number
 from utilityflow.gold.facts import with_customer
 from utilityflow.gold.members import PAYMENT_METHOD, REQUEST_TYPE, Words, member_key
 from utilityflow.lakehouse import Table
@@ -78,18 +90,10 @@ BILLING = EventFact(
 EVENT_FACTS = (BILLING, PAYMENT, REQUEST)
 
 
-def final_states(records: DataFrame) -> DataFrame:
-    """One record per identity: the greatest ``updated_at`` (null before all), then the newest file, then the later record."""
-    last = Window.partitionBy("_identity").orderBy(
-        F.desc_nulls_last("updated_at"), F.desc("_batch_id"), F.desc("_row_number")
-    )
-    return records.withColumn("_rank", F.row_number().over(last)).where("_rank = 1").drop("_rank")
-
-
 def event_facts(final: DataFrame, spec: EventFact, source: Contract) -> DataFrame:
     """Fact rows without the customer's key, ``usage_date`` (the fact's day) beside them.
 
-    :param final: as ``final_states`` gives them. :param source: their contract.
+    :param final: one record per identity. :param source: their contract.
     """
     return final.withColumns({
         spec.grain.key: F.col("_identity"),
@@ -107,8 +111,7 @@ def _words_key(words: Words) -> str:
 
 def _day_key(day: str) -> Column:
     """INT yyyymmdd of a DATE column, -1 for null."""
-    number = F.year(day) * 10000 + F.month(day) * 100 + F.dayofmonth(day)
-    return F.coalesce(number, F.lit(UNKNOWN_KEY)).cast("int")
+    return F.coalesce(day_key(day), F.lit(UNKNOWN_KEY)).cast("int")
 
 
 def run_event_fact(run: Run, spec: EventFact) -> StepResult:
@@ -128,7 +131,7 @@ def run_event_fact(run: Run, spec: EventFact) -> StepResult:
     if CUSTOMERS in was and was[CUSTOMERS] < now[CUSTOMERS]:
         moved = rekeyed(run, grain, before, was, now)
         if told is not None:  # those are made anew with their right keys already
-            moved = moved.join(small(told.keys.withColumnRenamed("_identity", grain.key)), grain.key, "left_anti")
+            moved = moved.join(told.keys.withColumnRenamed("_identity", grain.key), grain.key, "left_anti")
         parts.append(moved)
     changed = run.staged(reduce(DataFrame.unionByName, parts), f"{fact.contract.table}_changed") if parts else None
     written = write(grain, fact, changed, now) if changed is not None else 0
@@ -154,8 +157,8 @@ def _told(run: Run, spec: EventFact, was: Mapping[str, Any], now: Mapping[str, i
     changes = identified(source.changes(was[source.name], now[source.name]), source.contract)
     moved = changes.select("_identity", spec.day)
     came = run.staged(moved.groupBy("_identity").agg(*_span(spec.day)), f"{table}_came")
-    keys = came.select("_identity")
-    others = rows.select("_identity", spec.day).join(small(keys), "_identity", "left_semi").agg(*_span(spec.day))
+    keys = small(came.select("_identity"))
+    others = rows.select("_identity", spec.day).join(keys, "_identity", "left_semi").agg(*_span(spec.day))
     spans = came.agg(F.min("_low"), F.max("_high")).unionAll(others).collect()
     pairs = [row for row in spans if row[0] is not None]
     return _Told(keys, (min(row[0] for row in pairs), max(row[1] for row in pairs)) if pairs else None)
@@ -173,10 +176,10 @@ def _changed(run: Run, spec: EventFact, fact: Table, told: _Told, now: Mapping[s
     if told.days is not None:
         low, high = told.days
         records = records.where(F.col(spec.day).between(low, high))
-        present = present.where(F.col("date_key").between(int(f"{low:%Y%m%d}"), int(f"{high:%Y%m%d}")))
+        present = present.where(F.col("date_key").between(number(low), number(high)))
     if not told.every:
-        records = records.join(small(told.keys), "_identity", "left_semi")
-    rows = whole(event_facts(final_states(records), spec, source.contract), fact.contract)
+        records = records.join(told.keys, "_identity", "left_semi")
+    rows = whole(event_facts(final_states(records, "_identity"), spec, source.contract), fact.contract)
     dim = run.house.table(CUSTOMERS).read(now[CUSTOMERS])
     rows = with_customer(rows, dim, customers_of(run), columns, ())
     wanted = run.staged(rows, f"{fact.contract.table}_wanted")

@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract, sql_text
+from utilityflow.gold.days import day_key
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, surrogate_key, version_of
 from utilityflow.silver.duplicates import ORDER, repeated, told_again
 
@@ -88,7 +89,7 @@ def facts(
     return united.withColumns({
         "usage_key": F.col("_identity"),
         "meter_key": surrogate_key(meters, None),  # inferred members only, until meters have a feed
-        "date_key": F.year(day) * 10000 + F.month(day) * 100 + F.dayofmonth(day),
+        "date_key": day_key(day),
         "usage_kwh": F.when(delivered, F.expr("try_cast(round(quantity, 2) AS decimal(10,2))")),
     })  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What the marts share: which months an input's changes touch, and the replacing of those months."""
+"""What tables made anew share: which months an input's changes touch, and the replacing of rows that came out differently."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import sql_text
 from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.days import date
 from utilityflow.lakehouse import Table
 
 MONTH = "billing_period"  # yyyy-MM, of every mart
@@ -23,22 +24,21 @@ def moved(month: str, by: int) -> str:
     return f"{number // 12:04d}-{number % 12 + 1:02d}"
 
 
-def day_of(date_key: int) -> dt.date:
-    """The day that yyyymmdd means."""
-    return dt.date(date_key // 10000, date_key // 100 % 100, date_key % 100)
-
-
-def days_changed(fact: Table, since: int | None, until: int) -> list[dt.date]:
-    """The days (``date_key``) of which facts came or went between two versions; all days of a table not seen before."""
+def days_changed(fact: Table, since: int, until: int) -> list[dt.date]:
+    """The days (``date_key``) of which facts came or went between two versions."""
     if since == until:
         return []
-    rows = fact.read(until) if since is None else fact.changes(since, until)
-    return sorted(day_of(r[0]) for r in rows.select("date_key").distinct().collect())
+    return sorted(date(r[0]) for r in fact.changes(since, until).select("date_key").distinct().collect())
 
 
 def definition(parameters: Mapping[str, Any]) -> str:
     """The parameters of a mart as text: others make it anew."""
     return json.dumps(parameters, sort_keys=True)
+
+
+def unequal(held: DataFrame, wanted: DataFrame) -> DataFrame:
+    """Rows that only one of two frames without repeats has; both have the columns of the first."""
+    return held.unionByName(wanted).groupBy(*held.columns).count().where("count <> 2")
 
 
 def replace_months(run: Run, table: Table, wanted: DataFrame, months: Collection[str] | None, now: Mapping[str, Any],
@@ -53,8 +53,7 @@ def replace_rows(run: Run, table: Table, wanted: DataFrame, where: str | None, n
     wanted = run.staged(wanted.select(*table.contract.column_names), table.contract.table)
     held = table.read().select(*wanted.columns)
     held = held.where(where) if where else held
-    differs = held.unionByName(wanted).groupBy(*wanted.columns).count().where("count <> 2")
-    if table.version() > 0 and differs.isEmpty():
+    if table.version() > 0 and unequal(held, wanted).isEmpty():
         return StepResult(table.name, "skipped", version=table.version(), consumed=now)
     count = wanted.count()
     table.overwrite(wanted.coalesce(1), where=where if table.version() > 0 else None, note={"consumed": now})

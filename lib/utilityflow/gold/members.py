@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.marts import replace_rows
 from utilityflow.keys import hash64
 from utilityflow.scd2 import UNKNOWN_KEY
 
@@ -56,15 +57,5 @@ def run_words(run: Run, words: Words) -> StepResult:
     now = {source.name: source.version()}
     if table.version() > 0 and run.consumed.get(table.name) == now:
         return StepResult(table.name, "skipped", version=table.version(), consumed=now)
-    rows = source.read(now[source.name])
-    wanted = run.staged(members(words, rows, source.contract, table.contract), table.contract.table)
-    count = wanted.count()
-    if table.version() > 0 and _equal(wanted, table.read()):
-        return StepResult(table.name, "skipped", version=table.version(), consumed=now)
-    table.overwrite(wanted.coalesce(1), note={"consumed": now})
-    return StepResult(table.name, "ok", count, version=table.version(), consumed=now)
-
-
-def _equal(wanted: DataFrame, held: DataFrame) -> bool:
-    both = held.select(*wanted.columns).unionByName(wanted).groupBy(*wanted.columns).count()
-    return both.where("count <> 2").isEmpty()
+    wanted = members(words, source.read(now[source.name]), source.contract, table.contract)
+    return replace_rows(run, table, wanted, None, now)

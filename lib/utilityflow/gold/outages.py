@@ -14,6 +14,8 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.changes import final_states
+from utilityflow.gold.days import day_key, day_of
 from utilityflow.gold.reliability import KINDS, UNKNOWN_PLACE, elements, interrupted
 from utilityflow.gold.replacing import replace
 from utilityflow.keys import hash64
@@ -29,7 +31,7 @@ ELEMENT = ("element_kind", "element_id")
 # -- pure functions ----------------------------------------------------------------------------------------------------
 
 
-def final_states(outages: DataFrame) -> DataFrame:
+def standing_steps(outages: DataFrame) -> DataFrame:
     """The final state of each step, cancelled ones left out, and ``_overlapping``: whether another step, of any outage, says
     that the same element was without supply at the same time.
 
@@ -38,15 +40,12 @@ def final_states(outages: DataFrame) -> DataFrame:
 
     :param outages: rows of silver.outages, all of them: what overlaps may be told by any.
     """  # noqa: D205
-    newest = Window.partitionBy(*STEP).orderBy(
-        F.desc_nulls_last("updated_at"), F.desc("_batch_id"), F.desc("_row_number")
-    )
-    final = outages.withColumn("_rank", F.row_number().over(newest)).where("_rank = 1 AND status <> 'cancelled'")
+    final = final_states(outages, *STEP).where("status <> 'cancelled'")
     in_time = Window.partitionBy(*ELEMENT).orderBy("started_at", *STEP)
     before = in_time.rowsBetween(Window.unboundedPreceding, -1)
     end = F.coalesce("restored_at", F.lit("9999-12-31").cast("timestamp"))
     overlapping = (F.max(end).over(before) > F.col("started_at")) | (F.lead("started_at").over(in_time) < end)
-    return final.withColumn("_overlapping", F.coalesce(overlapping, F.lit(False))).drop("_rank")
+    return final.withColumn("_overlapping", F.coalesce(overlapping, F.lit(False)))
 
 
 def outage_facts(
@@ -54,7 +53,7 @@ def outage_facts(
 ) -> DataFrame:
     """Rows of fact_outage in the contract's columns, one per step.
 
-    :param final: as ``final_states`` gives it, of whole outages (a step's service points depend on the other steps).
+    :param final: as ``standing_steps`` gives it, of whole outages (a step's service points depend on the other steps).
     :param points: rows of dim_service_point.
     :param momentary_minutes: an interruption of so many minutes or fewer is momentary (5 by IEEE 1366).
     """
@@ -66,12 +65,12 @@ def outage_facts(
     rows = final.withColumn("service_point_id", point).join(hit, list(STEP), "left")
     rows = version_of(rows, points, dimension, day="started_date")
     micros = F.unix_micros("restored_at") - F.unix_micros("started_at")
-    day, stated = F.col("started_date"), F.col("customers_interrupted")
+    stated = F.col("customers_interrupted")
     counted = F.coalesce("_points", F.lit(0))
     customers = F.coalesce(stated, counted)
     return rows.withColumns({
         "outage_key": hash64(contract, STEP, domain=contract.table),
-        "date_key": F.year(day) * 10000 + F.month(day) * 100 + F.dayofmonth(day),
+        "date_key": day_key("started_date"),
         "circuit_id": _place("circuit_id", F.coalesce("circuit_id", F.expr("IF(element_kind = 'circuit', element_id, NULL)"))),
         "district": _place("district", F.col("district")),
         "minutes": (micros.cast("decimal(20,0)") / 60_000_000).cast("decimal(18,6)"),
@@ -106,8 +105,7 @@ def _flags(stated: Column) -> Column:
 
 def dated(facts: DataFrame) -> DataFrame:
     """With ``started_date``, the fact's local day."""
-    parts = ("date_key div 10000", "date_key div 100 % 100", "date_key % 100")
-    return facts.withColumn("started_date", F.make_date(*[F.expr(part).cast("int") for part in parts]))
+    return facts.withColumn("started_date", day_of("date_key"))
 
 
 def moved_points(before: DataFrame, after: DataFrame) -> DataFrame:
@@ -138,7 +136,7 @@ def run_fact_outage(run: Run) -> StepResult:
     was = run.consumed.get(NAME, {}) if fact.version() > 0 else {}  # a table made anew reflects nothing yet
     if was == now:
         return StepResult(NAME, "skipped", version=fact.version(), consumed=now)
-    final = run.staged(final_states(house.table(OUTAGES).read(now[OUTAGES])), "outages_final")
+    final = run.staged(standing_steps(house.table(OUTAGES).read(now[OUTAGES])), "outages_final")
     points, present = house.table(POINTS).read(now[POINTS]), fact.read()
     if was.keys() == now.keys() and was["momentary_minutes"] == minutes:
         touched = run.staged(_touched(run, final, present, was, now), "outages_touched")

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.changes import CUSTOMERS, customers_of
+from utilityflow.gold.days import day_of, number
 from utilityflow.gold.marts import replace_rows
 from utilityflow.scd2 import version_of
 
@@ -81,7 +82,7 @@ def receivables(bills: DataFrame, payments: DataFrame, customers: DataFrame, dim
 
 def until(bills: DataFrame, payments: DataFrame, as_of: dt.date) -> tuple[DataFrame, DataFrame]:
     """The bills dated, and the posted money received, until a day."""
-    day = int(f"{as_of:%Y%m%d}")
+    day = number(as_of)
     return bills.where(F.col("date_key") <= day), payments.where((F.col("date_key") <= day) & (F.col("status") == "posted"))
 
 
@@ -99,9 +100,9 @@ def located(bills: DataFrame, payments: DataFrame) -> tuple[DataFrame, DataFrame
     of_bill = bills.where("kind = 'bill'").groupBy(F.col("bill_id").alias("_bill")).agg(
         F.max("account_id").alias("_account"), F.max("customer_id").alias("_customer")
     )
-    of_customer = bills.where("account_id IS NOT NULL AND customer_id IS NOT NULL").groupBy(
-        F.col("customer_id").alias("customer_id")
-    ).agg(F.min("account_id").alias("_only"), F.max("account_id").alias("_last")).where("_only = _last").drop("_last")
+    of_customer = bills.where("account_id IS NOT NULL AND customer_id IS NOT NULL").groupBy("customer_id").agg(
+        F.min("account_id").alias("_only"), F.max("account_id").alias("_last")
+    ).where("_only = _last").drop("_last")  # fmt: skip
     related = payments.select(F.col("payment_id").alias("related_payment_id"), F.col("bill_id").alias("_of_bill"),
                               F.col("account_id").alias("_of_account"), F.col("customer_id").alias("_of_customer"))  # fmt: skip
     money = payments.join(related, "related_payment_id", "left").withColumn("_bill", F.coalesce("bill_id", "_of_bill"))
@@ -126,7 +127,7 @@ def net_bills(lines: DataFrame) -> DataFrame:
     """
     own = lines.withColumns({
         "_own": F.expr("kind = 'bill'"),
-        "bill_date": _date("date_key"), "due_date": _date("due_date_key"),
+        "bill_date": day_of("date_key"), "due_date": day_of("due_date_key"),
     })  # fmt: skip
     first = F.expr("min(struct(NOT _own, bill_date, due_date))")
     bills = own.groupBy(*_ACCOUNT, F.col("_bill").alias("bill_id")).agg(_sum("amount"), first.alias("_first"))
@@ -178,8 +179,3 @@ def _whose(facts: DataFrame, key: str) -> DataFrame:
 
 def _sum(column: str, name: str | None = None) -> Column:
     return F.sum(column).cast(_MONEY).alias(name or column)
-
-
-def _date(key: str) -> Column:
-    parts = (f"{key} div 10000", f"{key} div 100 % 100", f"{key} % 100")
-    return F.when(F.col(key) > 0, F.make_date(*[F.expr(part).cast("int") for part in parts]))

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import sql_text
 from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.days import day_of, month_of, number
 from utilityflow.gold.marts import MONTH, days_changed, definition, moved, ratio, replace_months
 
 NAME, REQUESTS, TYPES = "gold.kpi_customer_satisfaction", "gold.fact_service_request", "gold.dim_request_type"
@@ -55,7 +56,7 @@ def touched(requests: DataFrame, days: Collection[dt.date], contact_days: int) -
     """
     own = {f"{d:%Y-%m}" for d in days}
     before = {d - dt.timedelta(days=n) for d in days for n in range(contact_days + 1)}
-    closed = requests.where(F.col("closed_date_key").isin(sorted(int(f"{d:%Y%m%d}") for d in before))) if before else None
+    closed = requests.where(F.col("closed_date_key").isin(sorted(map(number, before)))) if before else None
     opened = closed.select(F.expr("date_key div 100")).distinct().collect() if closed is not None else []
     own |= {f"{r[0] // 100:04d}-{r[0] % 100:02d}" for r in opened}
     return own | {moved(month, 1) for month in own}
@@ -70,11 +71,11 @@ def satisfaction(requests: DataFrame, types: DataFrame, parameters: Mapping[str,
         is a complaint), ``weights`` of the score: on_time, first_contact, no_complaint.
     :param months: yyyy-MM; None: all.
     """
-    month = F.expr("concat(lpad(date_key div 10000, 4, '0'), '-', lpad(date_key div 100 % 100, 2, '0'))")
     every = requests.join(F.broadcast(types), "request_type_key").select(
-        month.alias(MONTH), F.coalesce("district", F.lit("?")).alias("district"), "request_type", "request_type_key",
-        "request_key", "customer_id", "request_detail", "is_open", "resolution_hours", "closed_late", "date_key",
-        _day("date_key").alias("_opened"), _day("closed_date_key").alias("_closed"), "opened_at", "closed_at",
+        month_of("date_key").alias(MONTH), F.coalesce("district", F.lit("?")).alias("district"), "request_type",
+        "request_type_key", "request_key", "customer_id", "request_detail", "is_open", "resolution_hours", "closed_late",
+        "date_key",
+        day_of("date_key").alias("_opened"), day_of("closed_date_key").alias("_closed"), "opened_at", "closed_at",
     )  # fmt: skip
     wanted = None if months is None else sorted({*months, *(moved(m, -1) for m in months)})
     own = every if wanted is None else every.where(F.col(MONTH).isin(wanted))
@@ -92,11 +93,6 @@ def satisfaction(requests: DataFrame, types: DataFrame, parameters: Mapping[str,
     )  # fmt: skip
     rows = _scored(_compared(sums), parameters["weights"])
     return rows if months is None else rows.where(F.col(MONTH).isin(sorted(months)))
-
-
-def _day(key: str) -> Any:
-    parts = (f"{key} div 10000", f"{key} div 100 % 100", f"{key} % 100")
-    return F.when(F.col(key) > 0, F.make_date(*[F.expr(part).cast("int") for part in parts]))
 
 
 def _with_contacts(own: DataFrame, every: DataFrame, days: int) -> DataFrame:

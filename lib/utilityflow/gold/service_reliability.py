@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.days import day_key
 from utilityflow.gold.outages import NAME as FACT
 from utilityflow.gold.outages import POINTS, STEP, dated, moved_points
 from utilityflow.gold.reliability import (
@@ -251,7 +252,7 @@ def _finished(run: Run, rows: DataFrame) -> DataFrame:
     filled = rows.withColumns({
         **exact,
         "period": F.date_format("month", "yyyy-MM"),
-        "date_key": F.year("month") * 10000 + F.month("month") * 100 + 1,
+        "date_key": day_key("month"),
         "service_points": (F.col("service_point_days").cast("double") / F.col("days")).cast(types["service_points"]),
         "cemi_interruptions": F.lit(given.cemi_interruptions),
         "celid_hours": F.lit(given.celid_hours).cast(types["celid_hours"]),

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.changes import CUSTOMERS, Grain, customers_of, differing, rekeyed, whole, write
+from utilityflow.gold.days import date, number
 from utilityflow.gold.facts import KINDS, facts, final_reads, losers, with_customer
 from utilityflow.lakehouse import FEW_ROWS, Table
 from utilityflow.scd2 import Dimension
@@ -172,7 +173,7 @@ def _fresh_days(news: Mapping[tuple[dt.date, str], int], olds: Mapping[tuple[dt.
 
 def _facts_on(facts: DataFrame, span: tuple[dt.date, dt.date]) -> DataFrame:
     first, last = span
-    within = F.col("date_key").between(int(f"{first:%Y%m%d}"), int(f"{last:%Y%m%d}"))
+    within = F.col("date_key").between(number(first), number(last))
     return facts.where(within & F.col("billing_period").between(f"{first:%Y-%m}", f"{last:%Y-%m}"))
 
 
@@ -182,7 +183,7 @@ def _days_held(fact: Table, span: tuple[dt.date, dt.date]) -> set[dt.date]:
         return set()
     rows = _facts_on(fact.read(), span)
     keys = [r[0] for r in rows.select("date_key").distinct().collect()]
-    return {dt.date(k // 10000, k // 100 % 100, k % 100) for k in keys}
+    return {date(k) for k in keys}
 
 
 def _on(reads: DataFrame, span: tuple[dt.date, dt.date]) -> DataFrame:

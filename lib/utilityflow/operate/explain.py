@@ -6,7 +6,7 @@ The answer is for the engineer who may see the data: personal columns are shown,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -15,8 +15,8 @@ from pyspark.sql import functions as F
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.gold import efficiency, outages, receivables, satisfaction
-from utilityflow.gold.changes import identified
-from utilityflow.gold.events import EVENT_FACTS, EventFact
+from utilityflow.gold.changes import identified, latest_first
+from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
 from utilityflow.gold.scorecard import NAME as SCORECARD
 from utilityflow.gold.service_reliability import KPI, THRESHOLD
@@ -55,24 +55,18 @@ def explain(settings: Settings, table: str, key: str) -> dict[str, Any]:
     contract = _contract(scene, table)
     if contract.property("scd2"):
         answer = _dimension(scene, contract, key)
-    elif contract.name == USAGE:
-        answer = _fact(scene, contract, key)
-    elif contract.name == satisfaction.NAME:
-        answer = _satisfaction(scene, contract, key)
-    elif contract.name == efficiency.NAME:
-        answer = _efficiency(scene, contract, key)
-    elif contract.name == receivables.NAME:
-        answer = _receivables(scene, contract, key)
-    elif contract.name in _EVENTS:
-        answer = _event(scene, contract, _EVENTS[contract.name], key)
-    elif contract.name == outages.NAME:
-        answer = _outage(scene, contract, key)
-    elif contract.name == KPI:
-        answer = _reliability(scene, contract, key)
     else:
-        answer = _calendar(scene, contract, key)
+        answer = _ways().get(contract.name, _calendar)(scene, contract, key)
     tagged = [c.name for c in contract.columns if c.private]
     return {"table": contract.name, "key": key, **answer, "personal": [*tagged, "raw"]}
+
+
+def _ways() -> dict[str, Callable[[Scene, Contract, str], dict[str, Any]]]:
+    """Table without history -> what leads its rows back."""
+    return dict.fromkeys(_EVENTS, _event) | {
+        USAGE: _fact, outages.NAME: _outage, satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency,
+        receivables.NAME: _receivables, KPI: _reliability,
+    }  # fmt: skip
 
 
 def _contract(scene: Scene, table: str) -> Contract:
@@ -94,6 +88,18 @@ def _rows(scene: Scene, contract: Contract, test: Column | None) -> list[dict[st
     return [row.asDict() for row in table.read().where(test).limit(MOST).collect()]
 
 
+def _row(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """The row with a primary key.
+
+    :raises UtilityFlowError: UF-4006 when there is none.
+    """
+    name, number = contract.primary_key[0], _number(key)
+    rows = _rows(scene, contract, None if number is None else F.col(name) == number)
+    if not rows:
+        raise _no_such(contract, name)
+    return rows[0]
+
+
 def _no_such(contract: Contract, what: str) -> UtilityFlowError:
     # the key may be personal data and messages are logged: it is not repeated
     key = contract.primary_key[0]
@@ -106,13 +112,10 @@ def _no_such(contract: Contract, what: str) -> UtilityFlowError:
 
 
 def _fact(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
-    name, number = contract.primary_key[0], _number(key)
-    rows = _rows(scene, contract, None if number is None else F.col(name) == number)
-    if not rows:
-        raise _no_such(contract, name)
-    fact = rows[0]
+    fact = _row(scene, contract, key)
     reads = scene.house.table(READS)
-    mine = reads.read().where((F.col("billing_period") == fact["billing_period"]) & (F.col("_identity") == number))
+    same = (F.col("billing_period") == fact["billing_period"]) & (F.col("_identity") == fact["usage_key"])
+    mine = reads.read().where(same)
     chosen = final_reads(mine, reads.contract).select("_file_sha256", "_row_number", F.lit(True).alias("_final"))
     ranked = mine.withColumn("_rank", quality_rank(reads.contract))
     found = ranked.join(chosen, ["_file_sha256", "_row_number"], "left")
@@ -130,16 +133,12 @@ def _fact(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
             "flags": _flags(fact["quality_flags"], reads.contract)}  # fmt: skip
 
 
-def _event(scene: Scene, contract: Contract, spec: EventFact, key: str) -> dict[str, Any]:
+def _event(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     """A fact of one event: the states that the source told of, the final one first."""
-    number = _number(key)
-    rows = _rows(scene, contract, None if number is None else F.col(spec.grain.key) == number)
-    if number is None or not rows:
-        raise _no_such(contract, spec.grain.key)
-    fact, source = rows[0], scene.house.table(spec.grain.source)
-    order = (F.desc_nulls_last("updated_at"), F.desc("_batch_id"), F.desc("_row_number"))
-    mine = identified(source.read(), source.contract).where(F.col("_identity") == F.lit(number)).orderBy(*order).limit(MOST)
-    ordered = [r.asDict() for r in mine.collect()]
+    fact, spec = _row(scene, contract, key), _EVENTS[contract.name]
+    source = scene.house.table(spec.grain.source)
+    mine = identified(source.read(), source.contract).where(F.col("_identity") == fact[spec.grain.key])
+    ordered = [r.asDict() for r in mine.orderBy(*latest_first()).limit(MOST).collect()]
     records = _with_sources(scene, ordered, source.contract)
     for place, record in enumerate(records):
         record["final"] = place == 0
@@ -150,11 +149,7 @@ def _event(scene: Scene, contract: Contract, spec: EventFact, key: str) -> dict[
 
 def _satisfaction(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     """A row of the mart: the requests that it counts."""
-    number = _number(key)
-    rows = _rows(scene, contract, None if number is None else F.col(contract.primary_key[0]) == number)
-    if not rows:
-        raise _no_such(contract, contract.primary_key[0])
-    row, spec = rows[0], _EVENTS[satisfaction.REQUESTS]
+    row, spec = _row(scene, contract, key), _EVENTS[satisfaction.REQUESTS]
     facts = scene.house.table(spec.grain.name).read()
     month = int(row["date_key"]) // 100
     own = facts.where((F.expr("date_key div 100") == month) & (F.col("request_type_key") == row["request_type_key"]))
@@ -165,35 +160,28 @@ def _satisfaction(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
 
 def _efficiency(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     """A row of the mart: some facts of the month, of each table that it counts."""
-    number = _number(key)
-    rows = _rows(scene, contract, None if number is None else F.col(contract.primary_key[0]) == number)
-    if not rows:
-        raise _no_such(contract, contract.primary_key[0])
-    month, most = int(rows[0]["date_key"]) // 100, MOST // len(efficiency.INPUTS)
+    row = _row(scene, contract, key)
+    month, most = int(row["date_key"]) // 100, MOST // len(efficiency.INPUTS)
     sources = {USAGE: READS} | {spec.grain.name: spec.grain.source for spec in EVENT_FACTS}
     records = []
     for name in efficiency.INPUTS:
         own = scene.house.table(name).read().where(F.expr("date_key div 100") == month)
         records += _counted(scene, sources[name], own, most)
-    return {"rows": [_shown(rows[0])], "records": records, "flags": {},
+    return {"rows": [_shown(row)], "records": records, "flags": {},
             "why": f"made of the month's facts; up to {most} of each table are shown"}  # fmt: skip
 
 
 def _receivables(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     """A row of the mart: bills and money of the account."""
-    number = _number(key)
-    rows = _rows(scene, contract, None if number is None else F.col(contract.primary_key[0]) == number)
-    if not rows:
-        raise _no_such(contract, contract.primary_key[0])
-    row, names = rows[0], (receivables.BILLS, receivables.PAYMENTS)
+    row, names = _row(scene, contract, key), (receivables.BILLS, receivables.PAYMENTS)
     bills, payments = (scene.house.table(name).read() for name in names)
     mine = [F.col(n) == F.lit(row[n]) for n in ("account_id", "is_account", "currency")]
     every = receivables.located(*receivables.until(bills, payments, row["as_of_date"]))
     records = []
     for name, facts in zip(names, every, strict=True):
         records += _counted(scene, _EVENTS[name].grain.source, facts.where(mine[0] & mine[1] & mine[2]), MOST)
-    return {"rows": [_shown(rows[0])], "records": records, "flags": {},
-            "why": f"the account's bills and money until {rows[0]['as_of_date']}; up to {MOST} of each are shown"}  # fmt: skip
+    return {"rows": [_shown(row)], "records": records, "flags": {},
+            "why": f"the account's bills and money until {row['as_of_date']}; up to {MOST} of each are shown"}  # fmt: skip
 
 
 def _counted(scene: Scene, source: str, facts: DataFrame, most: int) -> list[dict[str, Any]]:
@@ -233,23 +221,19 @@ def _why_fact(fact: Mapping[str, Any], reads: Sequence[Mapping[str, Any]]) -> st
 
 
 def _outage(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
-    name, number = contract.primary_key[0], _number(key)
-    rows = _rows(scene, contract, None if number is None else F.col(name) == number)
-    if not rows:
-        raise _no_such(contract, name)
-    records = _states(scene, rows)
+    row = _row(scene, contract, key)
+    records = _states(scene, [row])
     why = f"the final one of {len(records)} standing state(s) of this step; its service points are those on its day"
     told = scene.contracts[outages.OUTAGES]
-    return {"rows": [_shown(rows[0])], "records": records, "why": why, "flags": _flags(rows[0]["quality_flags"], told)}
+    return {"rows": [_shown(row)], "records": records, "why": why, "flags": _flags(row["quality_flags"], told)}
 
 
 def _states(scene: Scene, facts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The states behind facts of outages, the final one of each step first."""
     table = scene.house.table(outages.OUTAGES)
     mine = table.read().where(F.col("outage_id").isin(*{f["outage_id"] for f in facts}))
-    newest = (F.desc_nulls_last("updated_at"), F.desc("_batch_id"), F.desc("_row_number"))
     steps = {(f["outage_id"], f["step_id"]) for f in facts}
-    ordered = [r.asDict() for r in mine.orderBy(*outages.STEP, *newest).collect()]
+    ordered = [r.asDict() for r in mine.orderBy(*outages.STEP, *latest_first()).collect()]
     ordered = [r for r in ordered if (r["outage_id"], r["step_id"]) in steps][:MOST]
     final = {(f["_file_sha256"], f["_row_number"]) for f in facts}
     records = _with_sources(scene, ordered, table.contract)
@@ -261,11 +245,7 @@ def _states(scene: Scene, facts: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 def _reliability(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     """An index back to the interruptions of its month that lie in its place, or in several."""
-    name, number = contract.primary_key[0], _number(key)
-    rows = _rows(scene, contract, None if number is None else F.col(name) == number)
-    if not rows:
-        raise _no_such(contract, name)
-    row = rows[0]
+    row = _row(scene, contract, key)
     here = [F.coalesce(F.col(n), F.lit(row[n])) == row[n] for n in ("district", "circuit_id")]
     month = F.col("date_key").between(row["date_key"], row["date_key"] + 30)
     facts = _rows(scene, scene.contracts[outages.NAME], month & here[0] & here[1])
@@ -351,16 +331,13 @@ def _needing(scene: Scene, facts: Mapping[str, str], natural: str) -> dict[str, 
 
 
 def _calendar(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
-    name, number = contract.primary_key[0], _number(key)
-    rows = _rows(scene, contract, None if number is None else F.col(name) == number)
-    if not rows:
-        raise _no_such(contract, name)
+    row = _row(scene, contract, key)
     made = {
         SCORECARD: f"added up from {KPI} over all districts and circuits",
         THRESHOLD: f"from the days of {outages.NAME} before the year",
     }
     why = made.get(contract.name, "made by the suite, from no file")
-    return {"rows": [_shown(r) for r in rows], "records": [], "flags": {}, "why": why}
+    return {"rows": [_shown(row)], "records": [], "flags": {}, "why": why}
 
 
 # -- sources ---------------------------------------------------------------------------------------------------------

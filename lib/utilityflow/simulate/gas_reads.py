@@ -15,7 +15,6 @@ from utilityflow.simulate.reads import SYSTEM, tenant
 
 FEED = "gas_monthly_reads"
 COLUMNS = ("meter_id", "customer_id", "previous_date", "read_date", "previous_index", "current_index", "usage_m3", "quality")
-KEY = ("meter_id", "read_date")
 ROW_BYTES = 68
 DIGITS = 5  # of a register
 # m3 of a dwelling of mean size by month of the year, from January

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import load_contracts
 from utilityflow.gold import reliability as r
-from utilityflow.gold.outages import dated, final_states, moved_points, outage_facts
+from utilityflow.gold.outages import dated, moved_points, outage_facts, standing_steps
 from utilityflow.gold.scorecard import scorecard, spans
 from utilityflow.scd2 import Dimension
 from utilityflow.session import local_frame
@@ -56,7 +56,7 @@ def states(spark: SparkSession, *rows: dict[str, Any]) -> DataFrame:
 
 def facts(spark: SparkSession, rows: DataFrame, of: DataFrame) -> DataFrame:
     dimension = Dimension.from_contract(CONTRACTS["gold.dim_service_point"])
-    return outage_facts(final_states(rows), of, CONTRACTS["gold.fact_outage"], dimension, 5.0)
+    return outage_facts(standing_steps(rows), of, CONTRACTS["gold.fact_outage"], dimension, 5.0)
 
 
 def at(text: str) -> dt.datetime:
@@ -193,7 +193,7 @@ def test_a_point_belongs_to_the_step_of_its_smallest_element(spark: SparkSession
         step("O2", "1", "feeder", "F", "2025-03-02 10:00", "2025-03-02 10:05", customers_interrupted=10),
         step("O3", "1", "transformer", "T9", "2025-03-02 10:00", "2025-03-02 10:05:01"),
     )
-    hit = r.interrupted(final_states(told), network).collect()
+    hit = r.interrupted(standing_steps(told), network).collect()
     assert sorted((h["outage_id"], h["step_id"], h["service_point_id"]) for h in hit) == [
         ("O1", "1", "S3"), ("O1", "2", "S1"), ("O1", "3", "S2"),
         ("O2", "1", "S1"), ("O2", "1", "S2"), ("O2", "1", "S3"), ("O2", "1", "S4"), ("O2", "1", "S6"),
@@ -213,7 +213,7 @@ def test_a_point_belongs_to_the_step_of_its_smallest_element(spark: SparkSession
     assert {k: f["service_point_key"] for k, f in rows.items()} == {k: 2 if k == ("O1", "3") else -1 for k in rows}
     assert rows["O1", "3"]["customer_minutes"] is None
     # four of the five on the feeder hang on C1
-    parts = r.shared_out(made, r.interrupted(final_states(told), network)).where("outage_id = 'O2'").collect()
+    parts = r.shared_out(made, r.interrupted(standing_steps(told), network)).where("outage_id = 'O2'").collect()
     assert {(p["circuit_id"], p["customers"], p["customer_minutes"]) for p in parts} == {
         ("C1", Decimal(8), Decimal(40)), ("C2", Decimal(2), Decimal(10))
     }  # fmt: skip

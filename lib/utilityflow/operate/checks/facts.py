@@ -130,7 +130,7 @@ def outages_equal_their_rebuild(evidence: Evidence) -> Found:
     if fact.version() <= 0:
         return Found()
     wanted = outages.outage_facts(
-        outages.final_states(scene.house.table(outages.OUTAGES).read()), points.read(), fact.contract,
+        outages.standing_steps(scene.house.table(outages.OUTAGES).read()), points.read(), fact.contract,
         Dimension.from_contract(points.contract), scene.settings.reliability.momentary_minutes,
     )  # fmt: skip
     said = {"I": "is missing", "D": "has no standing state", "U": "is not what its final state gives"}

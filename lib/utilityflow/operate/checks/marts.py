@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from utilityflow.gold import efficiency, receivables, satisfaction
 from utilityflow.gold.changes import CUSTOMERS
+from utilityflow.gold.marts import unequal
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
 from utilityflow.scd2 import Dimension
 
@@ -50,8 +51,7 @@ def _differs(scene: Scene, name: str) -> Found:
     contract = scene.contracts[name]
     held = scene.house.table(name).read()
     wanted = MARTS[name](scene, contract, scene.consumed[name]).select(*held.columns)
-    both = held.unionByName(wanted).groupBy(*held.columns).count().where("count <> 2")
-    return rows_of(both, lambda r: f"{name} {r[contract.primary_key[0]]}: the row and its rebuild differ")
+    return rows_of(unequal(held, wanted), lambda r: f"{name} {r[contract.primary_key[0]]}: the row and its rebuild differ")
 
 
 CHECKS = (Check("marts.rebuild", 2, "each mart is what its inputs give as a whole", marts_equal_their_rebuild),)
