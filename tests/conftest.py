@@ -52,14 +52,23 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session.stop()
 
 
+# what a file's tests may leave changed on the session (read_files does): how the engine cuts what it reads into tasks
+_READING = ("spark.sql.files.openCostInBytes", "spark.sql.files.maxPartitionBytes")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def forget_tables() -> Iterator[None]:
-    """Delta keeps the state of each table that it has seen for an hour; the homes of all tests would fill the heap."""
+def leave_the_session_as_found() -> Iterator[None]:
+    """No file of tests sees what another did to the session.
+
+    Delta keeps the state of each table that it has seen for an hour: the homes of all tests would fill the heap.
+    """
     yield
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()
     if session is not None and hasattr(session, "_jvm"):
+        for key in _READING:
+            session.conf.unset(key)
         session._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
 
 
