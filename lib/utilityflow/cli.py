@@ -236,6 +236,7 @@ def _simulate_words(one: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--defects", metavar="DIR", help="where the list of planted defects goes (default: defects in the home)"
     )
+    one.add_argument("--systems", default="all", metavar="NAME,...", help="whose files to write (default: all six)")
     one.add_argument("--gas", action="store_true", help="also monthly reads of gas meters, whose registers roll over")
     one.add_argument("--faults", default="", metavar="KIND,...", help="operational faults of files, or all (default: none)")
     served = one.add_argument_group("simulate serve")
@@ -454,10 +455,11 @@ def _simulate(args: argparse.Namespace) -> Answer:
         return _serve(args)
 
     from utilityflow.operate.scene import open_session
-    from utilityflow.simulate import simulate
+    from utilityflow.simulate import SYSTEMS, simulate
     from utilityflow.strict import load
 
     settings = _settings(args)
+    systems = SYSTEMS if args.systems == "all" else [name.strip() for name in args.systems.split(",") if name.strip()]
     profile = load(Path(args.profile).read_text("utf-8"), args.profile).plain() if args.profile else None
     made = simulate(
         open_session(settings),
@@ -473,6 +475,7 @@ def _simulate(args: argparse.Namespace) -> Answer:
         time_zone=settings.time_zone or "America/New_York",
         faults=args.faults.split(","),
         gas=args.gas,
+        systems=systems,
         progress=_tell,
     )
     rows = ", ".join(f"{n:,} records of {feed}" for feed, n in made.rows.items())

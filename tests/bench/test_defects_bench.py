@@ -20,7 +20,7 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.content import content_hash, partition_hashes
 from utilityflow.settings import Settings
-from utilityflow.simulate import simulate
+from utilityflow.simulate import CORE, simulate
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -63,8 +63,9 @@ def run(spark: SparkSession, home: Path) -> dict[str, str]:
 def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, str]]:
     """A home after its run, the ledger elsewhere, and the content of the home's tables. Three files are not as they should be."""
     root = tmp_path_factory.mktemp("scored")
-    simulate(spark, landing=root / "home" / "landing", defects=root / "ledger", customers=200, months=1, profile=PROFILE,
-             start=dt.date(2025, 1, 1), seed=5, faults=["half_file", "missing_day", "header_change"])  # fmt: skip
+    simulate(spark, landing=root / "home" / "landing", defects=root / "ledger", customers=200, months=1,
+             systems=CORE, profile=PROFILE, start=dt.date(2025, 1, 1), seed=5,
+             faults=["half_file", "missing_day", "header_change"])  # fmt: skip
     return root / "home", root / "ledger", run(spark, root / "home")
 
 

@@ -18,7 +18,7 @@ from utilityflow.control.publication import last
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.content import content_hash, partition_hashes
 from utilityflow.settings import Settings
-from utilityflow.simulate import simulate
+from utilityflow.simulate import CORE, simulate
 
 pytestmark = [
     pytest.mark.long,
@@ -39,7 +39,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
 def land(spark: Any, home: Path, month: int) -> None:
     """The files of a month of the demo's two systems, defects among them."""
     simulate(spark, landing=home / "landing", defects=home.parent / "defects", customers=120, months=2, only_month=month,
-             start=dt.date(2025, 1, 1), seed=1)  # fmt: skip
+             systems=CORE, start=dt.date(2025, 1, 1), seed=1)  # fmt: skip
 
 
 def settings(home: Path) -> Settings:

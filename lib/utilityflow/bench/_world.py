@@ -20,7 +20,7 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.resources import resource
 from utilityflow.session import get_session
 from utilityflow.settings import Settings
-from utilityflow.simulate import Summary, simulate
+from utilityflow.simulate import CORE, Summary, simulate
 
 COUNTED = ("read", "loaded", "quarantined", "superseded", "duplicate")
 ZONE, START, SEED = "America/New_York", dt.date(2025, 1, 1), 1
@@ -73,7 +73,7 @@ class World:
         """Simulate one month into the landing root."""
         return simulate(self.spark, landing=self.settings.landing_path, defects=self.settings.home_path / "defects",
                         customers=self.customers, months=month, start=START, seed=SEED, only_month=month,
-                        reads_format=self.form, time_zone=ZONE, progress=self.tell)  # type: ignore[arg-type]  # fmt: skip
+                        reads_format=self.form, systems=CORE, time_zone=ZONE, progress=self.tell)  # type: ignore[arg-type]  # fmt: skip
 
     def run(self, month: int) -> dict[str, Any]:
         """Run everything as of a month's end; returns the steps with their profiles, the seconds and the files' accounting.

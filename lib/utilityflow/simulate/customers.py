@@ -46,6 +46,7 @@ def customers_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) 
         row_bytes=ROW_BYTES,
         quoted=frozenset({"name", "street", "city"}),
         whole_stage=False,
+        form="csv",
     )
 
 

@@ -70,6 +70,10 @@ class Profile:
 
     customer_management: tuple[Spec, ...] = ()
     usage_monitoring: tuple[Spec, ...] = ()
+    billing: tuple[Spec, ...] = ()
+    payment_processing: tuple[Spec, ...] = ()
+    service_requests: tuple[Spec, ...] = ()
+    regulatory_reporting: tuple[Spec, ...] = ()
 
 
 @dataclass(frozen=True)

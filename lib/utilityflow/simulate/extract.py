@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pyspark.sql import DataFrame
 
 from utilityflow.simulate.defects import LEDGER_COLUMNS, Planter
 from utilityflow.simulate.draws import at, text, text_array
 from utilityflow.simulate.model import Layer
+
+Form = Literal["csv", "jsonl", "parquet"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Extract:
     ``files``: names without ending, one per partition. ``quoted``: raw columns whose text may hold a comma.
     ``expected_rows``, ``row_bytes``: for the disk estimate and the time left.
     ``whole_stage``: whether Spark's whole-stage code generation suits the query (methods below 8,000 bytes).
+    ``form``: in which its files land; None where the caller chooses (csv or parquet). ``numbers``: raw columns that JSON lines
+    show without quotes.
     """
 
     system: str
@@ -37,12 +42,28 @@ class Extract:
     row_bytes: int
     quoted: frozenset[str] = frozenset()
     whole_stage: bool = True
+    form: Form | None = None
+    numbers: frozenset[str] = frozenset()
+
+    def lines(self, rows: DataFrame, form: Form) -> DataFrame:
+        """What the files hold, in one column ``value``; of Parquet files the raw columns."""
+        return {"csv": self.csv_lines, "jsonl": self.json_lines, "parquet": self.table}[form](rows)
 
     def csv_lines(self, rows: DataFrame) -> DataFrame:
         """One column ``value``: the lines of the files, header first, from the rows of the query."""
         columns = self.planter.columns
         fields = [quote(self.planter.dirty(c)) if c in self.quoted else self.planter.dirty(c) for c in columns]
         return rows.selectExpr(_line(columns, fields))
+
+    def json_lines(self, rows: DataFrame) -> DataFrame:
+        """One column ``value``: a JSON object a line; an empty text is null, a number stands as it is written."""
+        fields = []
+        for c in self.planter.columns:
+            value = self.planter.dirty(c)
+            told = value if c in self.numbers else f"concat('\"', {escaped(value)}, '\"')"
+            fields.append(f"concat('\"{c}\": ', if({value} = '', 'null', {told}))")
+        record = ", ', ', ".join(fields)
+        return rows.where("NOT head").selectExpr(f"concat('{{', {record}, '}}') AS value")
 
     def table(self, rows: DataFrame) -> DataFrame:
         """The raw columns as strings, without header rows: for Parquet files."""
@@ -86,6 +107,11 @@ def quote(column: str) -> str:
     inner = f"replace({column}, '\"', '\"\"')"
     needs = f"instr({column}, ',') > 0 OR instr({column}, '\"') > 0 OR {column} LIKE ' %' OR {column} LIKE '% '"
     return f"if({needs}, concat('\"', {inner}, '\"'), {column})"
+
+
+def escaped(value: str) -> str:
+    """SQL of a text as it stands within the quotes of a JSON text; simulated texts hold no control characters."""
+    return f"""replace(replace({value}, '\\\\', '\\\\\\\\'), '"', '\\\\"')"""
 
 
 def _line(names: tuple[str, ...], fields: list[str]) -> str:

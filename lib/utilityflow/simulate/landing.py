@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Literal
 from pyspark.sql import DataFrame, SparkSession
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate.extract import Extract
+from utilityflow.simulate.extract import Extract, Form
 
 ReadsFormat = Literal["csv", "parquet"]
 STAGING = ".simulate-staging"
@@ -54,7 +54,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def check_disk(
-    extracts: list[tuple[Extract, ReadsFormat]],
+    extracts: Sequence[tuple[Extract, Form]],
     landing: Path,
     free: Callable[[Path], int],
     progress: Callable[[str], None],
@@ -76,7 +76,7 @@ def check_disk(
         )
 
 
-def _expected_bytes(extract: Extract, form: ReadsFormat) -> int:
+def _expected_bytes(extract: Extract, form: Form) -> int:
     return round(extract.expected_rows * extract.row_bytes * (PARQUET_SHARE if form == "parquet" else 1))
 
 
@@ -87,7 +87,7 @@ def _size(count: float) -> str:
 def write_extract(
     spark: SparkSession,
     extract: Extract,
-    form: ReadsFormat,
+    form: Form,
     landing: Path,
     defects: Path,
     progress: Callable[[str], None],
@@ -97,8 +97,7 @@ def write_extract(
     session = own_session(spark, extract)
     with _reporting(extract, form, staging, progress):
         rows = session.sql(extract.query)
-        frame = extract.csv_lines(rows) if form == "csv" else extract.table(rows)
-        files = _write(frame, form, staging, landing / extract.feed, extract.files)
+        files = _write(extract.lines(rows, form), form, staging, landing / extract.feed, extract.files)
     progress(f"{extract.feed}: writing the ledger of planted defects")
     ledger_folder = defects / extract.feed
     ledger = _write(
@@ -107,7 +106,7 @@ def write_extract(
     return tally(files, form, _kinds(ledger))
 
 
-def tally(files: tuple[Path, ...], form: ReadsFormat, defects: dict[str, int]) -> Written:
+def tally(files: tuple[Path, ...], form: Form, defects: dict[str, int]) -> Written:
     """What landed, counted."""
     rows, size = sum(_rows(file, form) for file in files), sum(file.stat().st_size for file in files)
     return Written(files, rows, size, defects)
@@ -123,20 +122,21 @@ def own_session(spark: SparkSession, extract: Extract) -> SparkSession:
 
 
 def _write(
-    frame: DataFrame, form: ReadsFormat, staging: Path, target: Path, names: tuple[str, ...]
+    frame: DataFrame, form: Form, staging: Path, target: Path, names: tuple[str, ...]
 ) -> tuple[Path, ...]:
     writer = frame.write.mode("overwrite")
-    if form == "csv":
-        writer.text(staging.as_uri())
-    else:
+    if form == "parquet":
         writer.parquet(staging.as_uri())
-    parts = sorted(staging.glob("part-*"), key=lambda part: part.name[:10])
-    if len(parts) != len(names):
+    else:
+        writer.text(staging.as_uri())
+    parts = {int(part.name.split("-")[1]): part for part in staging.glob("part-*")}
+    if form != "jsonl" and sorted(parts) != list(range(len(names))):  # a day without JSON lines has no file
         raise UtilityFlowError(
             "UF-4001", f"the simulator wrote {len(parts)} files under {staging} instead of {len(names)}"
         )
     target.mkdir(parents=True, exist_ok=True)
-    files = tuple(part.replace(target / f"{name}.{form}") for part, name in zip(parts, names, strict=True))
+    landed = [(part, names[number]) for number, part in sorted(parts.items()) if form != "jsonl" or part.stat().st_size]
+    files = tuple(part.replace(target / f"{name}.{form}") for part, name in landed)
     shutil.rmtree(staging)
     _remove_if_empty(staging.parent)
     return files
@@ -147,7 +147,7 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _rows(file: Path, form: ReadsFormat) -> int:
+def _rows(file: Path, form: Form) -> int:
     """Records of a landed file: its lines without the header (no field holds a line end); its footer's count, or 0."""
     if form == "parquet":
         from pyarrow import ArrowInvalid, parquet
@@ -160,7 +160,7 @@ def _rows(file: Path, form: ReadsFormat) -> int:
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):
             lines += block.count(b"\n")
-    return lines - 1
+    return lines - (file.suffix == ".csv")
 
 
 def _kinds(ledgers: tuple[Path, ...]) -> dict[str, int]:
@@ -173,7 +173,7 @@ def _kinds(ledgers: tuple[Path, ...]) -> dict[str, int]:
 
 @contextmanager
 def _reporting(
-    extract: Extract, form: ReadsFormat, staging: Path, progress: Callable[[str], None], every: float = 5.0
+    extract: Extract, form: Form, staging: Path, progress: Callable[[str], None], every: float = 5.0
 ) -> Iterator[None]:
     """While a job writes, say every few seconds how far it is, judged by the bytes in the staging folder."""
     done = threading.Event()

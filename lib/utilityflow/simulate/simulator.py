@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pyspark.sql import SparkSession
 
-from utilityflow.errors import UtilityFlowError
+from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.customers import customers_extract
 from utilityflow.simulate.defects import Profile, load_profile
-from utilityflow.simulate.extract import Extract
+from utilityflow.simulate.extract import Extract, Form
 from utilityflow.simulate.gas_reads import gas_extract
 from utilityflow.simulate.landing import (
     STAGING,
@@ -34,6 +34,8 @@ from utilityflow.simulate.operations import Fault, Operations, asked, write_list
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.reads import FEED, reads_extract
 
+SYSTEMS = ("customer_management", "usage_monitoring", "billing", "payment_processing", "service_requests", "regulatory_reporting")
+CORE = SYSTEMS[:2]
 MAX_CUSTOMERS = 20_000_000
 MAX_MONTHS = 120
 
@@ -74,10 +76,11 @@ def simulate(
     time_zone: str = "America/New_York",
     faults: Sequence[str] = (),
     gas: bool = False,
+    systems: Sequence[str] = SYSTEMS,
     progress: Callable[[str], None] = _silent,
     free: Callable[[Path], int] = free_bytes,
 ) -> Summary:
-    """Write the customer management and usage monitoring files of ``months`` months of a simulated utility.
+    """Write the files that the source systems of a simulated utility land in ``months`` months.
 
     The content depends on ``customers``, ``start``, ``seed``, ``profile`` and ``time_zone`` alone: one month of several
     (``only_month``, from 1) is the same generated alone. Files of the same names are replaced.
@@ -89,19 +92,21 @@ def simulate(
     :param faults: operational faults of the files of reads, by kind, or ``all``; they are listed in
         ``<defects>/operations/<month>.csv``. With ``only_month`` also what comes back of the month before is written.
     :param gas: also write the monthly reads of gas meters, whose registers roll over.
+    :param systems: whose files are written; what a system writes does not depend on the others.
     :param free: free bytes of a folder's file system.
     :raises UtilityFlowError: UF-1004 for wrong arguments, UF-1001/1002 for a wrong profile, UF-1013 when the disk is
         too small.
     """
     began = time.monotonic()
     _check(landing, defects, customers, months, start, only_month, reads_format, time_zone)
+    _check_systems(systems)
     specs = load_profile(profile)
     kinds = asked(faults)
     last = months if only_month is None else only_month
     span = range(months) if only_month is None else range(only_month - 1, only_month)
     utility = Utility(seed, customers, Almanac(seed, start, last, time_zone), load_pools())
-    operations = Operations(seed, utility.almanac, kinds, FEED) if kinds else None
-    planned = _plan(utility, span, specs, reads_format, operations)
+    operations = Operations(seed, utility.almanac, kinds, FEED) if kinds and "usage_monitoring" in systems else None
+    planned = [(e, e.form or reads_format) for e in _plan(utility, span, specs, systems, operations)]
     if gas:
         planned.append((gas_extract(utility, span), "csv"))
     check_disk(planned, landing, free, progress)
@@ -117,19 +122,23 @@ def simulate(
 
 
 def _plan(
-    utility: Utility, span: range, profile: Profile, form: ReadsFormat, operations: Operations | None
-) -> list[tuple[Extract, ReadsFormat]]:
-    customers = customers_extract(utility, span, profile.customer_management)
-    before = operations.coming_back(span.start - 1) if operations else []
-    reads = reads_extract(utility, span, profile.usage_monitoring, before)
-    if operations:  # some files lie there twice for a moment
-        reads = replace(reads, row_bytes=reads.row_bytes * 5 // 4)
-    return [(customers, "csv"), (reads, form)]
+    utility: Utility, span: range, profile: Profile, systems: Sequence[str], operations: Operations | None
+) -> list[Extract]:
+    """What each of the systems hands over; an extract without a form of its own lands as the reads shall."""
+    planned: list[Extract] = []
+    if "customer_management" in systems:
+        planned.append(customers_extract(utility, span, profile.customer_management))
+    if "usage_monitoring" in systems:
+        before = operations.coming_back(span.start - 1) if operations else []
+        reads = reads_extract(utility, span, profile.usage_monitoring, before)
+        # with operational faults some files lie there twice for a moment
+        planned.append(replace(reads, row_bytes=reads.row_bytes * 5 // 4) if operations else reads)
+    return planned
 
 
 def _write_all(
     spark: SparkSession,
-    planned: list[tuple[Extract, ReadsFormat]],
+    planned: Sequence[tuple[Extract, Form]],
     landing: Path,
     places: Mapping[str, Path],
     defects: Path,
@@ -194,3 +203,11 @@ def _check(
             wrong = f"unknown time zone {time_zone}"
     if wrong:
         raise UtilityFlowError("UF-1004", wrong)
+
+
+def _check_systems(systems: Sequence[str]) -> None:
+    for name in systems:
+        if name not in SYSTEMS:
+            raise UtilityFlowError("UF-1004", f"there is no system '{name}' to simulate", hint=nearest(name, SYSTEMS))
+    if not systems:
+        raise UtilityFlowError("UF-1004", "no system to simulate was named", hint=", ".join(SYSTEMS))

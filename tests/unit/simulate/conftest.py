@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from utilityflow.simulate import Summary, simulate
+from utilityflow.simulate import CORE, Summary, simulate
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -45,7 +45,7 @@ def simulated(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
 
     def run(**changes: Any) -> Landed:
         root, messages = tmp_path_factory.mktemp("simulated"), list[str]()
-        given: dict[str, Any] = {"customers": CUSTOMERS, "months": 2, "start": START, "seed": SEED}
+        given: dict[str, Any] = {"customers": CUSTOMERS, "months": 2, "start": START, "seed": SEED, "systems": CORE}
         places = {"landing": root / "landing", "defects": root / "defects"}
         summary = simulate(spark, **places, **(given | {"progress": messages.append} | changes))
         return Landed(**places, summary=summary, messages=messages)

@@ -19,7 +19,7 @@ from utilityflow.contracts import load_contracts
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.settings import Settings
-from utilityflow.simulate import simulate
+from utilityflow.simulate import CORE, simulate
 from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.operations import COMES_BACK, HEADER_DAYS, KINDS, RESENT, Fault, Operations, asked
 
@@ -84,7 +84,7 @@ def test_months_made_one_by_one_end_as_months_made_at_once(
 ) -> None:
     places = {"landing": tmp_path / "landing", "defects": tmp_path / "defects"}
     made = [
-        simulate(spark, **places, months=5, start=START, seed=SEED, only_month=month, **SMALL)  # type: ignore[arg-type]
+        simulate(spark, **places, months=5, start=START, seed=SEED, systems=CORE, only_month=month, **SMALL)  # type: ignore[arg-type]
         for month in (1, 2)
     ]
     assert contents(places["landing"]) == contents(both.landing)
@@ -189,7 +189,7 @@ def test_parquet_files_are_hit_alike(simulated: Callable[..., Landed], first: La
 
 def test_a_few_records_are_enough(spark: SparkSession, tmp_path: Path) -> None:
     places = {"landing": tmp_path / "landing", "defects": tmp_path / "defects"}
-    summary = simulate(spark, **places, customers=1, months=1, start=START, seed=3, profile={}, faults=["all"])
+    summary = simulate(spark, **places, customers=1, months=1, start=START, seed=3, profile={}, systems=CORE, faults=["all"])
     assert len(summary.operations) == len(KINDS) - 1 + HEADER_DAYS
 
 
@@ -242,7 +242,7 @@ def unlike(some: dict[str, Counter[str]], other: dict[str, Counter[str]]) -> dic
 @pytest.mark.slow
 def test_the_suite_ends_where_it_would_have_without_faults(spark: SparkSession, tmp_path: Path) -> None:
     """Three months of all faults, of the third only what comes back of the second, against one load of two whole months."""
-    common: dict[str, Any] = {"customers": 200, "start": START, "seed": SEED, "profile": {}}
+    common: dict[str, Any] = {"customers": 200, "start": START, "seed": SEED, "profile": {}, "systems": CORE}
     faulty, sound, last = tmp_path / "faulty", tmp_path / "sound", dt.date(2024, 4, 30)
     given = common | {"months": 3, "faults": ["all"]}
     seen, faults, half_way = [], list[Fault](), {}

@@ -11,7 +11,7 @@ import pytest
 
 from utilityflow.bronze.feeds import load_feed
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import customers, reads, simulate
+from utilityflow.simulate import CORE, customers, reads, simulate
 from utilityflow.simulate.almanac import PROFILES, Almanac, is_rest_day
 from utilityflow.simulate.defects import load_profile
 from utilityflow.simulate.draws import bits, slots, text_array
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def attempt(spark: SparkSession, tmp_path: Path, **changes: Any) -> UtilityFlowError:
-    given: dict[str, Any] = {"customers": 100, "months": 1, "start": START, "seed": 1}
+    given: dict[str, Any] = {"customers": 100, "months": 1, "start": START, "seed": 1, "systems": CORE}
     places = {"landing": tmp_path / "landing", "defects": tmp_path / "defects"}
     with pytest.raises(UtilityFlowError) as caught:
         simulate(spark, **(places | given | changes))
@@ -52,6 +52,8 @@ def test_what_does_not_fit_the_disk_is_refused_before_it_starts(spark: SparkSess
         ({"only_month": 2}, "only_month"),
         ({"reads_format": "xlsx"}, "reads_format"),
         ({"time_zone": "America/Nowhere"}, "time zone"),
+        ({"systems": ["biling"]}, "billing"),
+        ({"systems": []}, "no system"),
     ],
 )
 def test_wrong_arguments_are_refused(changes: dict[str, Any], word: str, spark: SparkSession, tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_the_ledger_stays_outside_the_landing_root(spark: SparkSession, tmp_path
 
 def test_one_customer_is_enough(spark: SparkSession, tmp_path: Path) -> None:
     places = {"landing": tmp_path / "landing", "defects": tmp_path / "defects"}
-    summary = simulate(spark, **places, customers=1, months=1, start=START, seed=3, profile={})
+    summary = simulate(spark, **places, customers=1, months=1, start=START, seed=3, profile={}, systems=CORE)
     assert summary.rows["cis_customers"] >= 1
     assert 20 <= summary.rows["ami_daily_reads"] <= 70
 
