@@ -19,10 +19,10 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import customers, reads
+from utilityflow.simulate import customers, outages, reads, requests, service_points
 from utilityflow.simulate.defects import LEDGER_COLUMNS
 
-SYSTEMS = {customers.FEED: (customers.SYSTEM, customers.KEY), reads.FEED: (reads.SYSTEM, reads.KEY)}
+SYSTEMS = {m.FEED: (m.SYSTEM, m.KEY) for m in (customers, reads, requests, service_points, outages)}
 ROW = ("_file_sha256", "_row_number")
 CAUGHT, OUTCOMES = ("quarantined", "flagged"), ("quarantined", "flagged", "repaired", "missed", "repeat")
 _NO_TEXTS = "cast(array() AS array<string>)"

@@ -15,9 +15,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pyspark.sql import SparkSession
 
 from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.simulate import outages, service_points
 from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.customers import customers_extract
-from utilityflow.simulate.defects import Profile, load_profile
+from utilityflow.simulate.defects import Profile, by_feed, load_profile
 from utilityflow.simulate.extract import Extract, Form
 from utilityflow.simulate.gas_reads import gas_extract
 from utilityflow.simulate.landing import (
@@ -33,6 +34,7 @@ from utilityflow.simulate.model import Utility
 from utilityflow.simulate.operations import Fault, Operations, asked, write_list
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.reads import FEED, reads_extract
+from utilityflow.simulate.requests import requests_extract
 
 SYSTEMS = ("customer_management", "usage_monitoring", "billing", "payment_processing", "service_requests", "regulatory_reporting")
 CORE = SYSTEMS[:2]
@@ -133,6 +135,13 @@ def _plan(
         reads = reads_extract(utility, span, profile.usage_monitoring, before)
         # with operational faults some files lie there twice for a moment
         planned.append(replace(reads, row_bytes=reads.row_bytes * 5 // 4) if operations else reads)
+    if "service_requests" in systems:
+        planned.append(requests_extract(utility, span, profile.service_requests))
+    if "regulatory_reporting" in systems:
+        columns = {m.FEED: m.COLUMNS for m in (service_points, outages)}
+        specs = by_feed("regulatory_reporting", profile.regulatory_reporting, columns)
+        planned.append(service_points.service_points_extract(utility, span, specs[service_points.FEED]))
+        planned.append(outages.outages_extract(utility, span, specs[outages.FEED]))
     return planned
 
 
