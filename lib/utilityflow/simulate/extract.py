@@ -93,6 +93,15 @@ def layered(source: str, layers: Sequence[Layer | str]) -> str:
     return query
 
 
+def kept(condition: str, name: str) -> Layer:
+    """Layer that keeps the rows that meet a condition; its column, of a name of its own, says nothing.
+
+    A filter does the same, but the optimizer pushes it down through all layers below it, whose expressions are then written
+    out, and computed, once more for each time that the condition leads to them.
+    """
+    return {name: f"explode(if({condition}, array(1), cast(array() as array<int>)))"}
+
+
 def one_file_each(files: int, rows: int, name: str) -> str:
     """Query of ``file_no`` and, within the file, ``head`` or the number ``name`` from 0 (0 too beside ``head``).
 

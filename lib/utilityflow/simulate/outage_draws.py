@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from utilityflow.simulate.almanac import WEATHER_ZONES, is_rest_day
 from utilityflow.simulate.draws import at, bits, draw, int_array, share, slots, text_array
+from utilityflow.simulate.extract import kept
 from utilityflow.simulate.model import Layer, Utility
 from utilityflow.simulate.network import TRANSFORMER_POINTS
 from utilityflow.simulate.stamps import midnight
@@ -40,7 +41,7 @@ _CAUSE_SHARES = (
 )
 
 
-def outage_layers(utility: Utility, alone: str = "head") -> list[Layer | str]:
+def outage_layers(utility: Utility, alone: str = "head") -> list[Layer]:
     """From ``head``, ``c`` and ``d`` (a day of the almanac): one row for each outage; rows that are ``alone`` stay one row.
 
     Adds ``m`` (month of the day), ``zone``, ``stress``, ``storm`` (per mille), ``kind``, ``h`` (hash of the outage), ``device``
@@ -64,7 +65,7 @@ def outage_layers(utility: Utility, alone: str = "head") -> list[Layer | str]:
             "standing": f"{utility.premises(0)}L + {utility.growth}L * greatest(m - 1L, 0L)",
             "present": f"{utility.premises(0)}L + {utility.growth}L * m",
         },
-        f"{alone} OR c < standing",
+        kept(f"{alone} OR c < standing", "has_premises"),
         *_happens(utility),
         {"code": f"explode(if({alone}, array({CIRCUIT}L), {_codes(utility)}))"},
         {"kind": "code & 7L", "h": draw(utility.seed, "outage", "c", "d", "code"), "nth": "code div 8L"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from utilityflow.simulate.defects import Planter, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array, text_array
-from utilityflow.simulate.extract import Extract, layered, one_file_each
+from utilityflow.simulate.extract import Extract, kept, layered, one_file_each
 from utilityflow.simulate.model import DISTRICTS, Layer, Utility
 from utilityflow.simulate.network import (
     TRANSFORMER_POINTS,
@@ -34,7 +34,8 @@ DISPATCHERS = 12
 DAYS = 62  # two months have no more
 DEVICE_TYPES = ("SUBSTATION", "FEEDER", "LATERAL", "XFMR", "SERVICE")
 OPENED = ("BK", "BK", "RC", "FU", "FU")  # breaker, recloser, fuse
-NOT_COUNTED = 3  # of each eight districts, one does not count customers: its rows leave them to the network model
+COUNT_NOT = (3, 10, 17)  # districts whose dispatchers do not count customers: their rows leave it to the network model
+WITHDRAWN, CORRECTED = 8, 14  # of 256 sustained outages
 
 # how far a record has come; nobody has told of what is UNTOLD
 UNTOLD, OPEN, DONE, CHANGED = range(4)
@@ -77,11 +78,11 @@ def _scopes(utility: Utility, months: range) -> dict[str, Scope]:
     }
 
 
-def _layers(utility: Utility, planter: Planter) -> list[Layer | str]:
+def _layers(utility: Utility, planter: Planter) -> list[Layer]:
     return [
         *_parts(utility),
         *_told(utility),
-        f"head OR (stage > {UNTOLD} AND told >= since)",
+        kept(f"head OR (stage > {UNTOLD} AND told >= since)", "is_told"),
         *_customers(utility),
         *_steps(),
         _record(utility, planter),
@@ -122,13 +123,13 @@ def _parts(utility: Utility) -> list[Layer]:
 
 def _told(utility: Utility) -> list[Layer]:
     """What the dispatchers have told by the end of the file's month: ``stage`` and ``told`` (the instant of the last change)."""
-    later = f"done + 86400L + {bits('hp', 28, 16)} * (if({bits('hp', 44, 8)} < 4L, 9L, 19L) * 86400L) div 65536L"
+    later = f"done + 86400L + {bits('hp', 28, 16)} * (if(withdrawn, 9L, 19L) * 86400L) div 65536L"
     return [
         {
             "noticed": f"start + if(momentary, 300L, 600L + {bits('hp', 16, 11)} % 1800L)",
             "done": f"all_restored + 300L + if(momentary, 0L, {bits('hp', 16, 12)})",
-            "withdrawn": f"NOT momentary AND {bits('hp', 44, 8)} < 4L",
-            "corrected": f"NOT momentary AND {bits('hp', 44, 8)} >= 4L AND {bits('hp', 44, 8)} < 18L",
+            "withdrawn": f"NOT momentary AND {bits('hp', 44, 8)} < {WITHDRAWN}L",
+            "corrected": f"NOT momentary AND {bits('hp', 44, 8)} BETWEEN {WITHDRAWN}L AND {WITHDRAWN + CORRECTED - 1}L",
         },
         {"changed": f"if(withdrawn OR corrected, {later}, null)"},
         {
@@ -148,7 +149,7 @@ def _told(utility: Utility) -> list[Layer]:
 def _customers(utility: Utility) -> list[Layer]:
     """``counted``, and ``on``: the premises on the element that are served on the day of the start."""
     return [
-        {"counted": f"NOT momentary AND c % {DISTRICTS}L % 8L <> {NOT_COUNTED}"},
+        {"counted": f"NOT momentary AND c % {DISTRICTS}L NOT IN {COUNT_NOT}"},
         {"on": f"if(counted, {served_points(utility, 'low', 'high', 'step')}, cast(array() as array<bigint>))"},
         {
             "homes": f"""transform(on, premise -> CASE part_kind WHEN {FEEDER} THEN premise % {utility.feeders}L

@@ -54,7 +54,7 @@ MOVE_IN, NEW_CONNECTION = 14, 15
 LAST_OUTAGE = LONG_OUTAGE
 
 PER_PREMISE = 2  # requests of 1,000 premises on a working day that no event of the model causes
-_MOST = 2600  # of them on the busiest day, per mille of PER_PREMISE
+_MOST = 1700  # of them on the busiest day, per mille of PER_PREMISE
 
 
 def most_a_day(premises: int) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from utilityflow.simulate.almanac import WEATHER_ZONES
 from utilityflow.simulate.draws import at, bits, draw, int_array, number, share, slots
+from utilityflow.simulate.extract import kept
 from utilityflow.simulate.model import Layer, Utility
 from utilityflow.simulate.network import SERVED, prefixed, tenancy_layers
 from utilityflow.simulate.outage_draws import CIRCUIT, LATER, LONGEST_DAYS, POINT, outage_layers
@@ -34,7 +35,7 @@ OUTAGES, BUSINESS, MOVES = range(3)  # the makers
 OUTAGE_DAYS = LONGEST_DAYS + 4  # what an outage makes is over so many days after the day of its start
 BUSINESS_DAYS = 33  # what a day's business makes is over so many days later
 MOVE_DAYS = 12  # and what a move makes
-ONE_IN = 4  # of so many tenancies one asks the desk; the others come by other ways
+ONE_IN = 8  # of so many tenancies one asks the desk; the others come by other ways
 CALLS = (25, 45, 65, 250, 700, 10, 3, 3)  # of 1,024 interrupted customers so many call, by kind of outage
 STORM_CALLS = 90
 DAY = 86_400
@@ -85,16 +86,15 @@ def life(prefix: str, hashed: str, kind: str) -> list[Layer]:
     ]
 
 
-def request_layers(utility: Utility, given: Numbers) -> list[Layer | str]:
-    """From ``head``, file day ``f`` and number ``n``: one row for each request that changes on the day, and perhaps some more.
+def request_layers(utility: Utility) -> list[Layer]:
+    """From what :func:`numbered` gives: one row for each request that changes on the file's day, and perhaps some more.
 
-    Adds ``maker``, ``request`` (place in KINDS), ``p``, ``who`` (number of the customer, or null), ``unnamed``, ``asked``,
-    ``closes`` (instants), ``hr`` (hash), ``name`` (what its id is made of), ``day_begins``, ``day_ends``.
+    Adds ``request`` (place in KINDS), ``p``, ``who`` (number of the customer, or null), ``unnamed``, ``asked``,
+    ``closes`` (instants), ``hr`` (hash), ``name`` (what its id is made of).
     """
     return [
-        *_numbered(utility, given),
-        *_business(utility),
         *_movers(utility),
+        *_business(utility),
         *outage_layers(utility, f"(head OR maker <> {OUTAGES})"),
         *_calls(utility),
         *tenancy_layers(utility, "tenant_month"),
@@ -102,9 +102,15 @@ def request_layers(utility: Utility, given: Numbers) -> list[Layer | str]:
     ]
 
 
-def _numbered(utility: Utility, given: Numbers) -> list[Layer | str]:
-    """``maker``, its number ``unit``, the day ``d`` of the cause, ``c``, ``slot``, and the file's day and month."""
+def numbered(utility: Utility, given: Numbers) -> list[Layer | str]:
+    """From ``head``, file day ``f`` and number ``n``: what a number stands for.
+
+    Adds ``maker``, the day ``d`` of the cause, ``c``, ``slot``, ``unit`` (counts tenancies), ``cause_no`` (the circuit, slot or
+    tenancy), the file's ``day_begins``, ``day_ends`` and ``file_month``. So what a row is drawn by does not depend on how many
+    numbers there are.
+    """
     almanac, business_from = utility.almanac, given.outages
+    day = f"(d - {almanac.first_day}L)"
     moves_from = given.outages + given.business
     return [
         {
@@ -125,13 +131,20 @@ def _numbered(utility: Utility, given: Numbers) -> list[Layer | str]:
             "slot": f"if(maker = {BUSINESS}, unit % {given.slots}L, 0L)",
         },
         f"head OR d >= {almanac.first_day}L",
+        f"head OR maker <> {BUSINESS} OR slot < {at(int_array(DeskDays(almanac).requests(_standing(utility))), day)}",
+        {"cause_no": f"CASE maker WHEN {OUTAGES} THEN c WHEN {BUSINESS} THEN slot ELSE unit END"},
     ]
 
 
-def _business(utility: Utility) -> list[Layer | str]:
+def _standing(utility: Utility) -> list[int]:
+    """The premises that stand since the month before, by month."""
+    return [utility.premises(max(m - 1, 0)) for m in range(utility.almanac.months)]
+
+
+def _business(utility: Utility) -> list[Layer]:
     """Requests that no event of the model causes, and those by which some come again: ``b_asked``, ``b_closes``, ``b_kind``."""
     almanac, desk = utility.almanac, DeskDays(utility.almanac)
-    standing = [utility.premises(max(m - 1, 0)) for m in range(almanac.months)]
+    standing = _standing(utility)
     day = f"(d - {almanac.first_day}L)"
     kinds = [int(k) for k in slots({str(i): float(k.weight) for i, k in enumerate(KINDS) if k.weight}, 256)]
     low, high, at_once, nameless = (
@@ -140,7 +153,6 @@ def _business(utility: Utility) -> list[Layer | str]:
     late = at(int_array(Weather(almanac).backlog), f"{day} * {WEATHER_ZONES} + b_p % {WEATHER_ZONES}L")
     u = share("hb", 22, 12)
     return [
-        f"head OR maker <> {BUSINESS} OR slot < {at(int_array(desk.requests(standing)), day)}",
         {"hb": draw(utility.seed, "desk", "d", "slot"), "hc_b": draw(utility.seed, "desk place", "d", "slot")},
         {
             "b_kind": f"""if({bits('hb', 0, 10)} * (1000L + {at(int_array(desk.high_bills), day)}) div 1024L >= 1000L,
@@ -162,11 +174,11 @@ def _business(utility: Utility) -> list[Layer | str]:
         },
         {"b_closes": "b_asked + if(b_turn = 1, b_takes div 2L + 3600L, b_takes)"},
         *life("b_", "hr_b", "b_kind"),
-        f"head OR maker <> {BUSINESS} OR {changes('b_', TWICE_WITHIN)}",
+        kept(f"head OR maker <> {BUSINESS} OR {changes('b_', TWICE_WITHIN)}", "business_changes"),
     ]
 
 
-def _movers(utility: Utility) -> list[Layer | str]:
+def _movers(utility: Utility) -> list[Layer]:
     """Of the tenancies that ask the desk, those with a turnover or a connection about now; ``tenant_month`` of their file day."""
     chosen = number(utility.seed, "who asks the desk") % ONE_IN
     ends = at(int_array(utility.almanac.month_starts), "file_month + 1L")
@@ -177,11 +189,11 @@ def _movers(utility: Utility) -> list[Layer | str]:
     return [
         {"coming": f"file_month + if(f + 10L >= {ends}, 1L, 0L)"},
         *prefixed(layers, "q_"),
-        f"head OR maker <> {MOVES} OR ({known} AND ({moves} OR {built}))",
+        kept(f"head OR maker <> {MOVES} OR ({known} AND ({moves} OR {built}))", "moves_now"),
     ]
 
 
-def _calls(utility: Utility) -> list[Layer | str]:
+def _calls(utility: Utility) -> list[Layer]:
     """Who of those that an outage interrupts calls, when and why: ``o_asked``, ``o_closes``, ``o_kind``; ``p`` of all makers."""
     alone, u = f"(head OR maker <> {OUTAGES})", share("ha", 10, 12)
     share_of = f"""CASE WHEN storm > 0 AND kind < {POINT} THEN {STORM_CALLS}
@@ -189,7 +201,7 @@ def _calls(utility: Utility) -> list[Layer | str]:
     chance = bits("ha", 22, 8)
     return [
         {"over": f"if(device = {CIRCUIT}, start + seconds * {LATER}L div 10L, restored)"},
-        f"{alone} OR (start < day_ends AND over + {3 * DAY}L >= day_begins)",
+        kept(f"{alone} OR (start < day_ends AND over + {3 * DAY}L >= day_begins)", "matters"),
         {
             "p": f"""explode(if({alone}, array(if(maker = {BUSINESS}, b_p, {utility.annexes}L + q_o)),
                 sequence(low, high, step)))""",
@@ -198,7 +210,7 @@ def _calls(utility: Utility) -> list[Layer | str]:
             "ha": draw(utility.seed, "call", "p", "c", "d", "code"),
             "tenant_month": f"if(maker = {MOVES}, coming, cast(m as bigint))",
         },
-        f"{alone} OR {bits('ha', 0, 10)} < {share_of}",
+        kept(f"{alone} OR {bits('ha', 0, 10)} < {share_of}", "calls"),
         {
             "o_kind": f"""CASE WHEN momentary THEN {FLICKER} WHEN storm > 0 AND {chance} < 8L THEN {WIRE_DOWN}
                 WHEN seconds > 28800L AND {chance} < 40L THEN {LONG_OUTAGE} WHEN {chance} < 70L THEN {PARTIAL}
@@ -218,7 +230,7 @@ def _calls(utility: Utility) -> list[Layer | str]:
     ]
 
 
-def _united(utility: Utility) -> list[Layer | str]:
+def _united(utility: Utility) -> list[Layer]:
     """The request of whichever maker, and who asks."""
     almanac = utility.almanac
 
@@ -231,7 +243,7 @@ def _united(utility: Utility) -> list[Layer | str]:
     was_there = f"if(d < left AND g > 0, {utility.occupant('(g - 1L)')}, {utility.occupant('g')})"
     return [
         {"turn_day": "if(g = 0, connected_day, let)", "hv": draw(utility.seed, "move request", "o", "g")},
-        f"head OR maker <> {MOVES} OR turn_day BETWEEN f - {MOVE_DAYS}L AND f + 30L",
+        kept(f"head OR maker <> {MOVES} OR turn_day BETWEEN f - {MOVE_DAYS}L AND f + 30L", "moves_soon"),
         {
             # of other rows the day may be any; what is looked up must be known
             "move_day": "greatest(least(turn_day, f + 30L), f - 30L)",
@@ -250,7 +262,7 @@ def _united(utility: Utility) -> list[Layer | str]:
         },
         {"unnamed": f"{bits('hr', 20, 4)} < {nameless} OR {bits('hr', 20, 10)} < 12L"},
         # nobody is there to ask; but a lamp in the street is told of by anybody
-        f"head OR maker = {MOVES} OR ({SERVED}) OR (maker = {BUSINESS} AND {nameless} > 0)",
+        kept(f"head OR maker = {MOVES} OR ({SERVED}) OR (maker = {BUSINESS} AND {nameless} > 0)", "asks"),
         {
             "who": f"""CASE WHEN unnamed THEN null WHEN maker = {MOVES} THEN {utility.occupant('g')}
                 WHEN {SERVED} THEN {was_there} END"""

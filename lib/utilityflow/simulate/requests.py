@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from utilityflow.simulate.defects import Planter, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array, slots, text_array
-from utilityflow.simulate.extract import Extract, layered, one_file_each
+from utilityflow.simulate.extract import Extract, kept, layered, one_file_each
 from utilityflow.simulate.model import DISTRICTS, Layer, Utility
 from utilityflow.simulate.network import district_name, premise_name
 from utilityflow.simulate.people import addresses
 from utilityflow.simulate.request_kinds import KINDS
-from utilityflow.simulate.request_makers import DAY, TWICE_WITHIN, changes, life, numbers, request_layers
+from utilityflow.simulate.request_makers import DAY, TWICE_WITHIN, changes, life, numbered, numbers, request_layers
 from utilityflow.simulate.stamps import utc_stamp
 
 SYSTEM, FEED = "service_requests", "desk_requests"
@@ -37,7 +37,13 @@ def requests_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -
     days = [almanac.days[d - almanac.first_day] for d in range(first, last)]
     planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, months), COLUMNS)
     given = numbers(utility, months[-1])
-    layers = [{"f": f"file_no + {first}L"}, *request_layers(utility, given), *_layers(utility, planter)]
+    layers = [
+        {"f": f"file_no + {first}L"},
+        *numbered(utility, given),
+        *_defect(utility, planter),
+        *request_layers(utility),
+        *_layers(utility),
+    ]
     return Extract(
         system=SYSTEM,
         feed=FEED,
@@ -60,7 +66,13 @@ def _scopes(utility: Utility, months: range) -> dict[str, Scope]:
     }
 
 
-def _layers(utility: Utility, planter: Planter) -> list[Layer | str]:
+def _defect(utility: Utility, planter: Planter) -> list[Layer]:
+    """Drawn first, and for all that a file tells of one cause: so the ledger looks at the affected causes only."""
+    agent = f"{bits(draw(utility.seed, 'agent', 'maker', 'd', 'cause_no', 'f'), 0, 10)} % {AGENTS}L"
+    return [{"agent": agent}, {"defect": planter.drawn("maker", "d", "cause_no", "f")}]
+
+
+def _layers(utility: Utility) -> list[Layer]:
     network = utility.network()
     place, where = addresses(utility)
     return [
@@ -72,12 +84,12 @@ def _layers(utility: Utility, planter: Planter) -> list[Layer | str]:
             "hw": draw(utility.seed, "what becomes of it", "hr", "told_twice"),
         },
         *life("w_", "hr", "request"),
-        f"head OR {changes('w_')}",
+        kept(f"head OR {changes('w_')}", "has_changed"),
         {n: e for n, e in network.items() if n in ("circuit", "transformer", "district")},
         {"place": place["place"], "hp_l": draw(utility.seed, "where", "circuit", "transformer")},
         {n: where[n] for n in ("city", "zip")},
         *_state(),
-        _record(utility, planter),
+        _record(utility),
     ]
 
 
@@ -90,13 +102,12 @@ def _state() -> list[Layer]:
             "updated": f"CASE stage {' '.join(f'WHEN {stage} THEN {name}' for stage, name in stages.items())} ELSE w_asked END",
             "shut": f"CASE stage WHEN {ENDED} THEN w_ends WHEN {CLOSED} THEN w_closes END",
             "due": f"nullif({at(int_array([k.due for k in KINDS]), 'request')}, 0)",
-            "agent": f"{bits('hw', 0, 10)} % {AGENTS}L",
         },
     ]
 
 
-def _record(utility: Utility, planter: Planter) -> Layer:
-    """The fields as the desk shows them, the row's key for the ledger and its defect."""
+def _record(utility: Utility) -> Layer:
+    """The fields as the desk shows them, and the row's key for the ledger."""
     channel = at(text_array(slots(CHANNELS, 64)), bits("hw", 10, 6))
     begun = at(text_array(slots({"in progress": 9.0, "waiting for customer": 4.0, "assigned": 3.0}, 16)), bits("hw", 16, 4))
     shut = f"""CASE WHEN w_again IS NULL AND {bits("hw", 20, 8)} < 6L THEN 'cancelled'
@@ -136,5 +147,4 @@ def _record(utility: Utility, planter: Planter) -> Layer:
         "location": f"concat('{{', {location}, '}}')",
         "row_key": f"concat({number}, '|', {utc_stamp('updated')})",
         "copy": "0",
-        "defect": planter.drawn("hw", "updated"),
     }

@@ -94,8 +94,8 @@ def test_states_follow_each_other_each_in_the_file_of_its_day(desk: Desk) -> Non
             reopened = reopened or after["state"] == "reopened"
             if after["state"] == "reopened":
                 assert stages[before["state"]] == 2
-            elif before["state"] == "reopened":
-                assert stages[after["state"]] == 2
+            elif before["state"] == "reopened" or stages[before["state"]] == 2:
+                assert stages[after["state"]] == 2, "opened again, and closed on the same day"
             else:
                 assert stages[before["state"]] < stages[after["state"]]
         for row in rows:
@@ -115,13 +115,14 @@ def test_outages_make_those_call_whom_they_interrupt(desk: Desk) -> None:
         who[premise].add(row["customer_no"].lstrip("0"))
         for kind, column in DEVICES.items():
             points[kind, row[column]].add(premise)
-    lost = [(instant(r["off_at"]), instant(r["on_at"]), points[r["device_type"], r["device_restored"]])
-            for r in final(landed.rows("oms_outages")).values() if r["on_at"]]  # fmt: skip
+    never = "2100-01-01T00:00:00+00:00"
+    lost = [(instant(r["off_at"]), instant(r["on_at"] or never), points[r["device_type"], r["device_restored"]])
+            for r in final(landed.rows("oms_outages")).values()]  # fmt: skip
     calls = [rows[0] for rows in desk.states.values() if rows[0]["type"] == "Outage" and rows[0]["location"]["premise"]]
-    assert len(calls) > 100
+    assert len(calls) > 50
     for call in calls:
         premise, when = call["location"]["premise"], at(call["opened_at"])
-        spells = [(off, on) for off, on, on_it in lost if premise in on_it and off < when <= on + dt.timedelta(hours=2)]
+        spells = [(off, on) for off, on, on_it in lost if premise in on_it and off < when < on + dt.timedelta(hours=2)]
         assert spells, call
         assert call["customer"]["number"].removeprefix("C") in who[premise]
         if call["detail"] in ("No power", "Partial power", "Wire down"):
@@ -191,23 +192,22 @@ def test_bills_make_more_requests_after_cold_and_hot_weeks() -> None:
     assert sum(k.weight for k in KINDS) > 0
 
 
-def test_a_month_alone_has_the_bytes_of_that_month_of_several(desk: Desk, simulated: Callable[..., Landed]) -> None:
-    alone = simulated(customers=CUSTOMERS, months=4, only_month=2, start=START, systems=(SYSTEM,), profile={})
+def test_a_month_alone_is_that_month_of_several_but_for_the_ledger(desk: Desk, simulated: Callable[..., Landed]) -> None:
+    profile = {SYSTEM: [{**vars(s), "among": "row", "rate": 0.06} for s in load_profile().service_requests]}
+    spoilt = simulated(customers=CUSTOMERS, months=4, only_month=2, start=START, systems=(SYSTEM,), profile=profile)
     month = f"{Almanac(SEED, START, 2, ZONE).month_start(1):%Y-%m}"
-    names = {f.name: f.read_bytes() for f in alone.files(FEED)}
-    assert names == {f.name: f.read_bytes() for f in desk.landed.files(FEED) if month in f.name}
-    assert len(names) in (28, 29, 30, 31)
-
-
-def test_planted_defects_stand_on_the_ledger_and_nowhere_else(desk: Desk, simulated: Callable[..., Landed]) -> None:
-    shipped = [{**vars(s), "rate": min(0.1, s.rate * 20)} for s in load_profile().service_requests]
-    spoilt = simulated(customers=CUSTOMERS, months=2, only_month=1, start=START, systems=(SYSTEM,), profile={SYSTEM: shipped})
-    differing = Counter[tuple[str, str, str]]()
-    for day, rows in records(spoilt).items():
-        for clean, dirty in zip(desk.files[day], rows, strict=True):
-            differing.update(("|".join(clean[k] for k in requests.KEY), c, dirty[c] or "") for c in clean if clean[c] != dirty[c])
+    clean = [f for f in desk.landed.files(FEED) if month in f.name]
+    assert [f.name for f in spoilt.files(FEED)] == [f.name for f in clean]
+    differing, changed = Counter[tuple[str, str, str]](), 0
+    for here, there in zip(spoilt.files(FEED), clean, strict=True):
+        for dirty, line in zip(here.read_bytes().splitlines(), there.read_bytes().splitlines(), strict=True):
+            if dirty != line:
+                a, b = json.loads(dirty), json.loads(line)
+                key, changed = "|".join(b[k] for k in requests.KEY), changed + 1
+                differing.update((key, c, a[c] or "") for c in b if a[c] != b[c])
     ledger = spoilt.rows(FEED, "defects")
     assert differing == Counter((e["row_key"], e["column"], e["planted_value"]) for e in ledger)
+    assert changed == len(ledger), "all other lines have the same bytes"
     assert {e["file"][-6:] for e in ledger} == {".jsonl"}
     assert {e["kind"] for e in ledger} >= {"unknown_code", "bad_date", "missing", "year_early"}
 
