@@ -50,7 +50,7 @@ def requests_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -
         query=layered(one_file_each(len(days), given.rows, "n"), layers),
         files=tuple(f"{FEED}_{day.isoformat()}" for day in days),
         planter=planter,
-        expected_rows=round(len(days) * (utility.premises(months[-1]) * 0.006 + 1)),
+        expected_rows=round(len(days) * (utility.premises(months[-1]) * 0.0045 + 1)),
         row_bytes=ROW_BYTES,
         whole_stage=False,
         form="jsonl",
