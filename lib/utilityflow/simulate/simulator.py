@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.simulate.almanac import Almanac
+from utilityflow.simulate.bills import bills_extract
 from utilityflow.simulate.customers import customers_extract
 from utilityflow.simulate.defects import Profile, load_profile
 from utilityflow.simulate.extract import Extract, Form
@@ -31,6 +32,7 @@ from utilityflow.simulate.landing import (
 )
 from utilityflow.simulate.model import Utility
 from utilityflow.simulate.operations import Fault, Operations, asked, write_list
+from utilityflow.simulate.payments import payments_extract
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.reads import FEED, reads_extract
 
@@ -133,6 +135,10 @@ def _plan(
         reads = reads_extract(utility, span, profile.usage_monitoring, before)
         # with operational faults some files lie there twice for a moment
         planned.append(replace(reads, row_bytes=reads.row_bytes * 5 // 4) if operations else reads)
+    if "billing" in systems:
+        planned.append(bills_extract(utility, span, profile.billing))
+    if "payment_processing" in systems:
+        planned.append(payments_extract(utility, span, profile.payment_processing))
     return planned
 
 
