@@ -65,22 +65,23 @@ def reading_day(utility: Utility, month: str) -> str:
     return f"if({month} < 0L, {utility.almanac.first_day}L, cast({day} as bigint))"
 
 
-def period(utility: Utility) -> list[Layer | str]:
+def period(utility: Utility, wanted: str = "true") -> list[Layer]:
     """From ``rest_of_site``, issue month ``i`` and ``doc``: the documents that exist, with their period and account.
 
     Adds ``b`` (month in which the period ends), ``from_day``, ``to_day`` (the day after the last), ``days``, ``bill_day``,
     ``due_day``, ``before_day`` (first day of the period before), ``held`` (generation), ``customer``, ``final``, ``estimated``,
     ``trued`` (the bill before was estimated), ``stayed`` (the bill before was this customer's too), ``wrong`` (to be cancelled)
     and ``wrong_before`` (the bill before was, or would have been).
+
+    :param wanted: SQL: which documents of those.
     """
     starts, first_day = int_array(utility.almanac.month_starts), f"{utility.almanac.first_day}L"
+    exists = f"from_day < to_day AND (doc <> {LAST_BILL} OR g > 0) AND (doc < {CANCELLATION} OR wrong) AND ({wanted})"
     months = {"until": "b", "since": "(b - 1L)", "before_day": "(b - 2L)", "bill_day": "i"}
     return [
         {"b": f"if(doc >= {CANCELLATION}, i - 1L, i)"},
-        "head OR b >= 0L",
         {name: reading_day(utility, month) for name, month in months.items()},
-        "head OR greatest(since, connected_day) < until",
-        {"g": "(b + phase) div span", "turned": at(starts, "greatest(0L, b - (b + phase) % span)")},
+        {"g": "(b + phase) div span", "turned": at(starts, "least(b, greatest(0L, b - (b + phase) % span))")},
         *utility.turnover("g", "turned"),
         {"left": "if(role = 2, in_a, out_a)", "let": "if(role = 2, in_b, in_a)"},
         {
@@ -89,10 +90,17 @@ def period(utility: Utility) -> list[Layer | str]:
                 ELSE greatest(since, connected_day) END""",
             "to_day": f"CASE WHEN head THEN {first_day} + 1L WHEN doc = {LAST_BILL} THEN least(until, left) ELSE until END",
         },
-        f"head OR (from_day < to_day AND (doc <> {LAST_BILL} OR g > 0))",
         *_kinds(utility),
-        f"head OR doc < {CANCELLATION} OR wrong",
+        {"exists": f"explode({only_if(exists)})"},
     ]
+
+
+def only_if(condition: str) -> str:
+    """SQL of an array to explode: heads and the rows of a condition stay.
+
+    Not a filter: the optimizer would push that down through every layer and write out each column on its way.
+    """
+    return f"if(head OR ({condition}), array(0), cast(array() as array<int>))"
 
 
 def _kinds(utility: Utility) -> list[Layer]:

@@ -81,7 +81,8 @@ def payments_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -
 
 
 def _layers(utility: Utility, planter: Planter, file_day: str) -> list[Layer | str]:
-    documents = f"CASE WHEN head THEN array(0L) WHEN {cancels(utility, 'i')} THEN array(0L, 1L, 3L) ELSE array(0L, 1L) END"
+    # a lambda is not compiled: what comes before it is one small loop over all premises of a day
+    documents = f"filter(array(0L, 1L, 3L), d -> d = 0L OR NOT head AND (d = 1L OR {cancels(utility, 'i')}))"
     month = at(int_array(utility.almanac.month_of_day), f"f - {utility.almanac.first_day}L")
     return [
         {"f": file_day},
@@ -91,20 +92,20 @@ def _layers(utility: Utility, planter: Planter, file_day: str) -> list[Layer | s
         {"defect": planter.drawn("p", "f")},
         *rest_of_site(utility),
         {"doc": f"explode({documents})"},
-        *period(utility),
-        f"head OR NOT wrong OR doc = {REBILL}",
+        *period(utility, f"NOT wrong OR doc = {REBILL}"),
         *bill(utility),
-        "head OR total > 0L",
         *_amounts(),
-        "head OR cents <> 0L",
-        {"copy": f"explode(if(NOT head AND event = {PAYMENT} AND doubled < {_TWICE}, array(0, 1), {_first_or_repeat()}))"},
+        {"copy": f"explode({_copies()})"},
         {"moment": draw(utility.seed, "moment", "p", "f")},
         *_texts(utility),
     ]
 
 
-def _first_or_repeat() -> str:
-    return f"array(if(event = {RESENT}, 1, 0))"
+def _copies() -> str:
+    """SQL of an array with 0 for the first record of a payment and 1 for a repeat; none where there is nothing to pay."""
+    return f"""CASE WHEN head THEN array(0) WHEN total <= 0L OR cents = 0L THEN cast(array() as array<int>)
+        WHEN event = {PAYMENT} AND NOT sent_back AND doubled < {_TWICE} THEN array(0, 1)
+        WHEN event = {RESENT} THEN array(1) ELSE array(0) END"""
 
 
 def _due_today(utility: Utility) -> list[Layer | str]:
@@ -118,15 +119,15 @@ def _due_today(utility: Utility) -> list[Layer | str]:
         cases = " ".join(f"WHEN {n} THEN {column}_{n}" for n in BACK)
         return f"CASE back {cases} END"
 
-    found = " ".join(f"WHEN {n} THEN event_{n}" for n in BACK)
+    none = " + ".join(f"event_{n}" for n in BACK) + " = 0"
+    found = f"array_remove(array({', '.join(f'if(event_{n} > 0, {n}, -1)' for n in BACK)}), -1)"
     return [
         *merged,
         {f"since{name}": f"f - {day} - lag{name}" for name, day in billed.items()},
         {f"event{name}": f"if(k < {n}L, 0, {_event(name)})" for n, name in zip(BACK, names, strict=True)},
-        f"head OR {' + '.join(f'event{name}' for name in names)} > 0",
-        # a lambda is not compiled: so what comes before it is one small loop over all premises
-        {"back": f"explode(if(head, array(0), filter(array(0, 1, 2), n -> CASE n {found} END > 0)))"},
-        {"i": "k - back", **{name: of(name) for name in ("event", "chance", "habit", "way")}},
+        # not a filter: the optimizer would push it down, and write out each column on its way
+        {"back": f"explode(CASE WHEN head THEN array(0) WHEN {none} THEN cast(array() as array<int>) ELSE {found} END)"},
+        {"i": "k - back", "sent_back": of("returned"), **{name: of(name) for name in ("event", "chance", "habit", "way")}},
         {"doubled": bits("chance", 16, 10)},
     ]
 
