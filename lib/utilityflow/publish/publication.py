@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -86,11 +86,13 @@ def publish(
 
 def prepare(
     house: Lakehouse, home: Path, names: Sequence[str], *, as_of: dt.date, zone: str, run_id: str,
-    memory: str = "1GB", progress: Progress | None = None,
+    memory: str = "1GB", held: Collection[str] = (), progress: Progress | None = None,
 ) -> Prepared | None:  # fmt: skip
     """Build and verify the next publication beside the published one. Commits nothing.
 
     :param names: the gold tables to publish, ``gold.<table>``.
+    :param held: of these, the ones that stay as they are published (their step failed), or unpublished. The target is verified
+        whole: where a held fact needs a member whose key has moved, nothing is published.
     :returns: None when all tables have the content that is published already (the target is brought up to it if it was
         behind).
     :raises UtilityFlowError: UF-4002 when the target does not agree with the lakehouse; UF-3003 for a table that is not
@@ -100,7 +102,10 @@ def prepare(
     before = record.last(house)
     lost = before is not None and not _recovered(house, home, before, memory, tell)
     known = before.tables if before else {}
-    changes = in_parallel(house.spark, lambda name: _change(house, name, known.get(name)), sorted(set(names)))
+    changes = in_parallel(house.spark, lambda name: _change(house, name, known.get(name)), sorted(set(names) - set(held)))
+    changes += [_Change(name, known[name], frozenset()) for name in sorted(set(names) & set(held) & set(known))]
+    if not changes:
+        return None
     states = {change.name: change.state for change in changes}
     if before and not lost and {n: s.content_hash for n, s in states.items()} == {
         n: s.content_hash for n, s in known.items()
