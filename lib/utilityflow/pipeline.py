@@ -163,16 +163,18 @@ def read_feeds(settings: Settings, *, whole: bool = False) -> dict[str, Feed]:
     check_feeds(feeds, load_contracts())
     if whole or settings.feeds is not None:
         return feeds
-    return {name: feed for name, feed in feeds.items() if not _sleeps(feed, settings)}
+    awake = {name: feed for name, feed in feeds.items() if _awake(feed, settings)}
+    bare = set(ALWAYS) - {feed.entity for feed in awake.values()}
+    return {name: feed for name, feed in feeds.items() if name in awake or feed.entity in bare}
 
 
-def _sleeps(feed: Feed, settings: Settings) -> bool:
-    if feed.entity in ALWAYS or feed.extract is not None or (settings.home_path / "lakehouse" / "bronze" / feed.feed).exists():
-        return False
-    try:
-        return not settings.landing_path.is_dir() or not find_files(feed, settings.landing_path)
-    except UtilityFlowError:  # the landing root cannot be read: who needs it says so
+def _awake(feed: Feed, settings: Settings) -> bool:
+    if feed.extract is not None or (settings.home_path / "lakehouse" / "bronze" / feed.feed).exists():
         return True
+    try:
+        return settings.landing_path.is_dir() and bool(find_files(feed, settings.landing_path))
+    except UtilityFlowError:  # the landing root cannot be read: who needs it says so
+        return False
 
 
 def tables_of(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[str]:
