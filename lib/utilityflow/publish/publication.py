@@ -19,7 +19,7 @@ from utilityflow.control import publication as record
 from utilityflow.control.publication import PartitionHash, Publication, TableState
 from utilityflow.errors import UtilityFlowError
 from utilityflow.publish import duckdb as target
-from utilityflow.publish import pages
+from utilityflow.publish import pages, performance
 from utilityflow.publish.commits import DataFile, Moves, changed_partitions, commit_id, moves, whole_files
 from utilityflow.publish.content import (
     conform,
@@ -292,9 +292,10 @@ def _build_from(
         with house.door("stage warehouse"):
             staging.mkdir(parents=True)
             in_parallel(house.spark, lambda load: _stage(house, load), [load for load in loads if load.staged])
+            runs = performance.run_tables(house, staging)
             for load in loads:  # DuckDB reads these itself, and does not compare checksums
                 pages.require(load.contract.name, [file.path for file in load.files])
-        return target.build(home, publication, loads, on_base=on_base, memory=memory)
+        return target.build(home, publication, loads, on_base=on_base, memory=memory, runs=runs)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
