@@ -43,8 +43,9 @@ VIEWS = {
         FROM judged GROUP BY ALL""",
     "pipeline_steps": """
         SELECT strftime(finished_at, '%Y-%m') AS month, step, count(*) AS runs,
-            count(*) FILTER (status = 'failed') AS failed_runs, count(*) FILTER (status = 'ok') AS worked_runs, sum(rows_written) AS rows_written,
-            avg(seconds) FILTER (status = 'ok') AS average_seconds, max(seconds) AS longest_seconds
+            count(*) FILTER (status = 'failed') AS failed_runs, count(*) FILTER (status = 'ok') AS worked_runs,
+            sum(rows_written) AS rows_written, avg(seconds) FILTER (status = 'ok') AS average_seconds,
+            max(seconds) AS longest_seconds
         FROM ops.step GROUP BY ALL""",
 }
 
