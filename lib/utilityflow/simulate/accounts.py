@@ -91,7 +91,7 @@ def period(utility: Utility, wanted: str = "true") -> list[Layer]:
             "to_day": f"CASE WHEN head THEN {first_day} + 1L WHEN doc = {LAST_BILL} THEN least(until, left) ELSE until END",
         },
         *_kinds(utility),
-        {"exists": f"explode({only_if(exists)})"},
+        {"there": f"explode({only_if(exists)})"},
     ]
 
 
