@@ -142,7 +142,7 @@ def _texts() -> Layer:
     return {
         "line_no": "cast(line as string)",
         "charge_code": at(text_array(_CODES), "kind - 1"),
-        "description": at(text_array(_WORDS), "kind - 1"),
+        "description": f"concat({at(text_array(_WORDS), 'kind - 1')}, if(final AND kind = {FIXED}, ' of the last bill', ''))",
         "quantity": f"""CASE kind WHEN {FIXED} THEN cast(minus * days as string) {quantities}
             WHEN {DEMAND} THEN {decimal("minus * peak", 2)} WHEN {SOLAR} THEN {decimal("-minus * sent", 3)} ELSE '' END""",
         "unit": f"CASE kind {' '.join(f'WHEN {n} THEN {u!r}' for n, u in units.items())} ELSE '' END",

@@ -276,6 +276,16 @@ def test_cancel_and_rebill(money: Money) -> None:
         assert again[0]["account_no"] == first[0]["account_no"]
 
 
+def test_who_leaves_gets_a_last_bill(money: Money) -> None:
+    last = {r["account_no"]: r for r in money.bills if r["description"].endswith(" of the last bill")}
+    assert last
+    for row in money.bills:
+        end = last.get(row["account_no"], row)["period_to"]
+        # a seasonal customer comes back
+        assert row["period_from"] <= end or (day(row["period_from"]) - day(end)).days > 60
+    assert all(r["bill_no"].endswith("-2") for r in last.values())
+
+
 def test_an_estimate_is_put_right_by_the_next_bill(money: Money) -> None:
     bills = by_bill(money.bills)
     guessed = {(lines[0]["account_no"], lines[0]["period_to"]): lines for lines in bills.values() if lines[0]["read_type"] == "E"}
