@@ -53,7 +53,8 @@ from utilityflow.silver.apply import run_silver
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
 ALWAYS = ("customers", "meter_reads")  # entities of every home, whatever its feeds fill; others come with their feeds
-TOGETHER = ({"outages", "service_points"}, {"compliance_filings", "audit_events"})  # of these, the tables of one come with a feed of another
+# of these, the tables of one come with a feed of another
+TOGETHER = ({"outages", "service_points"}, {"compliance_filings", "audit_events"})
 
 
 def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[Step]:

@@ -244,20 +244,23 @@ def _states(scene: Scene, facts: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 
 def _compliance(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
-    """A filing: the states that the register told of, the final one first, and the audit events that name it."""
+    """A filing: the states that the register told of, the final one first, then the audit events that name it."""
     row = _row(scene, contract, key)
     filings, audits = (scene.house.table(n) for n in (compliance.FILINGS, compliance.AUDITS))
-    mine = F.col("filing_id") == row["filing_id"]
-    states = [r.asDict() for r in filings.read().where(mine).orderBy(*latest_first()).limit(MOST).collect()]
-    told = audits.read().where(mine).orderBy("occurred_at", "event_id", F.desc("_batch_id"), F.desc("_row_number")).limit(MOST)
+    mine = filings.read().where(F.col("filing_id") == row["filing_id"])
+    states = [r.asDict() for r in mine.orderBy(*latest_first()).limit(MOST).collect()]
+    tellings = compliance.telling_of(audits.read(), mine).orderBy("event_id", F.desc("_batch_id"), F.desc("_row_number"))
+    events = [r.asDict() for r in tellings.limit(MOST).collect()]
+    last = {event["event_id"]: event for event in reversed(events)}
     records = _with_sources(scene, states, filings.contract)
     for place, record in enumerate(records):
-        record["final"] = place == 0
-        record["why"] = "the final state" if place == 0 else "not final: an earlier state, which tells of submissions and figures"
-    events = _with_sources(scene, [r.asDict() for r in told.collect()], audits.contract)
-    why = f"the final state of {len(states)} standing record(s) of this filing, with {len(events)} record(s) of audit events"
-    return {"rows": [_shown(row)], "why": why, "flags": _flags(row["quality_flags"], filings.contract),
-            "records": records + [event | {"final": True, "why": "an audit event that names it"} for event in events]}  # fmt: skip
+        why = "an earlier state: it tells of submissions and figures" if place else "the final state"
+        record |= {"final": place == 0, "why": why}
+    for record, event in zip(_with_sources(scene, events, audits.contract), events, strict=True):
+        counts = last[event["event_id"]] is event and event["filing_id"] == row["filing_id"]
+        records.append(record | {"final": counts, "why": "an audit event that names it" if counts else "told otherwise later"})
+    why = f"the final state of {len(states)} standing record(s) of this filing, with {len(events)} of audit events"
+    return {"rows": [_shown(row)], "records": records, "why": why, "flags": _flags(row["quality_flags"], filings.contract)}
 
 
 def _reliability(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:

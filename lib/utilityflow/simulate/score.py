@@ -19,10 +19,14 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import customers, reads
+from utilityflow.simulate import audit_trail, customers, filing_register, planted, reads
 from utilityflow.simulate.defects import LEDGER_COLUMNS
 
-SYSTEMS = {customers.FEED: (customers.SYSTEM, customers.KEY), reads.FEED: (reads.SYSTEM, reads.KEY)}
+SYSTEMS = {
+    customers.FEED: (customers.SYSTEM, customers.KEY),
+    reads.FEED: (reads.SYSTEM, reads.KEY),
+    **{of.FEED: (planted.SYSTEM, of.KEY) for of in (filing_register, audit_trail)},
+}
 ROW = ("_file_sha256", "_row_number")
 CAUGHT, OUTCOMES = ("quarantined", "flagged"), ("quarantined", "flagged", "repaired", "missed", "repeat")
 _NO_TEXTS = "cast(array() AS array<string>)"
