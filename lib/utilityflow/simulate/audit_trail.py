@@ -94,7 +94,7 @@ def _of_filing(filing: Filing) -> Iterator[tuple[dt.datetime, Event]]:
             yield _review(filing, state, turn)
         decided = state.status in ("accepted", "rejected")
         yield state.changed, {
-            "actor_id": "regulator" if decided else _person(filing.drawn("clerk", 10**9, turn)),
+            "actor_id": f"X-{filing.form:05d}" if decided else _person(filing.drawn("clerk", 10**9, turn)),
             "actor_role": "regulator" if decided else "compliance", "action": _STEPS[state.status], "object": filing.name,
             "object_kind": "filing", "filing": filing.name, "outcome": "Failure" if state.status == "rejected" else "Success",
             "outcome_severity": "medium" if state.status == "rejected" else "info",
