@@ -37,7 +37,7 @@ KINDS: dict[str, str] = {
     "too_long": "concat({v}, repeat(' see remarks', 20))",
     "bad_date": "concat(substring({v}, 1, 4), '-13-', substring({v}, 9))",
     "ancient_date": "concat('1066', substring({v}, 5))",
-    "year_early": "if({v} = '', {v}, concat(cast(substring({v}, 1, 4) as int) - 1, substring({v}, 5)))",
+    "year_early": "concat(substring({v}, 1, 3), translate(substring({v}, 4, 1), '123456789', '012345678'), substring({v}, 5))",
     "bad_number": "concat('#', {v})",
     "lost_point": "if({v} = '0.000', {v}, replace({v}, '.', ''))",
     "negative": "if({v} = '0.000', {v}, concat('-', {v}))",
@@ -61,13 +61,13 @@ class Spec:
     kind: str
     column: str
     rate: float
-    among: Literal["row", "clerk", "firmware", "circuit", "file"] = "row"
+    among: Literal["row", "clerk", "firmware", "circuit", "file", "method"] = "row"
     pick: int = 1
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A defect profile: the specs of each system."""
+    """A defect profile: the specs of each system; of regulatory reporting those of outages, of filings and of the audit trail."""
 
     customer_management: tuple[Spec, ...] = ()
     usage_monitoring: tuple[Spec, ...] = ()
@@ -75,6 +75,8 @@ class Profile:
     payment_processing: tuple[Spec, ...] = ()
     service_requests: tuple[Spec, ...] = ()
     regulatory_reporting: tuple[Spec, ...] = ()
+    filing_register: tuple[Spec, ...] = ()
+    audit_trail: tuple[Spec, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from utilityflow.simulate.draws import at, int_array, text_array
 from utilityflow.simulate.model import DISTRICTS, TOWNS_PER_DISTRICT, Layer, Utility
 
-FIRST_POINT_NUMBER, FIRST_PREMISE_NUMBER, FIRST_ACCOUNT_NUMBER = 300_000_000, 400_000_000, 500_000_000
+FIRST_POINT_NUMBER, FIRST_PREMISE_NUMBER = 300_000_000, 400_000_000
 REGIONS = ("Lake", "Hills", "Valley", "Coast")  # the weather zones
 TRANSFORMER_POINTS = 8
 
@@ -25,11 +25,6 @@ def point_name(p: str) -> str:
 def premise_name(p: str) -> str:
     """SQL of the premise's number, which service desk and outage system share."""
     return f"concat('PR', {FIRST_PREMISE_NUMBER}L + {p})"
-
-
-def account_number(p: str, generation: str, utility: Utility) -> str:
-    """SQL of the account of a tenant at a premise: another one for each tenant and each premise that he has."""
-    return f"({FIRST_ACCOUNT_NUMBER}L + {generation} * {utility.stride}L + {p})"
 
 
 def transformer_name(circuit: str, transformer: str) -> str:

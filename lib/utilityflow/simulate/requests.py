@@ -54,7 +54,7 @@ def requests_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -
         row_bytes=ROW_BYTES,
         whole_stage=False,
         form="jsonl",
-        numbers=NESTED,
+        nested=NESTED,
     )
 
 

@@ -19,10 +19,24 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import customers, outages, reads, requests, service_points
+from utilityflow.simulate import (
+    audit_trail,
+    bills,
+    customers,
+    filing_register,
+    outages,
+    payments,
+    planted,
+    reads,
+    requests,
+    service_points,
+)
 from utilityflow.simulate.defects import LEDGER_COLUMNS
 
-SYSTEMS = {m.FEED: (m.SYSTEM, m.KEY) for m in (customers, reads, requests, service_points, outages)}
+SYSTEMS = {
+    **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, bills, payments, requests, service_points, outages)},
+    **{of.FEED: (planted.SYSTEM, of.KEY) for of in (filing_register, audit_trail)},
+}
 ROW = ("_file_sha256", "_row_number")
 CAUGHT, OUTCOMES = ("quarantined", "flagged"), ("quarantined", "flagged", "repaired", "missed", "repeat")
 _NO_TEXTS = "cast(array() AS array<string>)"

@@ -7,13 +7,13 @@ another one comes, a new building is connected. Some changes are told again in t
 
 from __future__ import annotations
 
+from utilityflow.simulate.accounts import premise
 from utilityflow.simulate.customer_events import month_day
 from utilityflow.simulate.defects import Planter, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array
 from utilityflow.simulate.extract import Extract, layered, one_file_each
 from utilityflow.simulate.model import Layer, Utility
 from utilityflow.simulate.network import (
-    account_number,
     district_name,
     element_name,
     point_name,
@@ -123,7 +123,8 @@ def _record(utility: Utility, planter: Planter) -> Layer:
     return {
         "service_point": point_name("p"),
         "premise": premise_name("p"),
-        "account_no": f"if({served}, cast({account_number('p', 'generation', utility)} as string), '')",
+        # billing's account: one for each tenant of a premise, but a seasonal one keeps his
+        "account_no": f"if({served}, concat({premise()}, '/', lpad(cast(if(seasonal, 0L, generation) as string), 2, '0')), '')",
         # the outage system writes customers with twelve digits
         "customer_no": f"if({served}, lpad(cast(customer as string), 12, '0'), '')",
         "transformer_no": transformer_name("circuit", "transformer"),
