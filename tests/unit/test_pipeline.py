@@ -29,7 +29,8 @@ OF_EVENTS = {
     "service_requests": {"gold.dim_request_type", "gold.fact_service_request", "gold.kpi_customer_satisfaction"},
 }
 OF_SEVERAL = {"gold.kpi_operational_efficiency", "gold.receivables_ageing"}  # they need several of them
-OPTIONAL = {*RELIABILITY, *OF_SEVERAL}.union(*OF_EVENTS.values())
+ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
+OPTIONAL = {*RELIABILITY, *OF_SEVERAL, *ACROSS}.union(*OF_EVENTS.values())
 
 
 def feed_of(entity: str, more: str = "") -> Feed:
@@ -85,8 +86,8 @@ def test_a_feed_of_the_network_brings_the_tables_and_steps_of_reliability(entity
 def test_a_feed_of_events_brings_its_facts_and_is_read_by_the_customers(entity: str) -> None:
     feed = feed_of(entity)
     steps = {step.name: step for step in graph({feed.feed: feed})}
-    assert OPTIONAL & set(steps) == OF_EVENTS[entity]
-    assert OPTIONAL & set(tables_of({feed.feed: feed})) == OF_EVENTS[entity]
+    assert OPTIONAL & set(steps) == OF_EVENTS[entity] | ACROSS
+    assert OPTIONAL & set(tables_of({feed.feed: feed})) == OF_EVENTS[entity] | ACROSS
     assert f"silver.{entity}" in steps["gold.dim_customer"].inputs
     assert f"silver.{entity}" not in steps["gold.dim_meter"].inputs
 
@@ -99,8 +100,35 @@ def test_a_mart_of_several_facts_needs_them_all() -> None:
 @pytest.mark.parametrize("table", sorted(OPTIONAL))
 def test_gold_tables_that_exist_are_looked_after_without_their_feeds(tmp_path: Path, table: str) -> None:
     (tmp_path / table.replace(".", "/") / "_delta_log").mkdir(parents=True)
-    assert set(tables_of({}, tmp_path)) - set(tables_of({})) == {table}
+    made_of = {"gold.agg_usage_monthly"} if table == "gold.customer_360" else set()
+    assert set(tables_of({}, tmp_path)) - set(tables_of({})) == {table} | made_of
     assert table not in {step.name for step in graph({})}
+
+
+@pytest.mark.parametrize("word", sorted(ACROSS))
+def test_a_mart_across_systems_comes_where_it_is_asked_for_and_stays(tmp_path: Path, word: str) -> None:
+    plain = [step.name for step in graph({})]
+    more = [f"gold.{n}" for n in ("agg_usage_monthly", "customer_360")][: 1 if word == "gold.agg_usage_monthly" else 2]
+    for asked in (word, f"+{word}"):
+        assert [step.name for step in graph({}, None, [asked])] == plain + more
+        assert set(tables_of({}, None, [asked])) - set(tables_of({})) == set(more)
+    assert [step.name for step in graph({}, None, ["gold.fact_usage+", "gold"])] == plain
+    (tmp_path / word.replace(".", "/") / "_delta_log").mkdir(parents=True)
+    assert [step.name for step in graph({}, tmp_path)] == plain + more
+
+
+def test_the_view_of_customers_reads_what_there_is() -> None:
+    def inputs(*entities: str) -> tuple[str, ...]:
+        feeds = {f.feed: f for f in map(feed_of, entities)}
+        return next(step.inputs for step in graph(feeds) if step.name == "gold.customer_360")
+
+    always = ("gold.dim_customer", "gold.agg_usage_monthly")
+    assert inputs("payments") == (*always, "gold.fact_payment")
+    assert inputs("service_points") == (*always, "gold.fact_outage", "gold.dim_service_point")
+    assert set(inputs("bills", "payments", "service_requests")) == {
+        *always, "gold.receivables_ageing", "gold.fact_billing", "gold.fact_payment", "gold.fact_service_request",
+        "gold.dim_request_type",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("table", [name for entity in RARE for name in tables_of_entity(entity)])
