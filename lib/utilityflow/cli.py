@@ -238,6 +238,7 @@ def _simulate_words(one: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--systems", default="all", metavar="NAME,...", help="whose files to write (default: all six)")
     one.add_argument("--gas", action="store_true", help="also monthly reads of gas meters, whose registers roll over")
+    one.add_argument("--interval-meters", type=_number, default=0, metavar="N", help="also N wall boxes read by the hour")
     one.add_argument("--faults", default="", metavar="KIND,...", help="operational faults of files, or all (default: none)")
     served = one.add_argument_group("simulate serve")
     served.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
@@ -475,6 +476,7 @@ def _simulate(args: argparse.Namespace) -> Answer:
         time_zone=settings.time_zone or "America/New_York",
         faults=args.faults.split(","),
         gas=args.gas,
+        interval_meters=args.interval_meters,
         systems=systems,
         progress=_tell,
     )

@@ -51,6 +51,8 @@ from utilityflow.silver.apply import run_silver
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
 ALWAYS = ("customers", "meter_reads")  # entities of every home, whatever its feeds fill; others come with their feeds
+# failures that are a gold step's own: other branches go on (decision 017). Damage, a full disk, a lost lease stop the run
+OF_ONE_STEP = frozenset({"UF-3004", "UF-3005", "UF-4001"})
 TOGETHER = ({"outages", "service_points"},)  # of these, the tables of one come with a feed of another
 
 ACROSS_OF = {"bills", "payments", "service_requests", "outages"}  # one of these beside the others brings the marts of ACROSS
@@ -166,11 +168,30 @@ def open_lakehouse(settings: Settings, home: Home, run_id: str = "", guard: Guar
                      guard=guard)  # fmt: skip
 
 
-def read_feeds(settings: Settings) -> dict[str, Feed]:
-    """The feeds of these settings, checked against their entities' contracts."""
+def read_feeds(settings: Settings, *, whole: bool = False) -> dict[str, Feed]:
+    """The feeds of these settings, checked against their entities' contracts.
+
+    The shipped folder is a catalogue of six systems: a feed of it whose first file has not landed yet sleeps, and brings neither
+    steps nor tables. A folder of one's own (``--feeds``) is taken as it is.
+
+    :param whole: those that sleep too.
+    """
     feeds = load_feeds(settings.feeds)
     check_feeds(feeds, load_contracts())
-    return feeds
+    if whole or settings.feeds is not None:
+        return feeds
+    awake = {name: feed for name, feed in feeds.items() if _awake(feed, settings)}
+    bare = set(ALWAYS) - {feed.entity for feed in awake.values()}
+    return {name: feed for name, feed in feeds.items() if name in awake or feed.entity in bare}
+
+
+def _awake(feed: Feed, settings: Settings) -> bool:
+    if feed.extract is not None or (settings.home_path / "lakehouse" / "bronze" / feed.feed).exists():
+        return True
+    try:
+        return settings.landing_path.is_dir() and bool(find_files(feed, settings.landing_path))
+    except UtilityFlowError:  # the landing root cannot be read: who needs it says so
+        return False
 
 
 def tables_of(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Iterable[str] = ()) -> list[str]:
@@ -290,12 +311,13 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool, found: Found) -
             with telling(PUBLISH):
                 outcome = _prepare(state)
         note = found.note(look_again(state.home, found))
-        done = "succeeded" if outcome or _worked(state) else "nothing_to_do"
-        _finish_ops(state, done, outcome, source_failure(state.failed), note)
+        _finish_ops(state, _status(state, outcome), outcome, _told(state), note)
         if outcome is not None:
             number = finish(outcome).publication.number
     except UtilityFlowError as failure:
         error = cause(state.home, found, failure)
+        if (first := _told(state)) is not None and error.code == "UF-4002":  # a held table needs what has moved
+            error = UtilityFlowError(first.code, f"{first.message}; nothing was published: {error.message}", hint=first.hint)
     except OSError as failure:
         error = damaged(failure) if isinstance(failure, FileNotFoundError) else None
         error = error or UtilityFlowError("UF-4007", f"{failure.strerror or failure}: {failure.filename or ''}")
@@ -305,12 +327,31 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool, found: Found) -
         state.say(f"failed: {error}", code=error.code)
         _finish_failed(state, error, found)
     last = number if number is not None else _published_number(state)
-    status = "failed" if error else ("succeeded" if outcome or _worked(state) else "nothing_to_do")
-    return _answer(state, status, last, error or source_failure(state.failed), before)
+    return _answer(state, "failed" if error else _status(state, outcome), last, error or _told(state), before)
+
+
+def _status(state: Run, outcome: Prepared | None) -> str:
+    if state.broken:
+        return "failed"
+    return "succeeded" if outcome or any(s.status == "ok" for s in state.steps) else "nothing_to_do"
+
+
+def _told(state: Run) -> UtilityFlowError | None:
+    """What a run that came to its end tells of steps and sources that failed."""
+    if not state.broken:
+        return source_failure(state.failed)
+    first = next(iter(state.broken.values()))
+    message = f"{first.message} (left as they were: {', '.join(sorted(state.broken))})"
+    return UtilityFlowError(first.code, message, hint=first.hint)
 
 
 def _run_step(state: Run, step: Step) -> None:
     began = time.monotonic()
+    if behind := [name for name in step.inputs if name in state.broken]:
+        state.broken[step.output] = state.broken[behind[0]]
+        state.steps.append(StepResult(step.name, "skipped"))
+        state.say(f"{step.name}: not run, as {', '.join(behind)} failed", step=step.name)
+        return
     try:
         with profiled(state.house.spark, f"{state.run_id} {step.name}") as profile:
             result = step.function(state)
@@ -321,9 +362,16 @@ def _run_step(state: Run, step: Step) -> None:
             state.failed[name] = failed
             state.say(f"{step.name} failed, the other feeds go on: {failed}", step=step.name, feed=name, code=failed.code)
             return
-        if isinstance(failed, UtilityFlowError | OSError) or os.environ.get("UTILITYFLOW_DEBUG"):
+        if os.environ.get("UTILITYFLOW_DEBUG"):
             raise
-        raise unforeseen(step.name, failed) from failed
+        told = failed if isinstance(failed, UtilityFlowError | OSError) else unforeseen(step.name, failed)
+        if step.name.startswith("gold.") and isinstance(told, UtilityFlowError) and told.code in OF_ONE_STEP:
+            state.broken[step.output] = told
+            state.say(f"{step.name} failed, what does not need it goes on: {told}", step=step.name, code=told.code)
+            return
+        if told is failed:
+            raise
+        raise told from failed
     seconds = time.monotonic() - began
     state.steps.append(replace(result, step=step.name, seconds=seconds, profile=profile))
     if result.status != "skipped":
@@ -333,10 +381,6 @@ def _run_step(state: Run, step: Step) -> None:
             rows=result.rows_written,
             seconds=round(seconds, 3),
         )
-
-
-def _worked(state: Run) -> bool:
-    return any(s.status == "ok" for s in state.steps)
 
 
 def _check_threshold(state: Run) -> None:
@@ -356,7 +400,7 @@ def _prepare(state: Run) -> Prepared | None:
     names = published(state.feeds, state.home.lakehouse)
     with profiled(state.house.spark, f"{state.run_id} {PUBLISH}") as profile:
         outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
-                          memory=state.settings.publish_memory, progress=state.say)  # fmt: skip
+                          memory=state.settings.publish_memory, held=state.broken, progress=state.say)  # fmt: skip
     status = "ok" if outcome else "skipped"
     rows = sum(t.rows for t in outcome.publication.tables.values()) if outcome else 0
     state.steps.append(StepResult(PUBLISH, status, rows, time.monotonic() - began, profile=profile))

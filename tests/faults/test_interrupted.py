@@ -24,7 +24,7 @@ event: {{effective_at: to_timestamp(since)}}
 
 
 def _fails(*_: Any) -> Any:
-    raise UtilityFlowError("UF-4001", "stopped by the test")
+    raise UtilityFlowError("UF-4007", "stopped by the test")
 
 
 @pytest.mark.engine
@@ -71,7 +71,7 @@ def test_a_repeat_of_a_record_that_a_correction_keeps_is_loaded_and_counted_once
         path.write_text("id,name,since\n" + "".join(f"{k},N,2025-01-01 00:00:00\n" for k in keys), encoding="utf-8")
 
     def stopped(*_: Any, **__: Any) -> Any:
-        raise UtilityFlowError("UF-4001", "stopped by the test")
+        raise UtilityFlowError("UF-4007", "stopped by the test")
 
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds" / "crm.yaml").write_text(f"feed: crm\n{FEED.format(name='crm')}", encoding="utf-8")

@@ -130,7 +130,7 @@ def test_what_a_failed_run_left_unpublished_can_be_taken_back(
 
 
 def _stopped(*_: Any) -> Any:
-    raise UtilityFlowError("UF-4001", "stopped by the test")
+    raise UtilityFlowError("UF-4007", "stopped by the test")
 
 
 @pytest.mark.long

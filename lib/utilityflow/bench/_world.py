@@ -7,7 +7,7 @@ import datetime as dt
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from utilityflow.resources import resource
 from utilityflow.session import get_session
 from utilityflow.settings import Settings
 from utilityflow.simulate import CORE, Summary, simulate
+from utilityflow.strict import load
 
 COUNTED = ("read", "loaded", "quarantined", "superseded", "duplicate")
 ZONE, START, SEED = "America/New_York", dt.date(2025, 1, 1), 1
@@ -40,13 +41,14 @@ class World:
     customers: int
     form: str
     tell: Any
+    systems: Sequence[str] = CORE
 
     @classmethod
     def make(cls, settings: Settings, name: str, *, customers: int, form: str, driver_memory: str, publish_memory: str, tell: Any,
-             ) -> World:  # fmt: skip
+             systems: Sequence[str] = CORE) -> World:  # fmt: skip
         """A new home under the given one; a former one of that name is removed.
 
-        :param form: of the reads, csv or parquet.
+        :param form: of the reads, csv or parquet. :param systems: those whose files are simulated.
         """
         if form not in ("csv", "parquet"):
             raise UtilityFlowError("UF-1004", f"the reads come as csv or parquet, not as {form}")
@@ -54,15 +56,20 @@ class World:
         shutil.rmtree(home, ignore_errors=True)
         feeds = home / "feeds"
         feeds.mkdir(parents=True)
-        reads = ("ami_daily_reads.yaml",) if form == "csv" else ("examples", "ami_daily_reads_parquet.yaml")
-        for path in (("cis_customers.yaml",), reads):
-            source = resource("conf", "feeds", *path)
-            (feeds / path[-1]).write_text(source.read_text("utf-8"), encoding="utf-8")
+        reads = "ami_daily_reads.yaml"
+        for source in resource("conf", "feeds").iterdir():
+            if source.name.endswith(".yaml") and load(source.read_text("utf-8"), source.name).plain()["system"] in systems:
+                (feeds / source.name).write_text(source.read_text("utf-8"), encoding="utf-8")
+        (feeds / "ev_interval_reads.yaml").unlink()  # no wall boxes are simulated
+        if form == "parquet":
+            (feeds / reads).unlink()
+            other = resource("conf", "feeds", "examples", "ami_daily_reads_parquet.yaml")
+            (feeds / other.name).write_text(other.read_text("utf-8"), encoding="utf-8")
         own = replace(settings, home=str(home), landing=None, feeds=str(feeds), time_zone=ZONE, publish_memory=publish_memory,
                       spark=replace(settings.spark, driver_memory=driver_memory))  # fmt: skip
         # beside the home, which may be removed while the session lives
         get_session("utilityflow bench", settings=own, scratch=settings.home_path / f"spark-{os.getpid()}")
-        return cls(own, customers, form, tell)
+        return cls(own, customers, form, tell, systems)
 
     @property
     def spark(self) -> Any:
@@ -73,7 +80,7 @@ class World:
         """Simulate one month into the landing root."""
         return simulate(self.spark, landing=self.settings.landing_path, defects=self.settings.home_path / "defects",
                         customers=self.customers, months=month, start=START, seed=SEED, only_month=month,
-                        reads_format=self.form, systems=CORE, time_zone=ZONE, progress=self.tell)  # type: ignore[arg-type]  # fmt: skip
+                        reads_format=self.form, systems=self.systems, time_zone=ZONE, progress=self.tell)  # type: ignore[arg-type]  # fmt: skip
 
     def run(self, month: int) -> dict[str, Any]:
         """Run everything as of a month's end; returns the steps with their profiles, the seconds and the files' accounting.

@@ -1,4 +1,4 @@
-"""The demo: two months of two source systems, run month by month, and a short summary of what came out."""
+"""The demo: two months of six source systems, run month by month, and a short summary of what came out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from utilityflow.control.home import open_home
 from utilityflow.errors import UtilityFlowError
 from utilityflow.session import get_session
 from utilityflow.settings import Settings
+from utilityflow.silver.judging import ENTITIES, tables_of_entity
 from utilityflow.simulate import simulate
 
 # an analyst's question: what each class used, by the class that the customer had on the day of the read
@@ -24,6 +26,25 @@ QUERY = """SELECT u.billing_period AS month, c.customer_type AS class, count(DIS
        round(sum(u.usage_kwh) / 1000) AS mwh, round(100 * avg((u.read_quality <> 'actual')::INT), 2) AS not_actual_pct
 FROM gold.fact_usage u JOIN gold.dim_customer c USING (customer_key)
 WHERE u.usage_kwh IS NOT NULL GROUP BY ALL ORDER BY month, mwh DESC"""
+
+# the marts' headlines: sums before shares, as a mean of shares would weigh a hamlet like a town
+HEADLINES = {
+    "kpi_service_reliability": """SELECT period AS month, max(value) FILTER (metric_code = 'saidi') AS saidi_minutes,
+       max(value) FILTER (metric_code = 'saifi') AS saifi, max(value) FILTER (metric_code = 'caidi') AS caidi_minutes,
+       100 * max(value) FILTER (metric_code = 'asai') AS asai_pct
+FROM gold.kpi_regulatory_scorecard WHERE span = 'month' AND exclusions = 'none' GROUP BY period ORDER BY period""",
+    "kpi_customer_satisfaction": """SELECT billing_period AS month, sum(requests) AS requests, sum(complaints) AS complaints,
+       sum(resolution_hours) / nullif(sum(resolved_requests), 0) AS hours_to_resolve,
+       100 * sum(on_time_requests) / nullif(sum(due_requests), 0) AS on_time_pct,
+       100 * sum(first_contact_requests) / nullif(sum(contact_requests), 0) AS first_contact_pct
+FROM gold.kpi_customer_satisfaction GROUP BY billing_period ORDER BY billing_period""",
+    "kpi_operational_efficiency": """SELECT billing_period AS month, 100 * estimated_share AS estimated_pct,
+       average_processing_days AS days_to_book_a_payment, average_response_hours AS hours_to_respond
+FROM gold.kpi_operational_efficiency ORDER BY billing_period""",
+    "receivables_ageing": """SELECT sum(billed) AS billed, sum(received) AS received, sum(open_amount) AS open,
+       sum(due_1_30 + due_31_60 + due_61_90 + due_over_90) AS past_due FROM gold.receivables_ageing""",
+}
+INTERVAL_METERS = 2000
 
 
 def demo(
@@ -45,7 +66,8 @@ def demo(
     for month in range(1, months + 1):
         at = time.monotonic()
         simulate(spark, landing=settings.landing_path, defects=home.path / "defects", customers=customers, months=months,
-                 start=START, seed=seed, only_month=month, profile=None, time_zone=ZONE, progress=tell)  # fmt: skip
+                 start=START, seed=seed, only_month=month, interval_meters=min(INTERVAL_METERS, customers // 20 + 1),
+                 time_zone=ZONE, progress=tell)  # fmt: skip
         timings[f"simulate month {month}"] = time.monotonic() - at
         tell(f"month {month} has landed")
         at = time.monotonic()
@@ -71,28 +93,36 @@ def _empty(home: Path) -> None:
 
 def _figures(warehouse: Path, settings: Settings) -> dict[str, Any]:
     with duckdb.connect(str(warehouse), read_only=True) as base:
-        counts = {
-            t: _one(base, f'SELECT count(*) FROM gold."{t}"')
-            for t in ("dim_customer", "dim_meter", "dim_date", "fact_usage")
-        }  # noqa: S608 - fixed names
-        versions = _one(base, "SELECT count(*) FROM gold.dim_customer WHERE customer_key <> -1 AND NOT is_inferred")
-        people = _one(
-            base,
-            "SELECT count(DISTINCT customer_id) FROM gold.dim_customer WHERE customer_key <> -1 AND NOT is_inferred",
-        )
-        answer = base.execute(QUERY)
-        names = [d[0] for d in answer.description or []]
-        rows = [[str(v) if v is not None else "" for v in row] for row in answer.fetchall()]
-    reasons = _reasons(settings)
-    return {"rows": counts, "customers_known": people, "customer_versions": versions, "quarantined": reasons,
-            "query": QUERY, "answer": {"columns": names, "rows": rows}}  # fmt: skip
+        found = base.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'gold' ORDER BY ALL").fetchall()
+        counts = {t: _one(base, f'SELECT count(*) FROM gold."{t}"') for (t,) in found}  # noqa: S608 - our own tables
+        known = "FROM gold.dim_customer WHERE customer_key <> -1 AND NOT is_inferred"
+        versions, people = (_one(base, f"SELECT {what} {known}") for what in ("count(*)", "count(DISTINCT customer_id)"))  # noqa: S608
+        answer = _answer(base, QUERY)
+        headlines = {mart: _answer(base, query) for mart, query in HEADLINES.items() if mart in counts}
+    return {"rows": counts, "customers_known": people, "customer_versions": versions, "quarantined": _reasons(settings),
+            "query": QUERY, "answer": answer, "headlines": headlines}  # fmt: skip
+
+
+def _answer(base: Any, query: str) -> dict[str, Any]:
+    answer = base.execute(query)
+    names = [d[0] for d in answer.description or []]
+    return {"columns": names, "rows": [[_shown(v) for v in row] for row in answer.fetchall()]}
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.3f}".rstrip("0").rstrip(".") if isinstance(value, float | Decimal) else str(value)
 
 
 def _reasons(settings: Settings) -> list[dict[str, Any]]:
     house = pipeline.open_lakehouse(settings, open_home(settings, create=False))
     found = []
-    for entity in ("customers", "meter_reads"):
-        fence = house.table(f"silver.{entity}__quarantine").read()
+    fences = [house.table(tables_of_entity(entity)[1]) for entity in ENTITIES]
+    for entity, table in zip(ENTITIES, fences, strict=True):
+        if not table.exists():
+            continue
+        fence = table.read()
         for row in fence.selectExpr("explode(rules) AS rule").groupBy("rule").count().collect():
             found.append({"entity": entity, "rule": row[0], "records": row[1]})
     return sorted(found, key=lambda r: (r["entity"], -r["records"]))
@@ -105,22 +135,26 @@ def _one(base: Any, query: str) -> int:
 def summary(result: dict[str, Any]) -> str:
     """The result as a short text for people."""
     lines = [f"{result['customers']:,} customers, {result['months']} months, {result['total_seconds']} s", ""]
-    for number, answer in enumerate(result["runs"], start=1):
+    for number, run in enumerate(result["runs"], start=1):
         counted = {
-            k: sum(f[k] for f in answer["files"])
+            k: sum(f[k] for f in run["files"])
             for k in ("rows_read", "rows_loaded", "rows_quarantined", "rows_duplicate")
         }
         lines.append(
-            f"month {number}: publication {answer['publication']}, "
+            f"month {number}: publication {run['publication']}, "
             + ", ".join(f"{v:,} {k[5:]}" for k, v in counted.items())
         )
-    rows = result["rows"]
-    lines += ["", f"dim_customer {result['customer_versions']:,} versions of {result['customers_known']:,} customers; "
-              f"dim_meter {rows['dim_meter'] - 1:,}; fact_usage {rows['fact_usage']:,} rows", "", "in quarantine:"]  # fmt: skip
-    lines += [f"  {q['records']:>8,}  {q['entity']}: {q['rule']}" for q in result["quarantined"]]
+    lines += ["", "rows in the warehouse:", *(f"  {n:>12,}  {table}" for table, n in result["rows"].items()),
+              f"dim_customer: {result['customer_versions']:,} versions of {result['customers_known']:,} customers"]  # fmt: skip
+    lines += ["", "in quarantine:", *(f"  {q['records']:>8,}  {q['entity']}: {q['rule']}" for q in result["quarantined"])]
+    for mart, answer in result["headlines"].items():
+        lines += ["", f"{mart}:", *_table(answer)]
     lines += ["", "where the time went: " + ", ".join(f"{k} {v} s" for k, v in result["seconds"].items()),
               "", f"the warehouse: {result['warehouse']}", "", *result["query"].splitlines(), ""]  # fmt: skip
-    table = [result["answer"]["columns"], *result["answer"]["rows"]]
-    widths = [max(len(r[i]) for r in table) for i in range(len(table[0]))]
-    lines += ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in table]
-    return "\n".join(lines)
+    return "\n".join(lines + _table(result["answer"]))
+
+
+def _table(answer: dict[str, Any]) -> list[str]:
+    table = [answer["columns"], *answer["rows"]]
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in table]

@@ -99,6 +99,7 @@ class Run:
     repeated: dict[str, Repeated] = field(default_factory=dict)  # by silver table
     shared: dict[str, DataFrame] = field(default_factory=dict)
     failed: dict[str, UtilityFlowError] = field(default_factory=dict)  # by feed: sources that could not be asked
+    broken: dict[str, UtilityFlowError] = field(default_factory=dict)  # by table: not made, as its step or one before it failed
     numbers: Iterator[int] = field(default_factory=count, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 

@@ -153,7 +153,7 @@ def _feeds(settings: Settings) -> Iterator[Line]:
     from utilityflow.pipeline import read_feeds
 
     try:
-        feeds = read_feeds(settings)
+        feeds = read_feeds(settings, whole=True)
         yield Line(
             "feeds",
             "ok" if feeds else "warn",

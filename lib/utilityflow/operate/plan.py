@@ -66,8 +66,11 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
 
 
 def graph(settings: Settings, form: str, select: Sequence[str] = ()) -> str:
-    """The graph of the steps, or of those selected, as ``text`` or ``mermaid``; needs neither a home nor the engine."""
-    steps = pipeline.graph(pipeline.read_feeds(settings), settings.home_path / "lakehouse", select)
+    """The graph of the steps, or of those selected, as ``text`` or ``mermaid``; needs neither a home nor the engine.
+
+    Of the shipped feeds also those that sleep, as no file of theirs has landed yet.
+    """
+    steps = pipeline.graph(pipeline.read_feeds(settings, whole=True), settings.home_path / "lakehouse", select)
     return drawn(steps, pipeline.published_of(steps), form, pipeline.select(steps, select))
 
 

@@ -24,6 +24,7 @@ from utilityflow.contracts import Column, Contract, duckdb_type
 from utilityflow.control.publication import Publication, TableState
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import crash_point, rename
+from utilityflow.publish import performance
 from utilityflow.publish.commits import DataFile
 from utilityflow.publish.content import partition_name, partition_where
 
@@ -170,12 +171,14 @@ def discard(home: Path) -> None:
 
 
 def build(
-    home: Path, publication: Publication, loads: Sequence[Load], *, on_base: bool, memory: str
-) -> dict[str, int]:
+    home: Path, publication: Publication, loads: Sequence[Load], *, on_base: bool, memory: str,
+    runs: Sequence[performance.RunTable] = (),
+) -> dict[str, int]:  # fmt: skip
     """Make the next file, verify it against the lakehouse's figures and sign it.
 
     :param loads: one per table of the publication.
     :param on_base: start from a copy of the published file, otherwise from nothing (then every load is a whole table).
+    :param runs: the run tables, which the views over them show; none: neither.
     :param memory: bound of DuckDB's memory, for example ``1GB``; beyond it it spills under the home's ``tmp``.
     :returns: rows that were loaded, by table.
     :raises UtilityFlowError: UF-4002 naming table, check and both figures; UF-4007 when the disk is full. The next file
@@ -190,7 +193,7 @@ def build(
                 shutil.copyfile(warehouse(home), file)
                 file.chmod(0o600)
             with contextlib.closing(_connect(home, file, memory)) as db:
-                loaded = _fill(db, publication, loads)
+                loaded = _fill(db, publication, loads, runs)
             if _log_of(file).exists():
                 raise UtilityFlowError("UF-4002", f"{file} could not be closed cleanly")
             file.chmod(0o600)
@@ -232,7 +235,9 @@ def _connect(home: Path, file: Path, memory: str) -> duckdb.DuckDBPyConnection:
     return db
 
 
-def _fill(db: duckdb.DuckDBPyConnection, publication: Publication, loads: Sequence[Load]) -> dict[str, int]:
+def _fill(
+    db: duckdb.DuckDBPyConnection, publication: Publication, loads: Sequence[Load], runs: Sequence[performance.RunTable]
+) -> dict[str, int]:
     db.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
     found = db.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = ?", [SCHEMA]).fetchall()
     there = {row[0] for row in found}
@@ -251,6 +256,8 @@ def _fill(db: duckdb.DuckDBPyConnection, publication: Publication, loads: Sequen
             f"CREATE VIEW {SCHEMA}.current_customers AS SELECT * FROM {SCHEMA}.dim_customer "
             "WHERE is_current AND customer_id <> '?'"
         )
+    if runs:
+        performance.put(db, SCHEMA, runs)
     _sign(db, publication)
     db.execute("CHECKPOINT")
     return loaded

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -19,7 +19,7 @@ from utilityflow.control import publication as record
 from utilityflow.control.publication import PartitionHash, Publication, TableState
 from utilityflow.errors import UtilityFlowError
 from utilityflow.publish import duckdb as target
-from utilityflow.publish import pages
+from utilityflow.publish import pages, performance
 from utilityflow.publish.commits import DataFile, Moves, changed_partitions, commit_id, moves, whole_files
 from utilityflow.publish.content import (
     conform,
@@ -86,11 +86,13 @@ def publish(
 
 def prepare(
     house: Lakehouse, home: Path, names: Sequence[str], *, as_of: dt.date, zone: str, run_id: str,
-    memory: str = "1GB", progress: Progress | None = None,
+    memory: str = "1GB", held: Collection[str] = (), progress: Progress | None = None,
 ) -> Prepared | None:  # fmt: skip
     """Build and verify the next publication beside the published one. Commits nothing.
 
     :param names: the gold tables to publish, ``gold.<table>``.
+    :param held: of these, the ones that stay as they are published (their step failed), or unpublished. The target is verified
+        whole: where a held fact needs a member whose key has moved, nothing is published.
     :returns: None when all tables have the content that is published already (the target is brought up to it if it was
         behind).
     :raises UtilityFlowError: UF-4002 when the target does not agree with the lakehouse; UF-3003 for a table that is not
@@ -100,7 +102,10 @@ def prepare(
     before = record.last(house)
     lost = before is not None and not _recovered(house, home, before, memory, tell)
     known = before.tables if before else {}
-    changes = in_parallel(house.spark, lambda name: _change(house, name, known.get(name)), sorted(set(names)))
+    changes = in_parallel(house.spark, lambda name: _change(house, name, known.get(name)), sorted(set(names) - set(held)))
+    changes += [_Change(name, known[name], frozenset()) for name in sorted(set(names) & set(held) & set(known))]
+    if not changes:
+        return None
     states = {change.name: change.state for change in changes}
     if before and not lost and {n: s.content_hash for n, s in states.items()} == {
         n: s.content_hash for n, s in known.items()
@@ -287,9 +292,10 @@ def _build_from(
         with house.door("stage warehouse"):
             staging.mkdir(parents=True)
             in_parallel(house.spark, lambda load: _stage(house, load), [load for load in loads if load.staged])
+            runs = performance.run_tables(house, staging)
             for load in loads:  # DuckDB reads these itself, and does not compare checksums
                 pages.require(load.contract.name, [file.path for file in load.files])
-        return target.build(home, publication, loads, on_base=on_base, memory=memory)
+        return target.build(home, publication, loads, on_base=on_base, memory=memory, runs=runs)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -60,7 +60,7 @@ class Spec:
     kind: str
     column: str
     rate: float
-    among: Literal["row", "clerk", "firmware", "circuit", "file"] = "row"
+    among: Literal["row", "clerk", "firmware", "circuit", "file", "method"] = "row"
     pick: int = 1
 
 

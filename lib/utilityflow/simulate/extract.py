@@ -18,6 +18,18 @@ from utilityflow.simulate.draws import at, text, text_array
 from utilityflow.simulate.model import Layer
 
 Form = Literal["csv", "jsonl", "parquet"]
+JSON_NUMBER = "^-?(0|[1-9][0-9]*)([.][0-9]+)?$"
+
+
+@dataclass(frozen=True)
+class Trailer:
+    """The last record of a CSV file: ``prefix``, number of records, sum of the raw column ``sum`` (what is no number counts 0).
+
+    The source adds up what it exports, so planted defects are within the totals.
+    """
+
+    prefix: str
+    sum: str
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,7 @@ class Extract:
     ``expected_rows``, ``row_bytes``: for the disk estimate and the time left.
     ``whole_stage``: whether Spark's whole-stage code generation suits the query (methods below 8,000 bytes).
     ``form``: in which its files land; None where the caller chooses (csv or parquet). ``numbers``: raw columns that JSON lines
-    show without quotes.
+    show without quotes, where the text is one. ``trailer``: control totals at the end of each file (csv).
     """
 
     system: str
@@ -44,6 +56,7 @@ class Extract:
     whole_stage: bool = True
     form: Form | None = None
     numbers: frozenset[str] = frozenset()
+    trailer: Trailer | None = None
 
     def lines(self, rows: DataFrame, form: Form) -> DataFrame:
         """What the files hold, in one column ``value``; of Parquet files the raw columns."""
@@ -60,7 +73,9 @@ class Extract:
         fields = []
         for c in self.planter.columns:
             value = self.planter.dirty(c)
-            told = value if c in self.numbers else f"concat('\"', {escaped(value)}, '\"')"
+            told = f"concat('\"', {escaped(value)}, '\"')"
+            if c in self.numbers:
+                told = f"if({value} RLIKE {text(JSON_NUMBER)}, {value}, {told})"
             fields.append(f"concat('\"{c}\": ', if({value} = '', 'null', {told}))")
         record = ", ', ', ".join(fields)
         return rows.where("NOT head").selectExpr(f"concat('{{', {record}, '}}') AS value")

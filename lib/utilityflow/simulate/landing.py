@@ -10,14 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pyspark.sql import DataFrame, SparkSession
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate.extract import Extract, Form
+from utilityflow.simulate.extract import Extract, Form, Trailer
 
 ReadsFormat = Literal["csv", "parquet"]
 STAGING = ".simulate-staging"
@@ -97,17 +97,18 @@ def write_extract(
     session = own_session(spark, extract)
     with _reporting(extract, form, staging, progress):
         rows = session.sql(extract.query)
-        files = _write(extract.lines(rows, form), form, staging, landing / extract.feed, extract.files)
+        files = _write(extract.lines(rows, form), form, staging, landing / extract.feed, extract.files, extract)
     progress(f"{extract.feed}: writing the ledger of planted defects")
     ledger_folder = defects / extract.feed
     ledger = _write(
         extract.ledger_lines(rows, form), "csv", defects / STAGING / extract.feed, ledger_folder, extract.files
     )
-    return tally(files, form, _kinds(ledger))
+    written = tally(files, form, _kinds(ledger))
+    return replace(written, rows=written.rows - len(files)) if extract.trailer else written
 
 
 def tally(files: tuple[Path, ...], form: Form, defects: dict[str, int]) -> Written:
-    """What landed, counted."""
+    """What landed, counted; a trailer counts as a record."""
     rows, size = sum(_rows(file, form) for file in files), sum(file.stat().st_size for file in files)
     return Written(files, rows, size, defects)
 
@@ -118,12 +119,15 @@ def own_session(spark: SparkSession, extract: Extract) -> SparkSession:
     for key, value in ENGINE.items():
         session.conf.set(key, value)
     session.conf.set("spark.sql.codegen.wholeStage", str(extract.whole_stage).lower())
+    # HotSpot does not compile larger methods: such a stage falls apart into operators with code of their own
+    session.conf.set("spark.sql.codegen.hugeMethodLimit", "8000")
     return session
 
 
 def _write(
-    frame: DataFrame, form: Form, staging: Path, target: Path, names: tuple[str, ...]
+    frame: DataFrame, form: Form, staging: Path, target: Path, names: tuple[str, ...], extract: Extract | None = None
 ) -> tuple[Path, ...]:
+    """Write the files beside and rename them into place; with the trailers of an extract that has some."""
     writer = frame.write.mode("overwrite")
     if form == "parquet":
         writer.parquet(staging.as_uri())
@@ -136,10 +140,28 @@ def _write(
         )
     target.mkdir(parents=True, exist_ok=True)
     landed = [(part, names[number]) for number, part in sorted(parts.items()) if form != "jsonl" or part.stat().st_size]
+    if extract and extract.trailer:
+        add_trailers([part for part, _ in landed], extract.trailer, extract.planter.columns)
     files = tuple(part.replace(target / f"{name}.{form}") for part, name in landed)
     shutil.rmtree(staging)
     _remove_if_empty(staging.parent)
     return files
+
+
+def add_trailers(files: Sequence[Path], trailer: Trailer, columns: Sequence[str]) -> None:
+    """Add to CSV files with a header their control totals, from one streaming pass over each."""
+    import duckdb
+
+    shape = ", ".join(f"'{c}': 'VARCHAR'" for c in columns)
+    marks = "delim = ',', quote = '\"', escape = '\"'"
+    # 30 digits hold a sum of any file; DuckDB refuses what overflows
+    sums = f"count(*), coalesce(sum(TRY_CAST({trailer.sum} AS DECIMAL(18,4))), 0)::DECIMAL(30,2)::VARCHAR"
+    with duckdb.connect(config={"threads": 2, "memory_limit": "512MB"}) as engine:
+        for file in files:
+            source = f"read_csv(?, header = true, auto_detect = false, {marks}, columns = {{{shape}}})"
+            rows, total = engine.execute(f"SELECT {sums} FROM {source}", [str(file)]).fetchall()[0]
+            with file.open("a", encoding="utf-8", newline="") as stream:
+                stream.write(f"{trailer.prefix},{rows},{total}\n")
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -173,7 +173,7 @@ def tenant(utility: Utility) -> list[Layer]:
 
 def _registers() -> list[Layer]:
     """A row for each register: delivered, and received at solar sites (not of a meter on its last day)."""
-    solar = f"NOT head AND NOT old_meter AND profile IN (0, 1, 7) AND {bits('ho', 36, 5)} < 3"
+    solar = f"NOT head AND NOT old_meter AND {delivers()}"
     return [
         {"solar": solar},
         {"register_no": "explode(if(solar, array(1, 2), array(1)))"},
@@ -181,34 +181,91 @@ def _registers() -> list[Layer]:
     ]
 
 
+# -- the formula of a day's energy, which bills ask too -----------------------------------------------------------------
+
+
+def delivers() -> str:
+    """SQL: whether the site has solar panels."""
+    return f"profile IN (0, 1, 7) AND {bits('ho', 36, 5)} < 3"
+
+
+def base_wh() -> str:
+    """SQL of the profile's mean use of a day in Wh."""
+    return at(int_array([p.base_wh for p in PROFILES]), "profile")
+
+
+def size() -> Layer:
+    """The site against its profile: ``uneven``, ``power``."""
+    return {"uneven": share("ho", 20, 16), "power": at(int_array([p.spread for p in PROFILES]), "profile")}
+
+
+def shape() -> str:
+    """SQL of the site's use against its profile's, from ``size``."""
+    # the power of a draw has the mean 1 / (power + 1): the mean of the sites stays base_wh
+    return """(0.35D + 0.65D * (power + 1) * uneven * uneven * if(power > 2, uneven, 1.0D) * if(power > 3, uneven, 1.0D))"""
+
+
+def load_factor(utility: Utility, day: str) -> str:
+    """SQL of the load of a day (from 0) against ``base_wh``, per mille."""
+    return at(int_array(utility.almanac.load), f"({day} * {len(PROFILES)} + profile) * {WEATHER_ZONES} + zone")
+
+
+def noise(hashed: str) -> str:
+    """SQL of the chance in a day's use, from the read's hash."""
+    return f"0.75D + ({share(hashed, 0, 10)} + {share(hashed, 10, 10)}) * 0.25D"
+
+
+def used(base: str, factor: str, chance: str, presence: str, form: str) -> str:
+    """SQL of the Wh that a site uses on a day."""
+    return f"0.001D * {base} * {factor} * {chance} * {presence} * {form}"
+
+
+def made(utility: Utility, day: str) -> str:
+    """SQL of the Wh that the panels of a solar site make on a day (from 0)."""
+    sun = at(int_array(utility.almanac.sun), f"{day} * {WEATHER_ZONES} + zone")
+    return f"(3000D + {bits('ho', 41, 12)}) * 0.001D * {sun}"
+
+
+RECEIVED = "0.65D"  # of what panels make; the rest is used at once
+
+
+def delivered(use: str, make: str) -> str:
+    """SQL of the Wh that the grid delivers of what is used."""
+    return f"greatest({use} - {make} * 0.35D, {use} * 0.2D)"
+
+
+def exchange_part(hashed: str) -> str:
+    """SQL of the old meter's part of the day of an exchange, from the read's hash."""
+    return f"({share(hashed, 40, 6)} * 0.6D + 0.2D)"
+
+
+def peak_of_day(wh: str, factor: str, hashed: str) -> str:
+    """SQL of the peak of a day in 10 W: its mean demand times ``factor`` (per mille) and chance."""
+    return f"cast(1D * {wh} * {factor} * (0.85D + {share(hashed, 20, 10)} * 0.3D) * {1 / 240_000!r}D as bigint)"
+
+
+def peak_factor() -> str:
+    """SQL of the profile's daily peak over mean demand, per mille."""
+    return at(int_array([p.peak for p in PROFILES]), "profile")
+
+
 def _energy(utility: Utility) -> list[Layer]:
     """Energy in Wh and peak in 10 W of the row."""
-    almanac, zones = utility.almanac, WEATHER_ZONES
-    base, spread = int_array([p.base_wh for p in PROFILES]), int_array([p.spread for p in PROFILES])
     return [
         {
-            "uneven": share("ho", 20, 16),
-            "power": at(spread, "profile"),
-            "factor": at(int_array(almanac.load), f"(day * {len(PROFILES)} + profile) * {zones} + zone"),
-            "noise": f"if(estimated, 1.0D, 0.75D + ({share('hd', 0, 10)} + {share('hd', 10, 10)}) * 0.25D)",
-            "made": f"""if(solar, (3000D + {bits("ho", 41, 12)}) * 0.001D
-                * {at(int_array(almanac.sun), f"day * {zones} + zone")}, 0.0D)""",
+            **size(),
+            "factor": load_factor(utility, "day"),
+            "noise": f"if(estimated, 1.0D, {noise('hd')})",
+            "made": f"if(solar, {made(utility, 'day')}, 0.0D)",
             # on the day of an exchange each meter counts its part of the day
-            "part": f"if(exchange_day, if(old_meter, 1.0D, -1.0D) * ({share('hd', 40, 6)} * 0.6D + 0.2D), 1.0D)",
+            "part": f"if(exchange_day, if(old_meter, 1.0D, -1.0D) * {exchange_part('hd')}, 1.0D)",
         },
+        {"used": used(base_wh(), "factor", "noise", "if(vacant, 0.03D, 1.0D)", shape())},
         {
-            # the power of a draw has the mean 1 / (power + 1): the mean of the sites stays base_wh
-            "used": f"""0.001D * {at(base, "profile")} * factor * noise * if(vacant, 0.03D, 1.0D)
-                * (0.35D + 0.65D * (power + 1) * uneven * uneven * if(power > 2, uneven, 1.0D) * if(power > 3, uneven, 1.0D))"""
+            "wh": f"""cast((CASE WHEN received THEN made * {RECEIVED}
+                ELSE {delivered("used", "made")} * if(part < 0, 1.0D + part, part) END) as bigint)"""
         },
-        {
-            "wh": """cast((CASE WHEN received THEN made * 0.65D
-                ELSE greatest(used - made * 0.35D, used * 0.2D) * if(part < 0, 1.0D + part, part) END) as bigint)"""
-        },
-        {
-            "peak": f"""cast(1D * wh * if(received, 4600, {at(int_array([p.peak for p in PROFILES]), "profile")})
-                * (0.85D + {share("hd", 20, 10)} * 0.3D) * {1 / 240_000!r}D as bigint)"""
-        },
+        {"peak": peak_of_day("wh", f"if(received, 4600, {peak_factor()})", "hd")},
     ]
 
 

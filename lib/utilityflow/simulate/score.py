@@ -19,10 +19,10 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import customers, reads
+from utilityflow.simulate import bills, customers, payments, reads
 from utilityflow.simulate.defects import LEDGER_COLUMNS
 
-SYSTEMS = {customers.FEED: (customers.SYSTEM, customers.KEY), reads.FEED: (reads.SYSTEM, reads.KEY)}
+SYSTEMS = {module.FEED: (module.SYSTEM, module.KEY) for module in (customers, reads, bills, payments)}
 ROW = ("_file_sha256", "_row_number")
 CAUGHT, OUTCOMES = ("quarantined", "flagged"), ("quarantined", "flagged", "repaired", "missed", "repeat")
 _NO_TEXTS = "cast(array() AS array<string>)"

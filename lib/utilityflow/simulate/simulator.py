@@ -16,6 +16,8 @@ from pyspark.sql import SparkSession
 
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.simulate.almanac import Almanac
+from utilityflow.simulate.bills import bills_extract
+from utilityflow.simulate.charging_reads import charging_extract
 from utilityflow.simulate.customers import customers_extract
 from utilityflow.simulate.defects import Profile, load_profile
 from utilityflow.simulate.extract import Extract, Form
@@ -31,6 +33,7 @@ from utilityflow.simulate.landing import (
 )
 from utilityflow.simulate.model import Utility
 from utilityflow.simulate.operations import Fault, Operations, asked, write_list
+from utilityflow.simulate.payments import payments_extract
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.reads import FEED, reads_extract
 
@@ -76,6 +79,7 @@ def simulate(
     time_zone: str = "America/New_York",
     faults: Sequence[str] = (),
     gas: bool = False,
+    interval_meters: int = 0,
     systems: Sequence[str] = SYSTEMS,
     progress: Callable[[str], None] = _silent,
     free: Callable[[Path], int] = free_bytes,
@@ -92,6 +96,7 @@ def simulate(
     :param faults: operational faults of the files of reads, by kind, or ``all``; they are listed in
         ``<defects>/operations/<month>.csv``. With ``only_month`` also what comes back of the month before is written.
     :param gas: also write the monthly reads of gas meters, whose registers roll over.
+    :param interval_meters: wall boxes whose meters are read by the hour, in files of their own.
     :param systems: whose files are written; what a system writes does not depend on the others.
     :param free: free bytes of a folder's file system.
     :raises UtilityFlowError: UF-1004 for wrong arguments, UF-1001/1002 for a wrong profile, UF-1013 when the disk is
@@ -109,6 +114,8 @@ def simulate(
     planned = [(e, e.form or reads_format) for e in _plan(utility, span, specs, systems, operations)]
     if gas:
         planned.append((gas_extract(utility, span), "csv"))
+    if interval_meters:
+        planned.append((charging_extract(utility, span, interval_meters), "csv"))
     check_disk(planned, landing, free, progress)
     places = {FEED: landing / STAGING / "whole"} if operations else {}
     written = _write_all(spark, planned, landing, places, defects, progress)
@@ -133,6 +140,10 @@ def _plan(
         reads = reads_extract(utility, span, profile.usage_monitoring, before)
         # with operational faults some files lie there twice for a moment
         planned.append(replace(reads, row_bytes=reads.row_bytes * 5 // 4) if operations else reads)
+    if "billing" in systems:
+        planned.append(bills_extract(utility, span, profile.billing))
+    if "payment_processing" in systems:
+        planned.append(payments_extract(utility, span, profile.payment_processing))
     return planned
 
 

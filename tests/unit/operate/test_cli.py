@@ -106,7 +106,7 @@ def test_resume_keeps_the_day_and_the_steps_of_its_run(
     copy: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*_: Any) -> None:
-        raise UtilityFlowError("UF-4001", "stopped by the test")
+        raise UtilityFlowError("UF-4007", "stopped by the test")
 
     copy.land({"cis/z.csv": "id,name,city,class,changed_at,seq,op\nC0042,Zoe,Springfield,residential,2025-02-20 08:00:00,1,I\n"})
     with monkeypatch.context() as patched:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,30 @@ class Landed:
         return found
 
 
+@dataclass(frozen=True)
+class Money:
+    """Bills and payments of one landing root, with the texts as they stand in the files."""
+
+    landed: Landed
+    bills: list[Row]
+    trailers: dict[str, list[str]]  # file -> fields
+    payments: list[Row]
+
+    @classmethod
+    def of(cls, landed: Landed) -> Money:
+        bills, trailers, payments = [], {}, []
+        for file in landed.files("cis_bills"):
+            *lines, last = file.read_text("utf-8").splitlines()
+            trailers[file.name] = last.split(",")
+            bills += [row | {"_file": file.name} for row in csv.DictReader(lines)]
+        for file in landed.files("pay_payments"):
+            for line in file.read_text("utf-8").splitlines():
+                # numbers stay the texts that they are
+                row = json.loads(line, parse_float=str, parse_int=str)
+                payments.append({k: v or "" for k, v in row.items()} | {"_file": file.name})
+        return cls(landed, bills, trailers, payments)
+
+
 @pytest.fixture(scope="package")
 def simulated(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Landed]:
     """Runs the simulator into a new folder; what is not said is as in ``months``."""
@@ -67,3 +92,10 @@ def events(months: Landed) -> list[Row]:
 @pytest.fixture(scope="package")
 def reads(months: Landed) -> list[Row]:
     return months.rows("ami_daily_reads")
+
+
+@pytest.fixture(scope="package")
+def money(simulated: Callable[..., Landed]) -> Money:
+    """Three months of reads, bills and payments of 400 customers, without planted defects."""
+    systems = ("usage_monitoring", "billing", "payment_processing")
+    return Money.of(simulated(customers=400, months=3, profile={}, systems=systems))

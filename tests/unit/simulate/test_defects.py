@@ -63,7 +63,7 @@ def test_defects_are_correlated(months: Landed) -> None:
 @pytest.mark.parametrize(
     ("profile", "code", "word"),
     [
-        ({"billing": []}, "UF-1001", "billing"),
+        ({"biling": []}, "UF-1001", "billing"),
         ({"usage_monitoring": [{"kind": "negativ", "column": "kwh", "rate": 0.1}]}, "UF-1001", "negative"),
         ({"usage_monitoring": [{"kind": "negative", "column": "kw", "rate": 0.1}]}, "UF-1001", "kwh"),
         (

@@ -36,7 +36,7 @@ def expect(settings: Settings, parser: argparse.ArgumentParser) -> Expected:
 
     :raises UtilityFlowError: UF-1020 when jobs and steps do not fit together.
     """
-    return Expected(chain(pipeline.graph(pipeline.read_feeds(settings)), parser), parser)
+    return Expected(chain(pipeline.graph(pipeline.read_feeds(settings, whole=True)), parser), parser)
 
 
 def rendered(conf: Deployment, expected: Expected, targets: Sequence[str] = ()) -> dict[str, str]:
