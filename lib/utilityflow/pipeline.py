@@ -34,7 +34,15 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
 from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
 from utilityflow.gold.calendar import check_calendar, run_dim_date
-from utilityflow.gold.dimensions import MEMBER_KEYS, MEMBERS, run_dim_customer, run_dim_meter, run_dim_service_point
+from utilityflow.gold.dimensions import (
+    EVENTS,
+    MEMBER_KEYS,
+    MEMBERS,
+    run_dim_customer,
+    run_dim_meter,
+    run_dim_rate_schedule,
+    run_dim_service_point,
+)
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
 from utilityflow.gold.members import WORDS, run_words
 from utilityflow.gold.outages import run_fact_outage
@@ -107,7 +115,8 @@ def _gold(silver: Collection[str]) -> list[Step]:
     every: list[tuple[str, tuple[str, ...], Callable[[Run], StepResult]]] = [
         ("gold.dim_date", (), run_dim_date),
         ("gold.dim_customer", ("silver.customers", *naming["gold.dim_customer"]), run_dim_customer),
-        ("gold.dim_meter", naming["gold.dim_meter"], run_dim_meter),
+        ("gold.dim_meter", (*(n for n in [EVENTS["gold.dim_meter"]] if n in silver), *naming["gold.dim_meter"]), run_dim_meter),
+        ("gold.dim_rate_schedule", ("silver.rate_schedules", *naming["gold.dim_rate_schedule"]), run_dim_rate_schedule),
         *((words.name, (words.source,), partial(run_words, words=words)) for words in WORDS),
         (
             "gold.fact_usage",

@@ -30,13 +30,14 @@ OF_EVENTS = {
 }
 OF_SEVERAL = {"gold.kpi_operational_efficiency", "gold.receivables_ageing"}  # they need several of them
 ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
-OPTIONAL = {*RELIABILITY, *OF_SEVERAL, *ACROSS}.union(*OF_EVENTS.values())
+OF_RATES = {"gold.dim_rate_schedule"}
+OPTIONAL = {*RELIABILITY, *OF_SEVERAL, *ACROSS, *OF_RATES}.union(*OF_EVENTS.values())
 
 
 def feed_of(entity: str, more: str = "") -> Feed:
     keys = {
-        "bills": "bill_id", "outages": "outage_id", "payments": "payment_id", "service_points": "service_point_id",
-        "service_requests": "request_id",
+        "bills": "bill_id", "meters": "meter_id", "outages": "outage_id", "payments": "payment_id",
+        "rate_schedules": "rate_schedule", "service_points": "service_point_id", "service_requests": "request_id",
     }  # fmt: skip
     head = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n"
     text = f"{head}{more}columns: {{{keys[entity]}: id}}\n"
@@ -49,7 +50,7 @@ def silver(tables: list[str]) -> set[str]:
 
 def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None:
     feeds = read_feeds(load_settings(environ={}))
-    assert RARE == ["bills", "outages", "payments", "service_points", "service_requests"]
+    assert RARE == ["bills", "meters", "outages", "payments", "rate_schedules", "service_points", "service_requests"]
     assert silver(tables_of(feeds)) == {name for entity in ALWAYS for name in tables_of_entity(entity)}
     steps = [step.name for step in graph(feeds)]
     assert [n for n in steps if n.startswith("silver.")] == ["silver.customers", "silver.meter_reads"]
@@ -92,9 +93,22 @@ def test_a_feed_of_events_brings_its_facts_and_is_read_by_the_customers(entity: 
     assert f"silver.{entity}" not in steps["gold.dim_meter"].inputs
 
 
+def test_meters_and_rate_schedules_bring_their_events_to_dimensions() -> None:
+    def steps(*entities: str) -> dict[str, tuple[str, ...]]:
+        feeds = {f.feed: f for f in map(feed_of, entities)}
+        return {step.name: step.inputs for step in graph(feeds)}
+
+    assert steps()["gold.dim_meter"] == ("silver.meter_reads",)
+    assert steps("meters")["gold.dim_meter"] == ("silver.meters", "silver.meter_reads")
+    assert not OPTIONAL & set(steps("meters"))
+    assert steps("rate_schedules")["gold.dim_rate_schedule"] == ("silver.rate_schedules", "silver.meter_reads")
+    assert steps("rate_schedules", "bills")["gold.dim_rate_schedule"][1:] == ("silver.meter_reads", "silver.bills")
+    assert OPTIONAL & set(steps("rate_schedules")) == OF_RATES
+
+
 def test_a_mart_of_several_facts_needs_them_all() -> None:
     feeds = {f.feed: f for f in map(feed_of, OF_EVENTS)}
-    assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - set(RELIABILITY)
+    assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - set(RELIABILITY) - OF_RATES
 
 
 @pytest.mark.parametrize("table", sorted(OPTIONAL))
@@ -171,7 +185,7 @@ def test_plan_tells_of_the_tables_that_a_first_run_makes(tmp_path: Path) -> None
     assert "silver.payments" in [step["step"] for step in told["steps"]]
 
 
-@pytest.mark.parametrize("entity", sorted(set(RARE) - {"service_points"}))
+@pytest.mark.parametrize("entity", sorted(set(RARE) - {"meters", "rate_schedules", "service_points"}))
 def test_an_entity_without_history_takes_no_snapshots(entity: str) -> None:
     feed = feed_of(entity, "mode: snapshot\nsnapshot_time: to_date(day)\n")
     with pytest.raises(UtilityFlowError, match="has no history, so 'mode: snapshot' does not apply") as caught:
@@ -185,6 +199,8 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
     personal = {e: {c.name for c in catalog[f"silver.{e}"].columns if c.private} for e in RARE}
     assert personal == {
         "bills": {"account_id", "customer_id", "service_point_id", "meter_id"},
+        "meters": {"meter_id", "serial_number", "service_point_id", "premise_id"},
+        "rate_schedules": set(),
         "outages": {"element_id", "service_point_id"},
         "service_points": {"service_point_id", "premise_id", "account_id", "customer_id"},
         "payments": {"account_id", "customer_id"},

@@ -151,7 +151,7 @@ def test_what_no_table_tells_is_null_and_what_none_happened_is_zero(spark: Spark
     told = ("usage_kwh_12_months", "usage_kwh_last_month", "months_with_usage")
     others = [c.name for c in CONTRACT.columns if c.name not in told and not c.required
               and c.name not in ("customer_type", "account_status", "district", "region")]  # fmt: skip
-    assert len(others) == 16, "what the optional tables tell, and the peak"
+    assert len(others) == 15, "what the optional tables tell, and the peak"
     assert all(row[n] is None for row in made.collect() for n in others)
 
     rows = owed(spark, ("A1", "A", "USD", 1, 50, 20, 0), ("A2", "A", "CAD", 1, 5, 0, 0))
