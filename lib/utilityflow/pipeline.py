@@ -34,6 +34,8 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
 from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
 from utilityflow.gold.calendar import check_calendar, run_dim_date
+from utilityflow.gold.compliance import AUDITS, FILINGS, run_fact_compliance
+from utilityflow.gold.compliance import NAME as COMPLIANCE
 from utilityflow.gold.dimensions import (
     EVENTS,
     MEMBER_KEYS,
@@ -61,7 +63,8 @@ from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 ALWAYS = ("customers", "meter_reads")  # entities of every home, whatever its feeds fill; others come with their feeds
 # failures that are a gold step's own: other branches go on (decision 017). Damage, a full disk, a lost lease stop the run
 OF_ONE_STEP = frozenset({"UF-3004", "UF-3005", "UF-4001"})
-TOGETHER = ({"outages", "service_points"},)  # of these, the tables of one come with a feed of another
+# of these, the tables of one come with a feed of another
+TOGETHER = ({"outages", "service_points"}, {"compliance_filings", "audit_events"})
 
 ACROSS_OF = {"bills", "payments", "service_requests", "outages"}  # one of these beside the others brings the marts of ACROSS
 # mart -> the names that bring it, where it was asked for or is there: its own, or that of one that is made of it
@@ -125,6 +128,7 @@ def _gold(silver: Collection[str]) -> list[Step]:
         ),
         *((fact.grain.name, fact.inputs, partial(run_event_fact, spec=fact)) for fact in EVENT_FACTS),
         *_reliability(naming["gold.dim_service_point"]),
+        (COMPLIANCE, (FILINGS, AUDITS, "gold.dim_date"), run_fact_compliance),
         (receivables.NAME, receivables.INPUTS, receivables.run_receivables),
         (efficiency.NAME, efficiency.INPUTS, efficiency.run_efficiency),
         (satisfaction.NAME, (satisfaction.REQUESTS, satisfaction.TYPES), satisfaction.run_satisfaction),

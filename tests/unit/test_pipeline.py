@@ -19,6 +19,7 @@ from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 ALWAYS = {"customers", "meter_reads"}  # the gold steps read them, whatever is fed
 RARE = sorted(set(ENTITIES) - ALWAYS)
 NETWORK = {"outages", "service_points"}  # one of them brings both: the gold steps of reliability read them
+COMPLIANCE = {"audit_events", "compliance_filings"}  # and so do these: fact_compliance reads them
 RELIABILITY = [
     "gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold", "gold.kpi_service_reliability",
     "gold.kpi_regulatory_scorecard",
@@ -31,13 +32,19 @@ OF_EVENTS = {
 OF_SEVERAL = {"gold.kpi_operational_efficiency", "gold.receivables_ageing"}  # they need several of them
 ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
 OF_RATES = {"gold.dim_rate_schedule"}
-OPTIONAL = {*RELIABILITY, *OF_SEVERAL, *ACROSS, *OF_RATES}.union(*OF_EVENTS.values())
+OPTIONAL = {"gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *ACROSS, *OF_RATES}.union(*OF_EVENTS.values())
+
+
+def group(entity: str) -> set[str]:
+    """The entities whose tables come together with those of one."""
+    return next((some for some in (NETWORK, COMPLIANCE) if entity in some), {entity})
 
 
 def feed_of(entity: str, more: str = "") -> Feed:
     keys = {
-        "bills": "bill_id", "meters": "meter_id", "outages": "outage_id", "payments": "payment_id",
-        "rate_schedules": "rate_schedule", "service_points": "service_point_id", "service_requests": "request_id",
+        "audit_events": "event_id", "bills": "bill_id", "compliance_filings": "filing_id", "meters": "meter_id",
+        "outages": "outage_id", "payments": "payment_id", "rate_schedules": "rate_schedule",
+        "service_points": "service_point_id", "service_requests": "request_id",
     }  # fmt: skip
     head = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n"
     text = f"{head}{more}columns: {{{keys[entity]}: id}}\n"
@@ -50,7 +57,10 @@ def silver(tables: list[str]) -> set[str]:
 
 def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None:
     feeds = read_feeds(load_settings(environ={}))
-    assert RARE == ["bills", "meters", "outages", "payments", "rate_schedules", "service_points", "service_requests"]
+    assert RARE == [
+        "audit_events", "bills", "compliance_filings", "meters", "outages", "payments", "rate_schedules", "service_points",
+        "service_requests",
+    ]  # fmt: skip
     assert silver(tables_of(feeds)) == {name for entity in ALWAYS for name in tables_of_entity(entity)}
     steps = [step.name for step in graph(feeds)]
     assert [n for n in steps if n.startswith("silver.")] == ["silver.customers", "silver.meter_reads"]
@@ -66,7 +76,7 @@ def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None
 def test_a_feed_brings_step_table_and_quarantine_of_its_entity_alone(entity: str) -> None:
     feed = feed_of(entity)
     more = silver(tables_of({feed.feed: feed})) - silver(tables_of({}))
-    assert more == {n for e in (NETWORK if entity in NETWORK else {entity}) for n in tables_of_entity(e)}
+    assert more == {n for e in group(entity) for n in tables_of_entity(e)}
     steps = {step.name: step for step in graph({feed.feed: feed})}
     assert steps[f"silver.{entity}"].inputs == (f"bronze.{feed.feed}",)
     assert list(steps).index(f"bronze.{feed.feed}") < list(steps).index(f"silver.{entity}")
@@ -106,9 +116,19 @@ def test_meters_and_rate_schedules_bring_their_events_to_dimensions() -> None:
     assert OPTIONAL & set(steps("rate_schedules")) == OF_RATES
 
 
+@pytest.mark.parametrize("entity", sorted(COMPLIANCE))
+def test_a_feed_of_filings_or_of_the_audit_trail_brings_their_fact(entity: str) -> None:
+    feed = feed_of(entity)
+    steps = {step.name: step for step in graph({feed.feed: feed})}
+    assert OPTIONAL & set(steps) == {"gold.fact_compliance"}
+    assert set(steps["gold.fact_compliance"].inputs) == {f"silver.{e}" for e in COMPLIANCE} | {"gold.dim_date"}
+    assert {f"silver.{e}" for e in COMPLIANCE}.isdisjoint(steps["gold.dim_customer"].inputs)
+
+
 def test_a_mart_of_several_facts_needs_them_all() -> None:
     feeds = {f.feed: f for f in map(feed_of, OF_EVENTS)}
-    assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - set(RELIABILITY) - OF_RATES
+    others = {*RELIABILITY, *OF_RATES, "gold.fact_compliance"}
+    assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - others
 
 
 @pytest.mark.parametrize("table", sorted(OPTIONAL))
@@ -150,8 +170,8 @@ def test_tables_that_exist_are_looked_after_without_their_feed(tmp_path: Path, t
     """One of the two is enough: a run that died between them made the first alone."""
     (tmp_path / table.replace(".", "/") / "_delta_log").mkdir(parents=True)
     entity = table.removeprefix("silver.").removesuffix("__quarantine")
-    both = entity in NETWORK and not table.endswith("__quarantine")
-    more = {name for one in (NETWORK if both else {entity}) for name in tables_of_entity(one)}
+    together = {entity} if table.endswith("__quarantine") else group(entity)
+    more = {name for one in together for name in tables_of_entity(one)}
     assert silver(tables_of({}, tmp_path)) - silver(tables_of({})) == more
     assert f"silver.{entity}" not in {step.name for step in graph({})}
 
@@ -198,6 +218,8 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
     catalog = load_contracts()
     personal = {e: {c.name for c in catalog[f"silver.{e}"].columns if c.private} for e in RARE}
     assert personal == {
+        "audit_events": {"actor_id", "subject_id", "remarks"},
+        "compliance_filings": set(),
         "bills": {"account_id", "customer_id", "service_point_id", "meter_id"},
         "meters": {"meter_id", "serial_number", "service_point_id", "premise_id"},
         "rate_schedules": set(),

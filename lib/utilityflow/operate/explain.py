@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.gold import customer360, efficiency, monthly, outages, receivables, satisfaction
+from utilityflow.gold import compliance, customer360, efficiency, monthly, outages, receivables, satisfaction
 from utilityflow.gold.changes import identified, latest_first
 from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
@@ -68,6 +68,7 @@ def _ways() -> dict[str, Callable[[Scene, Contract, str], dict[str, Any]]]:
     return dict.fromkeys(_EVENTS, _event) | {
         USAGE: _fact, outages.NAME: _outage, satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency,
         receivables.NAME: _receivables, KPI: _reliability, monthly.NAME: customers.usage, customer360.NAME: customers.customer,
+        compliance.NAME: _compliance,
     }  # fmt: skip
 
 
@@ -243,6 +244,26 @@ def _states(scene: Scene, facts: Sequence[Mapping[str, Any]]) -> list[dict[str, 
         record["final"] = (state["_file_sha256"], state["_row_number"]) in final
         record["why"] = "the final state" if record["final"] else "not final: a newer state, file or record tells otherwise"
     return records
+
+
+def _compliance(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """A filing: the states that the register told of, the final one first, then the audit events that name it."""
+    row = _row(scene, contract, key)
+    filings, audits = (scene.house.table(n) for n in (compliance.FILINGS, compliance.AUDITS))
+    mine = filings.read().where(F.col("filing_id") == row["filing_id"])
+    states = [r.asDict() for r in mine.orderBy(*latest_first()).limit(MOST).collect()]
+    tellings = compliance.telling_of(audits.read(), mine).orderBy("event_id", F.desc("_batch_id"), F.desc("_row_number"))
+    events = [r.asDict() for r in tellings.limit(MOST).collect()]
+    last = {event["event_id"]: event for event in reversed(events)}
+    records = _with_sources(scene, states, filings.contract)
+    for place, record in enumerate(records):
+        why = "an earlier state: it tells of submissions and figures" if place else "the final state"
+        record |= {"final": place == 0, "why": why}
+    for record, event in zip(_with_sources(scene, events, audits.contract), events, strict=True):
+        counts = last[event["event_id"]] is event and event["filing_id"] == row["filing_id"]
+        records.append(record | {"final": counts, "why": "an audit event that names it" if counts else "told otherwise later"})
+    why = f"the final state of {len(states)} standing record(s) of this filing, with {len(events)} of audit events"
+    return {"rows": [_shown(row)], "records": records, "why": why, "flags": _flags(row["quality_flags"], filings.contract)}
 
 
 def _reliability(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:

@@ -19,7 +19,9 @@ from utilityflow.keys import hash64
 from utilityflow.lakehouse import Table
 from utilityflow.quality.rules import Rule, broken_rules, contract_rules, conversion_rules, judge, reasons
 from utilityflow.silver import (
+    audit_events,
     bills,
+    compliance_filings,
     customers,
     meter_reads,
     meters,
@@ -47,7 +49,11 @@ class Entity:
 
 
 ENTITIES = {
+    "audit_events": Entity("audit_events", audit_events.FILLED, audit_events.conform, audit_events.DAY),
     "bills": Entity("bills", bills.FILLED, bills.conform, bills.DAY),
+    "compliance_filings": Entity(
+        "compliance_filings", compliance_filings.FILLED, compliance_filings.conform, compliance_filings.DAY
+    ),
     "customers": Entity("customers", customers.FILLED, customers.conform),
     "meter_reads": Entity("meter_reads", meter_reads.FILLED, meter_reads.conform, meter_reads.DAY),
     "meters": Entity("meters", meters.FILLED, meters.conform),

@@ -66,7 +66,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Profile:
-    """A defect profile: the specs of each system."""
+    """A defect profile: the specs of each system; of regulatory reporting those of outages, of filings and of the audit trail."""
 
     customer_management: tuple[Spec, ...] = ()
     usage_monitoring: tuple[Spec, ...] = ()
@@ -74,6 +74,8 @@ class Profile:
     payment_processing: tuple[Spec, ...] = ()
     service_requests: tuple[Spec, ...] = ()
     regulatory_reporting: tuple[Spec, ...] = ()
+    filing_register: tuple[Spec, ...] = ()
+    audit_trail: tuple[Spec, ...] = ()
 
 
 @dataclass(frozen=True)

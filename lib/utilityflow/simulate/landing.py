@@ -58,14 +58,16 @@ def check_disk(
     landing: Path,
     free: Callable[[Path], int],
     progress: Callable[[str], None],
+    more: int = 0,
 ) -> None:
     """State what the extracts need and refuse what does not fit.
 
+    :param more: bytes of files that are no extract's.
     :raises UtilityFlowError: UF-1013.
     """
     rows = sum(e.expected_rows for e, _ in extracts)
     need = sum(_expected_bytes(e, form) for e, form in extracts)
-    need += round(rows * LEDGER_SHARE * LEDGER_ROW_BYTES) + RESERVE_BYTES
+    need += more + round(rows * LEDGER_SHARE * LEDGER_ROW_BYTES) + RESERVE_BYTES
     have = free(landing)
     progress(f"disk: about {_size(need)} for {rows:,} rows; {_size(have)} free under {landing}")
     if need > have:

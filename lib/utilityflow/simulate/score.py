@@ -19,10 +19,13 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import bills, customers, payments, reads
+from utilityflow.simulate import audit_trail, bills, customers, filing_register, payments, planted, reads
 from utilityflow.simulate.defects import LEDGER_COLUMNS
 
-SYSTEMS = {module.FEED: (module.SYSTEM, module.KEY) for module in (customers, reads, bills, payments)}
+SYSTEMS = {
+    **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, bills, payments)},
+    **{of.FEED: (planted.SYSTEM, of.KEY) for of in (filing_register, audit_trail)},
+}
 ROW = ("_file_sha256", "_row_number")
 CAUGHT, OUTCOMES = ("quarantined", "flagged"), ("quarantined", "flagged", "repaired", "missed", "repeat")
 _NO_TEXTS = "cast(array() AS array<string>)"

@@ -36,6 +36,7 @@ from utilityflow.simulate.operations import Fault, Operations, asked, write_list
 from utilityflow.simulate.payments import payments_extract
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.reads import FEED, reads_extract
+from utilityflow.simulate.regulatory import MONTH_BYTES, write_regulatory
 
 SYSTEMS = ("customer_management", "usage_monitoring", "billing", "payment_processing", "service_requests", "regulatory_reporting")
 CORE = SYSTEMS[:2]
@@ -116,7 +117,8 @@ def simulate(
         planned.append((gas_extract(utility, span), "csv"))
     if interval_meters:
         planned.append((charging_extract(utility, span, interval_meters), "csv"))
-    check_disk(planned, landing, free, progress)
+    regulatory = "regulatory_reporting" in systems
+    check_disk(planned, landing, free, progress, len(span) * MONTH_BYTES if regulatory else 0)
     places = {FEED: landing / STAGING / "whole"} if operations else {}
     written = _write_all(spark, planned, landing, places, defects, progress)
     found: list[Fault] = []
@@ -125,6 +127,8 @@ def simulate(
         shutil.rmtree(landing / STAGING)
         write_list(found, defects)
         written[FEED] = tally(files, reads_format, written[FEED].defects)
+    if regulatory:
+        written |= write_regulatory(utility, span, specs, landing, defects, progress)
     return _summary(written, found, time.monotonic() - began, progress)
 
 
@@ -159,7 +163,7 @@ def _write_all(
 
     :param places: feed -> the folder that takes the place of the landing root.
     """
-    with ThreadPoolExecutor(max_workers=len(planned), thread_name_prefix="simulate") as pool:
+    with ThreadPoolExecutor(max_workers=len(planned) or 1, thread_name_prefix="simulate") as pool:
         jobs = {
             e.feed: pool.submit(write_extract, spark, e, form, places.get(e.feed, landing), defects, progress)
             for e, form in planned

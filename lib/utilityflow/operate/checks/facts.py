@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
-from utilityflow.gold import outages
+from utilityflow.gold import compliance, outages
 from utilityflow.gold.changes import CUSTOMERS, Grain, identified
 from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY
@@ -133,9 +133,23 @@ def outages_equal_their_rebuild(evidence: Evidence) -> Found:
         outages.standing_steps(scene.house.table(outages.OUTAGES).read()), points.read(), fact.contract,
         Dimension.from_contract(points.contract), scene.settings.reliability.momentary_minutes,
     )  # fmt: skip
+    return _not_rebuilt(fact.read(), wanted, fact.contract)
+
+
+def filings_equal_their_rebuild(evidence: Evidence) -> Found:
+    """fact_compliance is what all standing states of filings and all standing audit events give."""
+    house = evidence.scene.house
+    fact = house.table(compliance.NAME)
+    if fact.version() <= 0:
+        return Found()
+    filings, audits = (house.table(n).read() for n in (compliance.FILINGS, compliance.AUDITS))
+    return _not_rebuilt(fact.read(), compliance.compliance_facts(filings, audits, fact.contract), fact.contract)
+
+
+def _not_rebuilt(facts: DataFrame, wanted: DataFrame, contract: Contract) -> Found:
     said = {"I": "is missing", "D": "has no standing state", "U": "is not what its final state gives"}
-    bad = differing(fact.read(), wanted, fact.contract.primary_key[0])
-    return rows_of(bad, lambda r: f"{outages.NAME} {r['outage_key']}: {said[r['_action']]}")
+    key = contract.primary_key[0]
+    return rows_of(differing(facts, wanted, key), lambda r: f"{contract.name} {r[key]}: {said[r['_action']]}")
 
 
 def rows_lead_to_bronze(evidence: Evidence) -> Found:
@@ -188,5 +202,6 @@ CHECKS = (
     ),
     Check("facts.version", 6, "each fact has the key of the version valid on its day", lookups_are_right),
     Check("facts.outages", 6, "each restoration step has the fact that its final state gives", outages_equal_their_rebuild),
+    Check("facts.filings", 6, "each filing has the fact that its states and its audit events give", filings_equal_their_rebuild),
     Check("lineage.bronze", 8, "each gold row's file and record are in bronze", rows_lead_to_bronze),
 )

@@ -16,7 +16,7 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict]:
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_render_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_render_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
     code, told = answer(capsys, "deploy", "render", "--out", str(tmp_path / "out"))
     assert code == 0
     assert (
@@ -24,7 +24,8 @@ def test_render_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         == told["files"]
     )
     assert [j["job"] for j in told["jobs"]][:2] == ["ingest_bronze", "conform_silver"]
-    assert told["jobs"][0]["steps"] == ["bronze.ami_daily_reads", "bronze.cis_customers"]
+    shipped = sorted(file.stem for file in (repository / "conf" / "feeds").glob("*.yaml"))
+    assert told["jobs"][0]["steps"] == [f"bronze.{feed}" for feed in shipped]
     assert "synapse.pool" in told["to_set"]
     assert any("synapse" in note for note in told["notes"])
     code, told = answer(capsys, "deploy", "check", str(tmp_path / "out"))

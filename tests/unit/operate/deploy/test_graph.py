@@ -40,9 +40,10 @@ def test_every_job_file_is_in_the_chain_but_the_one_that_runs_all(expected: Expe
     assert set(files) - {j.name for j in expected.chain.jobs} == {"run_all"}
 
 
-def test_the_steps_are_those_of_plan(expected: Expected, tmp_path: Path) -> None:
+def test_the_steps_are_those_of_plan(expected: Expected, tmp_path: Path, repository: Path) -> None:
     (tmp_path / "landing").mkdir()
-    settings = load_settings({"home": str(tmp_path / "home"), "landing": str(tmp_path / "landing")}, environ={})
+    places = {"home": str(tmp_path / "home"), "landing": str(tmp_path / "landing"), "feeds": str(repository / "conf" / "feeds")}
+    settings = load_settings(places, environ={})  # a folder that is named: none of its feeds sleeps
     planned = [s["step"] for s in plan.plan(settings)["steps"]]
     assert [step for j in expected.chain.jobs for step in j.steps] == planned
 
