@@ -32,11 +32,19 @@ from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_b
 from utilityflow.control.soundness import Found, cause, damaged, examine, look_again, take_up, telling, unforeseen
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
-from utilityflow.gold import efficiency, receivables, satisfaction
+from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
 from utilityflow.gold.calendar import check_calendar, run_dim_date
 from utilityflow.gold.compliance import AUDITS, FILINGS, run_fact_compliance
 from utilityflow.gold.compliance import NAME as COMPLIANCE
-from utilityflow.gold.dimensions import MEMBER_KEYS, MEMBERS, run_dim_customer, run_dim_meter, run_dim_service_point
+from utilityflow.gold.dimensions import (
+    EVENTS,
+    MEMBER_KEYS,
+    MEMBERS,
+    run_dim_customer,
+    run_dim_meter,
+    run_dim_rate_schedule,
+    run_dim_service_point,
+)
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
 from utilityflow.gold.members import WORDS, run_words
 from utilityflow.gold.outages import run_fact_outage
@@ -58,12 +66,17 @@ OF_ONE_STEP = frozenset({"UF-3004", "UF-3005", "UF-4001"})
 # of these, the tables of one come with a feed of another
 TOGETHER = ({"outages", "service_points"}, {"compliance_filings", "audit_events"})
 
+ACROSS_OF = {"bills", "payments", "service_requests", "outages"}  # one of these beside the others brings the marts of ACROSS
+# mart -> the names that bring it, where it was asked for or is there: its own, or that of one that is made of it
+ACROSS: Mapping[str, set[str]] = {monthly.NAME: {monthly.NAME, customer360.NAME}, customer360.NAME: {customer360.NAME}}
 
-def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[Step]:
+
+def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Iterable[str] = ()) -> list[Step]:
     """All steps in an order in which inputs come before outputs; those of an entity that no feed fills are left out.
 
     :param lakehouse: the root of its tables: entities that it holds stay, as facts that stand must follow their customers; None:
         of a new one.
+    :param asked: words of a selection: one that is the name of a table of ACROSS brings its step (docs/decisions/016).
     """
     steps = [
         Step(f"{EXTRACT}.{n}", (), f"landing.{n}", partial(run_extract, feed=f)) for n, f in feeds.items() if f.extract
@@ -84,7 +97,19 @@ def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[Step
         if made.issuperset(step.inputs):
             steps.append(step)
             made.add(step.output)
-    return steps
+    there = {f"gold.{log.parent.name}" for log in lakehouse.glob("gold/*/_delta_log")} if lakehouse else set()
+    named = there | {word.strip("+") for word in asked}
+    return steps + [step for step in _across(made) if wanted & ACROSS_OF or named & ACROSS[step.name]]
+
+
+def _across(made: Collection[str]) -> list[Step]:
+    """The steps of the marts that look across systems; the view of customers reads those of its tables which are made."""
+    inputs = (*customer360.ALWAYS, *(n for n in customer360.OPTIONAL if n in made))
+    view = partial(customer360.run_customer_360, inputs=inputs)
+    return [
+        Step(monthly.NAME, monthly.INPUTS, monthly.NAME, monthly.run_usage_monthly),
+        Step(customer360.NAME, inputs, customer360.NAME, view),
+    ]
 
 
 def _gold(silver: Collection[str]) -> list[Step]:
@@ -93,7 +118,8 @@ def _gold(silver: Collection[str]) -> list[Step]:
     every: list[tuple[str, tuple[str, ...], Callable[[Run], StepResult]]] = [
         ("gold.dim_date", (), run_dim_date),
         ("gold.dim_customer", ("silver.customers", *naming["gold.dim_customer"]), run_dim_customer),
-        ("gold.dim_meter", naming["gold.dim_meter"], run_dim_meter),
+        ("gold.dim_meter", (*(n for n in [EVENTS["gold.dim_meter"]] if n in silver), *naming["gold.dim_meter"]), run_dim_meter),
+        ("gold.dim_rate_schedule", ("silver.rate_schedules", *naming["gold.dim_rate_schedule"]), run_dim_rate_schedule),
         *((words.name, (words.source,), partial(run_words, words=words)) for words in WORDS),
         (
             "gold.fact_usage",
@@ -181,13 +207,14 @@ def _awake(feed: Feed, settings: Settings) -> bool:
         return False
 
 
-def tables_of(feeds: Mapping[str, Feed], lakehouse: Path | None = None) -> list[str]:
+def tables_of(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Iterable[str] = ()) -> list[str]:
     """Every table that a lakehouse with these feeds has; those without a step only where they exist.
 
-    :param lakehouse: the root of its tables; None: of a new one.
+    :param lakehouse: the root of its tables; None: of a new one. :param asked: as ``graph`` takes it.
     """
     there = lakehouse.glob("*/*/_delta_log") if lakehouse else ()
-    known = {step.output for step in graph(feeds, lakehouse)} | {f"{log.parent.parent.name}.{log.parent.name}" for log in there}
+    known = {step.output for step in graph(feeds, lakehouse, asked)}
+    known |= {f"{log.parent.parent.name}.{log.parent.name}" for log in there}
     pairs = [tables_of_entity(entity) for entity in ENTITIES]
     silver = [name for pair in pairs if known & set(pair) for name in pair]
     others = [c.name for c in load_contracts().values() if c.layer == "ops" or (c.layer == "gold" and c.name in known)]
@@ -230,14 +257,14 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
     feeds = read_feeds(settings)
     check_calendar(settings.calendar)
     check_reliability(settings.reliability)
-    steps = graph(feeds, settings.home_path / "lakehouse")
+    steps = graph(feeds, settings.home_path / "lakehouse", wanted)
     names = select(steps, wanted)
     if not settings.landing_path.is_dir() and settings.landing is not None:
         raise UtilityFlowError("UF-1008", f"the landing root {settings.landing_path} is not a folder")
     home = open_home(settings, create=True)
     run_id = new_run_id()
     with hold(home, f"run {run_id}", seconds=settings.lease_seconds) as lease, journal(home, run_id):
-        tables = tables_of(feeds, home.lakehouse)
+        tables = tables_of(feeds, home.lakehouse, wanted)
         found = examine(home, tables)
         house = open_lakehouse(settings, home, run_id, lease)
         fit_to(house.spark, settings, _size(settings, home, feeds))

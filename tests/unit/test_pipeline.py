@@ -30,7 +30,9 @@ OF_EVENTS = {
     "service_requests": {"gold.dim_request_type", "gold.fact_service_request", "gold.kpi_customer_satisfaction"},
 }
 OF_SEVERAL = {"gold.kpi_operational_efficiency", "gold.receivables_ageing"}  # they need several of them
-OPTIONAL = {"gold.fact_compliance", *RELIABILITY, *OF_SEVERAL}.union(*OF_EVENTS.values())
+ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
+OF_RATES = {"gold.dim_rate_schedule"}
+OPTIONAL = {"gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *ACROSS, *OF_RATES}.union(*OF_EVENTS.values())
 
 
 def group(entity: str) -> set[str]:
@@ -40,8 +42,9 @@ def group(entity: str) -> set[str]:
 
 def feed_of(entity: str, more: str = "") -> Feed:
     keys = {
-        "audit_events": "event_id", "bills": "bill_id", "compliance_filings": "filing_id", "outages": "outage_id",
-        "payments": "payment_id", "service_points": "service_point_id", "service_requests": "request_id",
+        "audit_events": "event_id", "bills": "bill_id", "compliance_filings": "filing_id", "meters": "meter_id",
+        "outages": "outage_id", "payments": "payment_id", "rate_schedules": "rate_schedule",
+        "service_points": "service_point_id", "service_requests": "request_id",
     }  # fmt: skip
     head = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n"
     text = f"{head}{more}columns: {{{keys[entity]}: id}}\n"
@@ -54,7 +57,10 @@ def silver(tables: list[str]) -> set[str]:
 
 def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None:
     feeds = read_feeds(load_settings(environ={}))
-    assert RARE == ["audit_events", "bills", "compliance_filings", "outages", "payments", "service_points", "service_requests"]
+    assert RARE == [
+        "audit_events", "bills", "compliance_filings", "meters", "outages", "payments", "rate_schedules", "service_points",
+        "service_requests",
+    ]  # fmt: skip
     assert silver(tables_of(feeds)) == {name for entity in ALWAYS for name in tables_of_entity(entity)}
     steps = [step.name for step in graph(feeds)]
     assert [n for n in steps if n.startswith("silver.")] == ["silver.customers", "silver.meter_reads"]
@@ -91,10 +97,23 @@ def test_a_feed_of_the_network_brings_the_tables_and_steps_of_reliability(entity
 def test_a_feed_of_events_brings_its_facts_and_is_read_by_the_customers(entity: str) -> None:
     feed = feed_of(entity)
     steps = {step.name: step for step in graph({feed.feed: feed})}
-    assert OPTIONAL & set(steps) == OF_EVENTS[entity]
-    assert OPTIONAL & set(tables_of({feed.feed: feed})) == OF_EVENTS[entity]
+    assert OPTIONAL & set(steps) == OF_EVENTS[entity] | ACROSS
+    assert OPTIONAL & set(tables_of({feed.feed: feed})) == OF_EVENTS[entity] | ACROSS
     assert f"silver.{entity}" in steps["gold.dim_customer"].inputs
     assert f"silver.{entity}" not in steps["gold.dim_meter"].inputs
+
+
+def test_meters_and_rate_schedules_bring_their_events_to_dimensions() -> None:
+    def steps(*entities: str) -> dict[str, tuple[str, ...]]:
+        feeds = {f.feed: f for f in map(feed_of, entities)}
+        return {step.name: step.inputs for step in graph(feeds)}
+
+    assert steps()["gold.dim_meter"] == ("silver.meter_reads",)
+    assert steps("meters")["gold.dim_meter"] == ("silver.meters", "silver.meter_reads")
+    assert not OPTIONAL & set(steps("meters"))
+    assert steps("rate_schedules")["gold.dim_rate_schedule"] == ("silver.rate_schedules", "silver.meter_reads")
+    assert steps("rate_schedules", "bills")["gold.dim_rate_schedule"][1:] == ("silver.meter_reads", "silver.bills")
+    assert OPTIONAL & set(steps("rate_schedules")) == OF_RATES
 
 
 @pytest.mark.parametrize("entity", sorted(COMPLIANCE))
@@ -108,14 +127,42 @@ def test_a_feed_of_filings_or_of_the_audit_trail_brings_their_fact(entity: str) 
 
 def test_a_mart_of_several_facts_needs_them_all() -> None:
     feeds = {f.feed: f for f in map(feed_of, OF_EVENTS)}
-    assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - set(RELIABILITY) - {"gold.fact_compliance"}
+    others = {*RELIABILITY, *OF_RATES, "gold.fact_compliance"}
+    assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - others
 
 
 @pytest.mark.parametrize("table", sorted(OPTIONAL))
 def test_gold_tables_that_exist_are_looked_after_without_their_feeds(tmp_path: Path, table: str) -> None:
     (tmp_path / table.replace(".", "/") / "_delta_log").mkdir(parents=True)
-    assert set(tables_of({}, tmp_path)) - set(tables_of({})) == {table}
+    made_of = {"gold.agg_usage_monthly"} if table == "gold.customer_360" else set()
+    assert set(tables_of({}, tmp_path)) - set(tables_of({})) == {table} | made_of
     assert table not in {step.name for step in graph({})}
+
+
+@pytest.mark.parametrize("word", sorted(ACROSS))
+def test_a_mart_across_systems_comes_where_it_is_asked_for_and_stays(tmp_path: Path, word: str) -> None:
+    plain = [step.name for step in graph({})]
+    more = [f"gold.{n}" for n in ("agg_usage_monthly", "customer_360")][: 1 if word == "gold.agg_usage_monthly" else 2]
+    for asked in (word, f"+{word}"):
+        assert [step.name for step in graph({}, None, [asked])] == plain + more
+        assert set(tables_of({}, None, [asked])) - set(tables_of({})) == set(more)
+    assert [step.name for step in graph({}, None, ["gold.fact_usage+", "gold"])] == plain
+    (tmp_path / word.replace(".", "/") / "_delta_log").mkdir(parents=True)
+    assert [step.name for step in graph({}, tmp_path)] == plain + more
+
+
+def test_the_view_of_customers_reads_what_there_is() -> None:
+    def inputs(*entities: str) -> tuple[str, ...]:
+        feeds = {f.feed: f for f in map(feed_of, entities)}
+        return next(step.inputs for step in graph(feeds) if step.name == "gold.customer_360")
+
+    always = ("gold.dim_customer", "gold.agg_usage_monthly")
+    assert inputs("payments") == (*always, "gold.fact_payment")
+    assert inputs("service_points") == (*always, "gold.fact_outage", "gold.dim_service_point")
+    assert set(inputs("bills", "payments", "service_requests")) == {
+        *always, "gold.receivables_ageing", "gold.fact_billing", "gold.fact_payment", "gold.fact_service_request",
+        "gold.dim_request_type",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("table", [name for entity in RARE for name in tables_of_entity(entity)])
@@ -158,7 +205,7 @@ def test_plan_tells_of_the_tables_that_a_first_run_makes(tmp_path: Path) -> None
     assert "silver.payments" in [step["step"] for step in told["steps"]]
 
 
-@pytest.mark.parametrize("entity", sorted(set(RARE) - {"service_points"}))
+@pytest.mark.parametrize("entity", sorted(set(RARE) - {"meters", "rate_schedules", "service_points"}))
 def test_an_entity_without_history_takes_no_snapshots(entity: str) -> None:
     feed = feed_of(entity, "mode: snapshot\nsnapshot_time: to_date(day)\n")
     with pytest.raises(UtilityFlowError, match="has no history, so 'mode: snapshot' does not apply") as caught:
@@ -174,6 +221,8 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
         "audit_events": {"actor_id", "subject_id", "remarks"},
         "compliance_filings": set(),
         "bills": {"account_id", "customer_id", "service_point_id", "meter_id"},
+        "meters": {"meter_id", "serial_number", "service_point_id", "premise_id"},
+        "rate_schedules": set(),
         "outages": {"element_id", "service_point_id"},
         "service_points": {"service_point_id", "premise_id", "account_id", "customer_id"},
         "payments": {"account_id", "customer_id"},

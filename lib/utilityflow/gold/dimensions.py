@@ -1,4 +1,4 @@
-"""Dimensions with history: dim_customer, dim_meter and dim_service_point, kept by the history engine."""
+"""Dimensions with history: customers, meters, service points and rate schedules, kept by the history engine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from utilityflow.scd2 import Dimension, apply
 from utilityflow.session import local_frame
 
 MEMBERS = {  # silver table -> its columns that name members of dimensions
-    "silver.meter_reads": ("customer_id", "meter_id"),
-    "silver.bills": ("customer_id",),
+    "silver.meter_reads": ("customer_id", "meter_id", "rate_schedule"),
+    "silver.bills": ("customer_id", "rate_schedule"),
     "silver.outages": ("service_point_id",),
     "silver.payments": ("customer_id",),
     "silver.service_requests": ("customer_id",),
@@ -25,9 +25,15 @@ MEMBER_KEYS = {
     "gold.dim_customer": "customer_id",
     "gold.dim_meter": "meter_id",
     "gold.dim_service_point": "service_point_id",
+    "gold.dim_rate_schedule": "rate_schedule",
 }
-# dimension -> the silver table of its change events
-EVENTS = {"gold.dim_customer": "silver.customers", "gold.dim_service_point": "silver.service_points"}
+# dimension -> the silver table of its change events; dim_meter is there without one too
+EVENTS = {
+    "gold.dim_customer": "silver.customers",
+    "gold.dim_meter": "silver.meters",
+    "gold.dim_service_point": "silver.service_points",
+    "gold.dim_rate_schedule": "silver.rate_schedules",
+}
 
 
 def run_dim_customer(run: Run) -> StepResult:
@@ -36,13 +42,24 @@ def run_dim_customer(run: Run) -> StepResult:
 
 
 def run_dim_meter(run: Run) -> StepResult:
-    """Keep dim_meter: inferred members for the meters that standing reads name, until meters have a feed."""
+    """Keep dim_meter from the meters' change events, where they have a feed, and from the meters that standing reads name."""
     return _keep(run, "gold.dim_meter")
 
 
 def run_dim_service_point(run: Run) -> StepResult:
     """Keep dim_service_point from the service points' change events and from those that standing outages name."""
     return _keep(run, "gold.dim_service_point")
+
+
+def run_dim_rate_schedule(run: Run) -> StepResult:
+    """Keep dim_rate_schedule from the rate schedules' change events and from those that standing reads and bills name."""
+    return _keep(run, "gold.dim_rate_schedule")
+
+
+def events_of(house: Lakehouse, dimension: str) -> str | None:
+    """The silver table of a dimension's change events, if there is one."""
+    name = EVENTS.get(dimension)
+    return name if name is not None and house.table(name).version() >= 0 else None
 
 
 def naming(house: Lakehouse, dimension: str) -> dict[str, str]:
@@ -53,7 +70,7 @@ def naming(house: Lakehouse, dimension: str) -> dict[str, str]:
 
 def _keep(run: Run, name: str) -> StepResult:
     table, house = run.house.table(name), run.house
-    source, facts = EVENTS.get(name), naming(house, name)
+    source, facts = events_of(house, name), naming(house, name)
     dimension = Dimension.from_contract(table.contract)
     inputs = [house.table(n) for n in ([source] if source else []) + list(facts)]
     now: dict[str, Any] = {t.name: t.version() for t in inputs} | {"as_of": run.as_of.isoformat()}
@@ -79,8 +96,9 @@ def _events(table: Table, version: int) -> DataFrame:
 
 
 def _no_events(spark: SparkSession, dimension: Dimension) -> DataFrame:
-    columns = {**{k: "string" for k in dimension.key}, "effective_at": "timestamp", "sequence": "bigint", "operation": "string",
-               "_file_sha256": "string", "_row_number": "bigint"}  # fmt: skip
+    own = {n: dimension.types[n] for n in (*dimension.key, *dimension.attributes)}
+    columns = {**own, "effective_at": "timestamp", "sequence": "bigint", "operation": "string", "_file_sha256": "string",
+               "_row_number": "bigint"}  # fmt: skip
     return local_frame(spark, [], ", ".join(f"{n} {t}" for n, t in columns.items()))
 
 

@@ -88,7 +88,7 @@ def facts(
     delivered = (F.col("unit") == "kWh") & (F.col("direction") == "delivered")
     return united.withColumns({
         "usage_key": F.col("_identity"),
-        "meter_key": surrogate_key(meters, None),  # inferred members only, until meters have a feed
+        "meter_key": surrogate_key(meters, None),  # of the meter's first version, or of its inferred member
         "date_key": day_key(day),
         "usage_kwh": F.when(delivered, F.expr("try_cast(round(quantity, 2) AS decimal(10,2))")),
     })  # fmt: skip

@@ -33,11 +33,13 @@ def differing(present: DataFrame, wanted: DataFrame, key: str) -> DataFrame:
     return rows.withColumn("_action", action).where("_action <> '='").select(*kept, "_action")
 
 
-def replace(run: Run, table: Table, present: DataFrame, wanted: DataFrame, now: Mapping[str, Any]) -> int:
+def replace(run: Run, table: Table, present: DataFrame, wanted: DataFrame, now: Mapping[str, Any],
+            within: str | None = None) -> int:  # fmt: skip
     """Write the differences of ``wanted`` to ``present`` in one commit, or none; returns how many rows they are.
 
     :param present: the rows of the table that ``wanted`` takes the place of.
     :param now: the input versions that the table reflects afterwards.
+    :param within: SQL condition over columns of the table that all these rows satisfy, so that no others are searched for them.
     """
     columns, key = table.contract.column_names, table.contract.primary_key[0]
     note = {"consumed": dict(now)}
@@ -46,7 +48,10 @@ def replace(run: Run, table: Table, present: DataFrame, wanted: DataFrame, now: 
         return table.rows_appended()
     changes = differing(present.select(*columns), wanted.select(*columns), key)
     changed = run.staged(changes, f"changed_{table.contract.table}")
-    count = changed.count()
-    if count:
-        table.merge(changed, on=f"target.{key} = source.{key}", clauses=_CLAUSES, note=note)
-    return count
+    counts = {row[0]: int(row[1]) for row in changed.groupBy("_action").count().collect()}
+    if set(counts) == {"I"}:  # nothing that stands is touched, so the table need not be searched
+        table.append(changed.select(*columns), note=note, rows_expected=counts["I"])
+    elif counts:
+        place = f" AND target.{within}" if within else ""
+        table.merge(changed, on=f"target.{key} = source.{key}{place}", clauses=_CLAUSES, note=note)
+    return sum(counts.values())

@@ -8,7 +8,7 @@ definition, so that the days and the topic are parameters; no score of a survey 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -80,19 +80,23 @@ def satisfaction(requests: DataFrame, types: DataFrame, parameters: Mapping[str,
     wanted = None if months is None else sorted({*months, *(moved(m, -1) for m in months)})
     own = every if wanted is None else every.where(F.col(MONTH).isin(wanted))
     judged = _with_contacts(own, every, int(parameters["contact_days"]))
-    words = "|".join(parameters["complaint_words"])
-    complaint = f"lower(concat_ws(' ', request_type, request_detail)) RLIKE {sql_text(words)}"
+    is_complaint = complaint(parameters["complaint_words"])
     resolved = "NOT is_open AND resolution_hours IS NOT NULL"
     sums = judged.groupBy(*_GROUP, "request_type_key").agg(
         F.expr("count(1) AS requests"), F.expr("count_if(is_open) AS open_requests"),
         F.expr(f"count_if({resolved}) AS resolved_requests"),
         F.expr("CAST(coalesce(sum(resolution_hours), 0) AS decimal(18,2)) AS resolution_hours"),
         F.expr("count(closed_late) AS due_requests"), F.expr("count_if(NOT closed_late) AS on_time_requests"),
-        F.expr(f"count_if({complaint}) AS complaints"), F.expr("count(_again) AS contact_requests"),
+        F.expr(f"count_if({is_complaint}) AS complaints"), F.expr("count(_again) AS contact_requests"),
         F.expr("count_if(NOT _again) AS first_contact_requests"),
     )  # fmt: skip
     rows = _scored(_compared(sums), parameters["weights"])
     return rows if months is None else rows.where(F.col(MONTH).isin(sorted(months)))
+
+
+def complaint(words: Sequence[str]) -> str:
+    """SQL condition, over a request with its type, that it is a complaint: its type or detail holds one of the words."""
+    return f"lower(concat_ws(' ', request_type, request_detail)) RLIKE {sql_text('|'.join(words))}"
 
 
 def _with_contacts(own: DataFrame, every: DataFrame, days: int) -> DataFrame:

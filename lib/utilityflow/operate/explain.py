@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.gold import compliance, efficiency, outages, receivables, satisfaction
+from utilityflow.gold import compliance, customer360, efficiency, monthly, outages, receivables, satisfaction
 from utilityflow.gold.changes import identified, latest_first
 from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
@@ -63,9 +63,12 @@ def explain(settings: Settings, table: str, key: str) -> dict[str, Any]:
 
 def _ways() -> dict[str, Callable[[Scene, Contract, str], dict[str, Any]]]:
     """Table without history -> what leads its rows back."""
+    from utilityflow.operate import explain_customers as customers  # it uses what is here
+
     return dict.fromkeys(_EVENTS, _event) | {
         USAGE: _fact, outages.NAME: _outage, satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency,
-        receivables.NAME: _receivables, KPI: _reliability, compliance.NAME: _compliance,
+        receivables.NAME: _receivables, KPI: _reliability, monthly.NAME: customers.usage, customer360.NAME: customers.customer,
+        compliance.NAME: _compliance,
     }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
     :raises UtilityFlowError: as ``run`` before it writes anything.
     """
     feeds = pipeline.read_feeds(settings)
-    graph = pipeline.graph(feeds, settings.home_path / "lakehouse")
+    graph = pipeline.graph(feeds, settings.home_path / "lakehouse", select)
     names = pipeline.select(graph, select)
     if not settings.landing_path.is_dir() and settings.landing is not None:
         raise UtilityFlowError("UF-1008", f"the landing root {settings.landing_path} is not a folder")
@@ -54,7 +54,7 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
     there = settings.landing_path.is_dir()
     found = {n: scan(run, f) if there else [] for n, f in feeds.items() if f"bronze.{n}" in names}
     files = [_file(feeds[n], one, _known_columns(scene, n)) for n, ones in found.items() for one in ones]
-    tables = _tables(feeds, scene.house if scene else None)
+    tables = _tables(feeds, scene.house if scene else None, select)
     migrates = any(not line.startswith(("create bronze.", "create silver.")) for line in tables)  # nobody publishes those
     steps = list(_steps(run, scene, graph, names, files, migrates))
     return {
@@ -70,7 +70,7 @@ def graph(settings: Settings, form: str, select: Sequence[str] = ()) -> str:
 
     Of the shipped feeds also those that sleep, as no file of theirs has landed yet.
     """
-    steps = pipeline.graph(pipeline.read_feeds(settings, whole=True), settings.home_path / "lakehouse")
+    steps = pipeline.graph(pipeline.read_feeds(settings, whole=True), settings.home_path / "lakehouse", select)
     return drawn(steps, pipeline.published_of(steps), form, pipeline.select(steps, select))
 
 
@@ -135,9 +135,9 @@ def _status(one: Found) -> str:
 # -- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _tables(feeds: Mapping[str, Feed], house: Lakehouse | None) -> list[str]:
+def _tables(feeds: Mapping[str, Feed], house: Lakehouse | None, asked: Sequence[str] = ()) -> list[str]:
     """What ``ensure_tables`` would do, in its words."""
-    names = pipeline.tables_of(feeds, Path(house.root) if house else None)
+    names = pipeline.tables_of(feeds, Path(house.root) if house else None, asked)
     if house is None:
         return [f"create {name}" for name in names]
     return [line for name in names for line in _table(house, name)]

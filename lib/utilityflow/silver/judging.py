@@ -24,8 +24,10 @@ from utilityflow.silver import (
     compliance_filings,
     customers,
     meter_reads,
+    meters,
     outages,
     payments,
+    rate_schedules,
     service_points,
     service_requests,
     snapshots,
@@ -54,8 +56,10 @@ ENTITIES = {
     ),
     "customers": Entity("customers", customers.FILLED, customers.conform),
     "meter_reads": Entity("meter_reads", meter_reads.FILLED, meter_reads.conform, meter_reads.DAY),
+    "meters": Entity("meters", meters.FILLED, meters.conform),
     "outages": Entity("outages", outages.FILLED, outages.conform, outages.DAY),
     "payments": Entity("payments", payments.FILLED, payments.conform, payments.DAY),
+    "rate_schedules": Entity("rate_schedules", rate_schedules.FILLED, rate_schedules.conform),
     "service_points": Entity("service_points", service_points.FILLED, service_points.conform),
     "service_requests": Entity(
         "service_requests", service_requests.FILLED, service_requests.conform, service_requests.DAY

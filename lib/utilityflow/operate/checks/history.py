@@ -9,7 +9,7 @@ from pyspark.sql import Column, Window
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.gold.dimensions import EVENTS, naming
+from utilityflow.gold.dimensions import events_of, naming
 from utilityflow.lakehouse import Table
 from utilityflow.operate.checks.base import Check, Evidence, Found, any_of, rows_of, together
 from utilityflow.operate.scene import Scene
@@ -30,7 +30,7 @@ def dimensions(scene: Scene) -> dict[str, Dimension]:
 
 def sources(scene: Scene, name: str) -> tuple[Table | None, dict[str, str]]:
     """Where a dimension comes from: the table of its events, and the tables (with their column) that name members."""
-    events = EVENTS.get(name)
+    events = events_of(scene.house, name)
     return scene.house.table(events) if events else None, naming(scene.house, name)
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from utilityflow.gold import efficiency, receivables, satisfaction
+from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
 from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.gold.marts import unequal
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
@@ -35,8 +35,20 @@ def _receivables(scene: Scene, contract: Contract, versions: Mapping[str, Any]) 
     return receivables.receivables(bills, payments, customers, dimension, dt.date.fromisoformat(versions["as_of"]))
 
 
+def _monthly(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
+    return monthly.usage_monthly(scene.house.table(monthly.USAGE).read(versions[monthly.USAGE]), contract, None)
+
+
+def _customer_360(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
+    inputs = [n for n in (*customer360.ALWAYS, *customer360.OPTIONAL) if n in versions]
+    frames = {n: scene.house.table(n).read(versions[n]) for n in inputs}
+    words = customer360.complaint_words(scene.contracts)
+    return customer360.customer_360(frames, contract, dt.date.fromisoformat(versions["as_of"]), words)
+
+
 MARTS: Mapping[str, Callable[..., DataFrame]] = {
     satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency, receivables.NAME: _receivables,
+    monthly.NAME: _monthly, customer360.NAME: _customer_360,
 }  # fmt: skip
 
 

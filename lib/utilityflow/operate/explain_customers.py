@@ -1,0 +1,72 @@
+"""``explain`` of the marts by customer: agg_usage_monthly and customer_360."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
+
+from utilityflow.gold import customer360, monthly, outages
+from utilityflow.gold.changes import CUSTOMERS
+from utilityflow.gold.marts import MONTH, moved
+from utilityflow.gold.usage import READS
+from utilityflow.operate.explain import _EVENTS, MOST, _counted, _row, _shown, _states
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from utilityflow.contracts import Contract
+    from utilityflow.operate.scene import Scene
+
+
+def usage(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """A month of a register: the reads behind its facts."""
+    row = _row(scene, contract, key)
+    facts = scene.house.table(monthly.USAGE).read()
+    for name in monthly.GRAIN:
+        facts = facts.where(F.col(name).eqNullSafe(F.lit(row[name])))
+    return {"rows": [_shown(row)], "records": _counted(scene, READS, facts, MOST), "flags": {},
+            "why": f"made of {row['facts']:,} usage fact(s) of the month; up to {MOST} are shown"}  # fmt: skip
+
+
+def customer(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """A customer: the record of his version, and some of the records that each of his figures is made of."""
+    row = _row(scene, contract, key)
+    told = scene.consumed.get(contract.name, {})
+    as_of = dt.date.fromisoformat(told["as_of"])
+    most = MOST // 6
+    records = []
+    for source, facts in _facts(scene, row, {n: v for n, v in told.items() if "." in n}, as_of):
+        if source == outages.OUTAGES:
+            records += _states(scene, [r.asDict() for r in facts.limit(most).collect()])
+        else:
+            records += _counted(scene, source, facts, most)
+    why = f"as of {as_of}, made of the version and the facts of this customer; up to {most} of each table are shown"
+    return {"rows": [_shown(row)], "records": records, "flags": {}, "why": why}
+
+
+def _facts(scene: Scene, row: dict[str, Any], versions: dict[str, int], as_of: dt.date) -> Iterator[tuple[str, DataFrame]]:
+    """Silver table, and the gold rows made of its records that count for a customer, at the versions that the mart reflects."""
+    frames = {n: scene.house.table(n).read(v) for n, v in versions.items()}
+    his = F.col("customer_id") == row["customer_id"]
+    version = frames[CUSTOMERS].where((F.col("customer_key") == row["customer_key"]) & F.col("_file_sha256").isNotNull())
+    yield "silver.customers", version
+    this = f"{as_of:%Y-%m}"
+    months = F.col(MONTH).between(moved(this, -customer360.MONTHS), moved(this, -1))
+    yield READS, scene.house.table(monthly.USAGE).read().where(months & his)
+    owed = frames.get(customer360.BALANCE)
+    for name in (customer360.BILLS, customer360.PAYMENTS, customer360.REQUESTS):
+        if name in frames:
+            mine = frames[name] if owed is None or name == customer360.REQUESTS else _by_account(frames[name], owed)
+            yield _EVENTS[name].grain.source, mine.where(his)
+    if outages.NAME in frames and outages.POINTS in frames:
+        struck = customer360.struck(frames[outages.NAME], frames[outages.POINTS], owed, as_of).where(his)
+        yield outages.OUTAGES, frames[outages.NAME].join(struck.select(*outages.STEP), list(outages.STEP), "left_semi")
+
+
+def _by_account(facts: DataFrame, owed: DataFrame) -> DataFrame:
+    """Bills or payments with the customer whom they name, else that of their account."""
+    named = facts.join(customer360.accounts_of(owed), "account_id", "left")
+    return named.withColumn("customer_id", F.coalesce("customer_id", "_holder"))
