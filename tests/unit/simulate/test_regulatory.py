@@ -29,7 +29,7 @@ from utilityflow.simulate.planted import TWINS
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.regulatory import MONTH_BYTES, write_regulatory
 
-from .conftest import SEED
+from .conftest import SEED, Landed
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -213,3 +213,14 @@ def test_the_kinds_of_defects_do_in_python_what_they_do_in_the_engine(spark: Spa
     texts = ", ".join(f"('{v}')" for v in values)
     rows = spark.sql(f"SELECT v, {columns} FROM VALUES {texts} AS t(v)").collect()
     assert [{k: TWINS[k](row["v"]) for k in KINDS} for row in rows] == [{k: row[k] for k in KINDS} for row in rows]
+
+
+def test_the_system_is_written_where_it_is_asked_for(simulated: Callable[..., Landed], landed: Path) -> None:
+    given = {"only_month": 2, "months": 2, "start": START, "customers": 100, "time_zone": ZONE}
+    made = simulated(systems=["regulatory_reporting"], **given)
+    for root in ("landing", "defects"):
+        assert contents(getattr(made, root)).items() >= {
+            name.removeprefix(f"{root}/"): content for name, content in contents(landed, "2024-11").items() if name.startswith(root)
+        }.items()  # fmt: skip
+    assert all(made.summary.rows[feed] > 300 and made.summary.defects[feed] for feed in FEEDS)
+    assert {file.name for file in made.summary.files} >= {f"{FEEDS[0]}_2024-11.xlsx", f"{FEEDS[1]}_2024-11.xml"}
