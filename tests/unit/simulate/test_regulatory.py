@@ -24,7 +24,7 @@ from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.defects import KINDS, LEDGER_COLUMNS, load_profile
 from utilityflow.simulate.filings import FORMS, filings_due, register
 from utilityflow.simulate.landing import Written
-from utilityflow.simulate.model import DISTRICTS, Utility
+from utilityflow.simulate.model import DISTRICTS, TOWNS_PER_DISTRICT, Utility
 from utilityflow.simulate.planted import TWINS
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.regulatory import MONTH_BYTES, write_regulatory
@@ -129,6 +129,14 @@ def test_the_register_lists_each_filing_of_the_year_once() -> None:
     moved = [state for filing, state in rows if filing.due.year == 2024]
     assert moved and all(state.changed >= dt.datetime(2025, 1, 1) for state in moved)
     assert all(state.changed < dt.datetime(2025, 2, 1) for _, state in rows)
+
+
+def test_districts_have_the_names_of_the_network(landed: Path, repository: Path) -> None:
+    book = landed / "landing" / filing_register.FEED / f"{filing_register.FEED}_2024-11.xlsx"
+    rows = [*records(feed_of(filing_register.FEED, repository), book)]
+    towns = load_pools().towns
+    names = {row["filing_number"][-3:]: row["filing_district"] for row in rows if "-D" in row["filing_number"]}
+    assert names == {f"D{d + 1:02d}": towns[d * TOWNS_PER_DISTRICT] for d in range(DISTRICTS)}
 
 
 def test_lives_of_filings_follow_the_rules_of_the_register() -> None:
