@@ -243,7 +243,8 @@ def _simulate_words(one: argparse.ArgumentParser) -> None:
     served = one.add_argument_group("simulate serve")
     served.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     served.add_argument("--port", type=int, default=8311, metavar="N", help="0 takes any that is free (default 8311)")
-    served.add_argument("--records", metavar="FILE", help="JSON lines to serve, read again when they change (default: made)")
+    served.add_argument("--records", metavar="PLACE", help="JSON lines to serve, a file or a folder of *.jsonl; "
+                        "read again when they change (default: made)")  # fmt: skip
     served.add_argument("--requests", type=_number, default=1000, metavar="N", help="how many to make, by --seed")
     served.add_argument("--fault", action="append", default=[], metavar="KIND@N", help="for example 429@3, 503@2-4, slow@*")
     served.add_argument("--token", metavar="REFERENCE", help="bearer token that is asked for, as env:NAME or file:PATH")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import os
 import shutil
 import time
@@ -30,6 +31,7 @@ from utilityflow.control.publication import last as last_publication
 from utilityflow.control.rollback import open_rollback
 from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_beginning
 from utilityflow.control.soundness import Found, cause, damaged, examine, look_again, take_up, telling, unforeseen
+from utilityflow.control.tablelog import last_note
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
 from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
@@ -60,6 +62,7 @@ from utilityflow.settings import Settings
 from utilityflow.silver.apply import run_silver
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
+log = logging.getLogger("utilityflow")
 ALWAYS = ("customers", "meter_reads")  # entities of every home, whatever its feeds fill; others come with their feeds
 # failures that are a gold step's own: other branches go on (decision 017). Damage, a full disk, a lost lease stop the run
 OF_ONE_STEP = frozenset({"UF-3004", "UF-3005", "UF-4001"})
@@ -170,6 +173,20 @@ def select(steps: Sequence[Step], wanted: Iterable[str]) -> list[str]:
     return graph_of.select(steps, wanted, published_of(steps))
 
 
+def chosen(settings: Settings, steps: Sequence[Step], wanted: Sequence[str]) -> list[str]:
+    """``select`` of the steps of a home; words that mean only steps of feeds that sleep mean nothing yet.
+
+    :raises UtilityFlowError: UF-1004 naming the nearest known step.
+    """
+    found: set[str] = set()
+    for word in wanted:
+        try:
+            found |= set(select(steps, [word]))
+        except UtilityFlowError:
+            select(graph(read_feeds(settings, whole=True), asked=wanted), [word])
+    return [name for name in select(steps, ()) if name in found or not wanted]
+
+
 # -- opening ---------------------------------------------------------------------------------------------------------
 
 
@@ -193,9 +210,11 @@ def read_feeds(settings: Settings, *, whole: bool = False) -> dict[str, Feed]:
     check_feeds(feeds, load_contracts())
     if whole or settings.feeds is not None:
         return feeds
-    awake = {name: feed for name, feed in feeds.items() if _awake(feed, settings)}
-    bare = set(ALWAYS) - {feed.entity for feed in awake.values()}
-    return {name: feed for name, feed in feeds.items() if name in awake or feed.entity in bare}
+    known = last_note(settings.home_path / "lakehouse").get("heads", {})
+    awake = {name for name, feed in feeds.items() if f"bronze.{name}" in known or _awake(feed, settings)}
+    filled = {feeds[name].entity for name in awake}
+    first = {entity: next((n for n, f in feeds.items() if f.entity == entity), "") for entity in ALWAYS if entity not in filled}
+    return {name: feed for name, feed in feeds.items() if name in awake or name in first.values()}
 
 
 def _awake(feed: Feed, settings: Settings) -> bool:
@@ -245,6 +264,13 @@ def last_consumed(house: Lakehouse) -> dict[str, dict[str, Any]]:
     return result
 
 
+def failed_last(house: Lakehouse) -> set[str]:
+    """Steps that failed when they were done last."""
+    rows = house.table("ops.step").read().where("consumed <> '{}' OR status = 'failed'").select("step", "status", "finished_at")
+    newest = {r["step"]: r["status"] for r in sorted(rows.collect(), key=lambda r: r["finished_at"])}
+    return {step for step, status in newest.items() if status == "failed"}
+
+
 # -- running ---------------------------------------------------------------------------------------------------------
 
 
@@ -258,7 +284,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
     check_calendar(settings.calendar)
     check_reliability(settings.reliability)
     steps = graph(feeds, settings.home_path / "lakehouse", wanted)
-    names = select(steps, wanted)
+    names = chosen(settings, steps, wanted)
     if not settings.landing_path.is_dir() and settings.landing is not None:
         raise UtilityFlowError("UF-1008", f"the landing root {settings.landing_path} is not a folder")
     home = open_home(settings, create=True)
@@ -375,14 +401,15 @@ def _run_step(state: Run, step: Step) -> None:
             state.failed[name] = failed
             state.say(f"{step.name} failed, the other feeds go on: {failed}", step=step.name, feed=name, code=failed.code)
             return
-        if os.environ.get("UTILITYFLOW_DEBUG"):
-            raise
         told = failed if isinstance(failed, UtilityFlowError | OSError) else unforeseen(step.name, failed)
+        debug = bool(os.environ.get("UTILITYFLOW_DEBUG"))
         if step.name.startswith("gold.") and isinstance(told, UtilityFlowError) and told.code in OF_ONE_STEP:
+            if debug:
+                log.exception("%s failed", step.name)
             state.broken[step.output] = told
             state.say(f"{step.name} failed, what does not need it goes on: {told}", step=step.name, code=told.code)
             return
-        if told is failed:
+        if told is failed or debug:
             raise
         raise told from failed
     seconds = time.monotonic() - began
@@ -408,12 +435,18 @@ def _check_threshold(state: Run) -> None:
         )
 
 
+def _held(state: Run, names: Iterable[str]) -> set[str]:
+    """Of the tables to publish, those whose step failed, in this run or in the one that did it last."""
+    elsewhere = set(names) - {done.step for done in state.steps}
+    return set(state.broken) | (elsewhere & failed_last(state.house) if elsewhere else set())
+
+
 def _prepare(state: Run) -> Prepared | None:
     began = time.monotonic()
     names = published(state.feeds, state.home.lakehouse)
     with profiled(state.house.spark, f"{state.run_id} {PUBLISH}") as profile:
         outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
-                          memory=state.settings.publish_memory, held=state.broken, progress=state.say)  # fmt: skip
+                          memory=state.settings.publish_memory, held=_held(state, names), progress=state.say)  # fmt: skip
     status = "ok" if outcome else "skipped"
     rows = sum(t.rows for t in outcome.publication.tables.values()) if outcome else 0
     state.steps.append(StepResult(PUBLISH, status, rows, time.monotonic() - began, profile=profile))

@@ -50,7 +50,7 @@ def publication_of(home: Path) -> int:
         return int(db.execute("SELECT publication FROM gold.publication").fetchall()[0][0])
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.fault(45, "a bad load was published, and is gone back from")
 def test_fault_45_a_bad_load_is_gone_back_from_and_its_mended_file_is_not_skipped(
     spark: Any, story: Story, states: dict[int, dict[str, Any]], tmp_path: Path, fault: Any
@@ -133,7 +133,7 @@ def _stopped(*_: Any) -> Any:
     raise UtilityFlowError("UF-4007", "stopped by the test")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.fault(20, "VACUUM below the window, then a rollback")
 def test_fault_20_versions_whose_files_were_removed_cannot_be_gone_back_to(
     spark: Any, story: Story, tmp_path: Path, fault: Any

@@ -21,7 +21,7 @@ from utilityflow.settings import Settings
 from utilityflow.simulate import CORE, simulate
 
 pytestmark = [
-    pytest.mark.long,
+    pytest.mark.slow,
     pytest.mark.engine,
     pytest.mark.timeout(1200),  # seven JVMs: on two busy cores they take their time
     pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="executors are found and killed by way of /proc"),

@@ -128,6 +128,7 @@ def test_only_the_filings_that_were_told_of_change(spark: SparkSession, tmp_path
     assert one["count"] == 1 and one["offenders"][0].endswith("is not what its final state gives")
 
 
+@pytest.mark.slow
 def test_what_the_simulator_lands_goes_through_the_shipped_feeds(spark: SparkSession, tmp_path: Path, repository: Path) -> None:
     """Each planted defect is found or mended, nothing else is quarantined, and the trail's findings reach their filings."""
     feeds, landing, ledger = tmp_path / "feeds", tmp_path / "landing", tmp_path / "defects"

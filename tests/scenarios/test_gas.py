@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SIZE = 100_000  # five digits
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_registers_roll_over(spark: SparkSession, tmp_path: Path, repository: Path) -> None:
     made, landing = tmp_path / "made", tmp_path / "landing"
     simulate(spark, landing=made, defects=tmp_path / "defects", customers=12_000, months=3, start=dt.date(2025, 1, 1),

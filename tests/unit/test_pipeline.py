@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from utilityflow import pipeline
 from utilityflow.bronze.feeds import Feed, parse_feed
 from utilityflow.contracts import load_contracts
 from utilityflow.errors import UtilityFlowError
@@ -13,7 +15,7 @@ from utilityflow.operate.maintain import _names
 from utilityflow.operate.plan import plan
 from utilityflow.operate.scene import Scene
 from utilityflow.pipeline import graph, read_feeds, select, tables_of
-from utilityflow.settings import load_settings
+from utilityflow.settings import Settings, load_settings
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
 ALWAYS = {"customers", "meter_reads"}  # the gold steps read them, whatever is fed
@@ -234,3 +236,27 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
     types = {c.type for e in RARE for c in catalog[f"silver.{e}"].columns}
     assert not types & {"double", "float"}
     assert catalog["silver.payments"].column("amount").type == "decimal(18,4)"
+
+
+def test_shipped_feeds_sleep_until_their_first_file_lands(tmp_path: Path, repository: Path) -> None:
+    """Of the shipped folder; a folder of one's own is taken as it is."""
+    settings = Settings(home=str(tmp_path / "home"))
+    assert set(pipeline.read_feeds(settings)) == {"ami_daily_reads", "cis_customers"}, "an empty home: customers and reads"
+    whole = pipeline.read_feeds(settings, whole=True)
+    assert {"cis_bills", "pay_payments", "desk_requests", "oms_outages", "ev_interval_reads"} < set(whole)
+    steps = pipeline.graph(pipeline.read_feeds(settings))
+    assert pipeline.chosen(settings, steps, ["bronze.cis_bills", "gold.dim_meter"]) == ["gold.dim_meter"]
+    assert pipeline.chosen(settings, steps, ["silver.bills+"]) == [], "not all steps"
+    with pytest.raises(UtilityFlowError, match="there is no step 'silver.bils'"):
+        pipeline.chosen(settings, steps, ["silver.bils"])
+    landed = tmp_path / "home" / "landing" / "cis_bills" / "1.csv"
+    landed.parent.mkdir(parents=True)
+    landed.write_text("bill_no\n1\n", encoding="utf-8")
+    assert set(pipeline.read_feeds(settings)) == {"ami_daily_reads", "cis_bills", "cis_customers"}
+    landed.unlink()
+    (tmp_path / "home" / "lakehouse" / "bronze" / "pay_payments").mkdir(parents=True)
+    assert set(pipeline.read_feeds(settings)) == {"ami_daily_reads", "cis_customers", "pay_payments"}, "its table is there"
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "cis_bills.yaml").write_text((repository / "conf" / "feeds" / "cis_bills.yaml").read_text("utf-8"), encoding="utf-8")
+    assert set(pipeline.read_feeds(replace(settings, feeds=str(own)))) == {"cis_bills"}

@@ -50,17 +50,31 @@ def maintain(settings: Settings, *, hours: int = WINDOW, most_bytes: int = 10 * 
         scene.house.guard = lease
         examine(scene.home, ())  # a table that is damaged, or not ours alone, is not arranged
         tables = [scene.house.table(name) for name in _names(scene)]
+        awaited = _awaited(scene)
         sizes = {t.name: _size(t) for t in tables if t.exists()}
         done, read = [], 0
         for table in sorted((t for t in tables if t.name in sizes), key=lambda t: sizes[t.name][1]):
             files, size = sizes[table.name]
             why_not = _why_not(files, size, most_bytes - read)
-            if not why_not:
+            if arranged := not why_not:
                 read += size
                 table.optimize(SMALL, FULL)
-            table.clean(hours)
-            done.append(Kept(table.name, files, files if why_not else _size(table)[0], size, not why_not, why_not))
+            if table.name in awaited:
+                why_not = "not cleaned: a step has yet to take its changes"
+            else:
+                table.clean(hours)
+            done.append(Kept(table.name, files, _size(table)[0] if arranged else files, size, arranged, why_not))
     return {"hours": hours, "tables": [asdict(one) for one in sorted(done, key=lambda one: one.table)]}
+
+
+def _awaited(scene: Scene) -> set[str]:
+    """Tables whose changes a step has yet to take that failed when it was done last, or waits for one that did."""
+    from utilityflow import pipeline
+
+    steps = pipeline.graph(scene.feeds, scene.home.lakehouse)
+    failed = pipeline.failed_last(scene.house) & {step.name for step in steps}
+    behind = pipeline.select(steps, [f"{name}+" for name in sorted(failed)]) if failed else []
+    return {name for step in behind for name in scene.consumed.get(step, {})}
 
 
 def _names(scene: Scene) -> list[str]:

@@ -42,7 +42,7 @@ def plan(settings: Settings, as_of: dt.date | None = None, select: Sequence[str]
     """
     feeds = pipeline.read_feeds(settings)
     graph = pipeline.graph(feeds, settings.home_path / "lakehouse", select)
-    names = pipeline.select(graph, select)
+    names = pipeline.chosen(settings, graph, select)
     if not settings.landing_path.is_dir() and settings.landing is not None:
         raise UtilityFlowError("UF-1008", f"the landing root {settings.landing_path} is not a folder")
     home = open_home(settings, create=False)

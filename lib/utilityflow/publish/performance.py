@@ -1,7 +1,7 @@
 """What the suite's own run tables say, in the warehouse: tables of schema ``ops`` and views over them in ``gold``.
 
 They are no gold tables and no part of a publication's content, as they differ from run to run. They tell of the runs before the
-one that publishes, whose row is written after it.
+one that publishes, whose row is written after it; months are cut in UTC.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ VIEWS = {
             FROM ops.run WHERE command IN ('run', 'resume')
             WINDOW before_it AS (ORDER BY started_at, run_id),
                 after_it AS (ORDER BY started_at, run_id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING))
-        SELECT strftime(started_at, '%Y-%m') AS month, count(*) AS runs, count(*) FILTER (good) AS good_runs,
+        SELECT strftime(started_at AT TIME ZONE 'UTC', '%Y-%m') AS month, count(*) AS runs, count(*) FILTER (good) AS good_runs,
             count(*) FILTER (good) / count(*) AS success_rate, avg(seconds) AS average_seconds, max(seconds) AS longest_seconds,
             count(*) FILTER (NOT good AND NOT was_failing) AS incidents,
             count(mended_at) FILTER (NOT good AND NOT was_failing) AS mended_incidents,
             avg((epoch(mended_at) - epoch(finished_at)) / 3600) FILTER (NOT good AND NOT was_failing) AS average_hours_to_mend
         FROM judged GROUP BY ALL""",
     "pipeline_steps": """
-        SELECT strftime(finished_at, '%Y-%m') AS month, step, count(*) AS runs,
+        SELECT strftime(finished_at AT TIME ZONE 'UTC', '%Y-%m') AS month, step, count(*) AS runs,
             count(*) FILTER (status = 'failed') AS failed_runs, count(*) FILTER (status = 'ok') AS worked_runs,
             sum(rows_written) AS rows_written, avg(seconds) FILTER (status = 'ok') AS average_seconds,
             max(seconds) AS longest_seconds

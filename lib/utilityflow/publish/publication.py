@@ -91,17 +91,18 @@ def prepare(
     """Build and verify the next publication beside the published one. Commits nothing.
 
     :param names: the gold tables to publish, ``gold.<table>``.
-    :param held: of these, the ones that stay as they are published (their step failed), or unpublished. The target is verified
-        whole: where a held fact needs a member whose key has moved, nothing is published.
+    :param held: of these, the ones whose step failed: they stay as they are published, or unpublished. Where one has moved
+        since, or needs a member whose key has moved, nothing is published.
     :returns: None when all tables have the content that is published already (the target is brought up to it if it was
         behind).
-    :raises UtilityFlowError: UF-4002 when the target does not agree with the lakehouse; UF-3003 for a table that is not
-        there; UF-4007 when the disk is full.
+    :raises UtilityFlowError: UF-4002 when the target does not agree with the lakehouse, or a held table has moved; UF-3003
+        for a table that is not there; UF-4007 when the disk is full.
     """
     tell = progress or _silent
     before = record.last(house)
     lost = before is not None and not _recovered(house, home, before, memory, tell)
     known = before.tables if before else {}
+    _require_unmoved(house, sorted(set(names) & set(held)), known)
     changes = in_parallel(house.spark, lambda name: _change(house, name, known.get(name)), sorted(set(names) - set(held)))
     changes += [_Change(name, known[name], frozenset()) for name in sorted(set(names) & set(held) & set(known))]
     if not changes:
@@ -168,6 +169,17 @@ def _recovered(house: Lakehouse, home: Path, before: Publication, memory: str, t
         tell(f"publication {before.number} cannot be built again and is replaced by a new one: {error.message}")
         return False
     return True
+
+
+def _require_unmoved(house: Lakehouse, held: Sequence[str], known: Mapping[str, TableState]) -> None:
+    """What is published of a table is what stands, so that a way back finds it: a step that failed half-way blocks all."""
+    for name in held:
+        version = house.table(name).version()
+        state = known.get(name)
+        same = version <= 0 if state is None else version == state.version
+        if not same or (state is not None and state.commit not in ("", commit_id(house.table(name), version))):
+            what = f"{name} is not as it was published last, and its step failed"
+            raise UtilityFlowError("UF-4002", what, hint="mend what made the step fail and run again")
 
 
 # -- what changed -----------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ KINDS: dict[str, str] = {
     "too_long": "concat({v}, repeat(' see remarks', 20))",
     "bad_date": "concat(substring({v}, 1, 4), '-13-', substring({v}, 9))",
     "ancient_date": "concat('1066', substring({v}, 5))",
+    "year_early": "concat(substring({v}, 1, 3), translate(substring({v}, 4, 1), '123456789', '012345678'), substring({v}, 5))",
     "bad_number": "concat('#', {v})",
     "lost_point": "if({v} = '0.000', {v}, replace({v}, '.', ''))",
     "negative": "if({v} = '0.000', {v}, concat('-', {v}))",
@@ -106,6 +107,21 @@ def load_profile(given: Mapping[str, Any] | None = None) -> Profile:
                 "UF-1002", f"{entries.where}: the rates of {system} add up to {total:g}, more than 1"
             )
     return profile
+
+
+def by_feed(system: str, specs: tuple[Spec, ...], columns: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[Spec, ...]]:
+    """The specs of a system with several feeds, each for the feed that has its column.
+
+    :param columns: feed -> its raw columns, none of which two have.
+    :raises UtilityFlowError: UF-1001 for a column that none has.
+    """
+    known = {column: feed for feed, names in columns.items() for column in names}
+    for spec in specs:
+        if spec.column not in known:
+            raise UtilityFlowError(
+                "UF-1001", f"defect profile: {system} has no '{spec.column}'", hint=nearest(spec.column, tuple(known))
+            )
+    return {feed: tuple(s for s in specs if known[s.column] == feed) for feed in columns}
 
 
 def _check(spec: Spec, entry: Node) -> None:

@@ -42,7 +42,8 @@ class Extract:
     ``expected_rows``, ``row_bytes``: for the disk estimate and the time left.
     ``whole_stage``: whether Spark's whole-stage code generation suits the query (methods below 8,000 bytes).
     ``form``: in which its files land; None where the caller chooses (csv or parquet). ``numbers``: raw columns that JSON lines
-    show without quotes, where the text is one. ``trailer``: control totals at the end of each file (csv).
+    show without quotes, where the text is one; ``nested``: those whose text is a JSON object. ``trailer``: control totals at the
+    end of each file (csv).
     """
 
     system: str
@@ -56,6 +57,7 @@ class Extract:
     whole_stage: bool = True
     form: Form | None = None
     numbers: frozenset[str] = frozenset()
+    nested: frozenset[str] = frozenset()
     trailer: Trailer | None = None
 
     def lines(self, rows: DataFrame, form: Form) -> DataFrame:
@@ -76,6 +78,8 @@ class Extract:
             told = f"concat('\"', {escaped(value)}, '\"')"
             if c in self.numbers:
                 told = f"if({value} RLIKE {text(JSON_NUMBER)}, {value}, {told})"
+            elif c in self.nested:
+                told = f"if({value} LIKE '{{%}}', {value}, {told})"
             fields.append(f"concat('\"{c}\": ', if({value} = '', 'null', {told}))")
         record = ", ', ', ".join(fields)
         return rows.where("NOT head").selectExpr(f"concat('{{', {record}, '}}') AS value")
@@ -106,6 +110,15 @@ def layered(source: str, layers: Sequence[Layer | str]) -> str:
         else:
             query = f"SELECT *, {', '.join(f'{e} AS {c}' for c, e in layer.items())} FROM ({query})"
     return query
+
+
+def kept(condition: str, name: str) -> Layer:
+    """Layer that keeps the rows that meet a condition; its column, of a name of its own, says nothing.
+
+    A filter does the same, but the optimizer pushes it down through all layers below it, whose expressions are then written
+    out, and computed, once more for each time that the condition leads to them.
+    """
+    return {name: f"explode(if({condition}, array(1), cast(array() as array<int>)))"}
 
 
 def one_file_each(files: int, rows: int, name: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from utilityflow.simulate.filings import FORMS, Filing, State, district_name
+from utilityflow.simulate.filings import FORMS, Filing, State
 from utilityflow.simulate.planted import Ledger
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ FIXED = dt.datetime(2000, 1, 1)  # of the file itself
 Value = str | dt.date | dt.datetime | Decimal | None
 
 
-def values(filing: Filing, state: State) -> tuple[Value, ...]:
-    """The cells of a filing's row, in the order of COLUMNS."""
+def values(filing: Filing, state: State, districts: Sequence[str]) -> tuple[Value, ...]:
+    """The cells of a filing's row, in the order of COLUMNS. :param districts: their names."""
     form, filed = filing.kind, state.filed is not None
     told = (form.metric, Decimal(state.value).scaleb(-3), form.unit, state.snapshot) if state.value is not None else (None,) * 4
     penalty = (Decimal(state.penalty), "USD") if state.penalty is not None else (None, None)
     return (
         filing.name, form.regulation, form.regulator, filing.docket if filed else None,
-        None if filing.district is None else district_name(filing.district),
+        None if filing.district is None else districts[filing.district],
         filing.start, filing.end, state.due, state.filed, state.status.capitalize(), *told, *penalty, state.changed,
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ def shown(value: Value) -> str:
     return value or ""
 
 
-def workbook(month: dt.date, rows: Iterable[tuple[Filing, State]], ledger: Ledger) -> bytes:
+def workbook(month: dt.date, rows: Iterable[tuple[Filing, State]], districts: Sequence[str], ledger: Ledger) -> bytes:
     """The register as of the end of a month, with the defects that ``ledger`` plants; a defective cell is a text."""
     from openpyxl import Workbook
 
@@ -76,7 +76,7 @@ def workbook(month: dt.date, rows: Iterable[tuple[Filing, State]], ledger: Ledge
     sheet.title = SHEET
     _head(sheet, f"Register of regulatory filings, {month:%Y}, as of the end of {month:%B}")
     for place, (filing, state) in enumerate(rows):
-        cells = dict(zip(COLUMNS, values(filing, state), strict=True))
+        cells = dict(zip(COLUMNS, values(filing, state, districts), strict=True))
         hit = ledger.planted(place, filing.name, lambda column, cells=cells: shown(cells[column]))  # type: ignore[misc]
         _row(sheet, place + 4, [*(cells | ({hit[0]: hit[1]} if hit else {})).values()])
     for place, note in enumerate(NOTES, start=sheet.max_row + 2):

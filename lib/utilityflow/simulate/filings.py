@@ -94,7 +94,7 @@ class Filing:
     @property
     def name(self) -> str:
         """Its number in the register."""
-        place = "" if self.district is None else f"-{district_name(self.district)}"
+        place = "" if self.district is None else f"-D{self.district + 1:02d}"
         return f"{self.kind.code}-{self.end:%Y-%m}{place}"
 
     @property
@@ -152,11 +152,6 @@ class Filing:
         """A minute of the working hours of a day."""
         minute = self.drawn(f"minute of {what}", 8 * 60, turn)
         return dt.datetime.combine(day, dt.time(8)) + dt.timedelta(minutes=minute)
-
-
-def district_name(district: int) -> str:
-    """What a district is called in files."""
-    return f"D{district + 1:02d}"
 
 
 @lru_cache(maxsize=4)  # the months of a year ask for the same

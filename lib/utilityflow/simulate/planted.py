@@ -24,6 +24,7 @@ TWINS: Mapping[str, Callable[[str], str]] = {
     "too_long": lambda v: v + " see remarks" * 20,
     "bad_date": lambda v: f"{v[:4]}-13-{v[8:]}",
     "ancient_date": lambda v: f"1066{v[4:]}",
+    "year_early": lambda v: v[:3] + v[3:4].translate(str.maketrans("123456789", "012345678")) + v[4:],
     "bad_number": lambda v: f"#{v}",
     "lost_point": lambda v: v if v == "0.000" else v.replace(".", ""),
     "negative": lambda v: v if v == "0.000" else f"-{v}",

@@ -15,7 +15,7 @@ from utilityflow.simulate import audit_trail, filing_register
 from utilityflow.simulate.defects import Profile
 from utilityflow.simulate.filings import register
 from utilityflow.simulate.landing import Written
-from utilityflow.simulate.model import Utility
+from utilityflow.simulate.model import DISTRICTS, TOWNS_PER_DISTRICT, Utility
 from utilityflow.simulate.planted import Ledger, put
 
 MONTH_BYTES = audit_trail.BYTES + 80_000  # of both files and their ledgers
@@ -54,9 +54,11 @@ def _month(utility: Utility, month: int, profile: Profile, landing: Path) -> lis
     def ledger(feed: str, ending: str, specs: str, columns: tuple[str, ...]) -> Ledger:
         return Ledger(seed, feed, f"{feed}_{first:%Y-%m}.{ending}", month, getattr(profile, specs), columns)
 
+    # as all files of the utility call them: network.district_name
+    districts = [utility.pools.towns[d * TOWNS_PER_DISTRICT] for d in range(DISTRICTS)]
     filings = register(seed, first)
     of_filings = ledger(filing_register.FEED, "xlsx", "filing_register", filing_register.COLUMNS)
-    book = put(landing / of_filings.feed / of_filings.file, [filing_register.workbook(first, filings, of_filings)])
+    book = put(landing / of_filings.feed / of_filings.file, [filing_register.workbook(first, filings, districts, of_filings)])
     events = audit_trail.events(seed, first, after, utility.customers, ZoneInfo(almanac.time_zone))
     of_events = ledger(audit_trail.FEED, "xml", "audit_trail", audit_trail.COLUMNS)
     trail = put(landing / of_events.feed / of_events.file, audit_trail.xml(first, events, of_events))

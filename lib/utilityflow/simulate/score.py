@@ -19,11 +19,22 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import audit_trail, bills, customers, filing_register, payments, planted, reads
+from utilityflow.simulate import (
+    audit_trail,
+    bills,
+    customers,
+    filing_register,
+    outages,
+    payments,
+    planted,
+    reads,
+    requests,
+    service_points,
+)
 from utilityflow.simulate.defects import LEDGER_COLUMNS
 
 SYSTEMS = {
-    **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, bills, payments)},
+    **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, bills, payments, requests, service_points, outages)},
     **{of.FEED: (planted.SYSTEM, of.KEY) for of in (filing_register, audit_trail)},
 }
 ROW = ("_file_sha256", "_row_number")

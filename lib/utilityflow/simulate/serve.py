@@ -120,10 +120,11 @@ def _stamp(moment: dt.datetime) -> str:
 
 @dataclass
 class Desk:
-    """What the server knows. ``file``: JSON lines that are read again when the file changes; else ``records``.
+    """What the server knows.
 
-    ``asked``: the query of each request, in order; ``token``: that a request must bear, None: none. ``delay``: seconds of
-    the fault ``slow``.
+    ``file``: JSON lines, or a folder of such files as ``simulate`` lands them, read again when they change; of each request the
+    present state is shown. Without a file ``records`` are. ``asked``: the query of each request, in order; ``token``: that a
+    request must bear, None: none. ``delay``: seconds of the fault ``slow``.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -135,14 +136,17 @@ class Desk:
     asked: list[Mapping[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     stopped: threading.Event = field(default_factory=threading.Event)
-    _mtime: int = 0
+    _seen: Mapping[Path, int] = field(default_factory=dict)
 
     def now(self) -> list[dict[str, Any]]:
         """All records, in order of update time and id."""
         with self.lock:
-            if self.file is not None and (mtime := self.file.stat().st_mtime_ns) != self._mtime:
-                lines = self.file.read_text("utf-8").splitlines()
-                self.records, self._mtime = [json.loads(line) for line in lines if line.strip()], mtime
+            if self.file is not None:
+                files = sorted(self.file.glob("*.jsonl")) if self.file.is_dir() else [self.file]
+                seen = {file: file.stat().st_mtime_ns for file in files}
+                if seen != self._seen:
+                    lines = (line for file in files for line in file.read_text("utf-8").splitlines())
+                    self.records, self._seen = present(json.loads(line) for line in lines if line.strip()), seen
             return sorted(self.records, key=_key)
 
     def note(self, query: Mapping[str, str]) -> str:
@@ -183,6 +187,16 @@ class Desk:
         if "page" in query:
             return (int(query["page"]) - 1) * limit
         return int(query.get("offset", "0"))
+
+
+def present(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last state of each request, as a desk shows it; records without an id are all shown."""
+    found: dict[Any, dict[str, Any]] = {}
+    for place, record in enumerate(records):
+        name = (record["id"],) if record["id"] else place
+        if name not in found or str(found[name]["updated_at"]) <= str(record["updated_at"]):
+            found[name] = record
+    return list(found.values())
 
 
 def _key(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -314,7 +328,7 @@ class Server(ThreadingHTTPServer):
 
 def serve(*, host: str = "127.0.0.1", port: int = 8311, records: Path | None = None, count: int = 1000, seed: int = 1,
           faults: Iterable[str] = (), token: str | None = None) -> Server:  # fmt: skip
-    """A server that is ready to run, over a file of JSON lines or over ``count`` records made by seed.
+    """A server that is ready to run, over JSON lines (a file, or a folder of files) or over ``count`` records made by seed.
 
     :raises UtilityFlowError: UF-1004 for a fault that there is not, UF-1003 when the file cannot be read, UF-1008 when the
         port cannot be taken.

@@ -15,11 +15,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pyspark.sql import SparkSession
 
 from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.simulate import outages, service_points
 from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.bills import bills_extract
 from utilityflow.simulate.charging_reads import charging_extract
 from utilityflow.simulate.customers import customers_extract
-from utilityflow.simulate.defects import Profile, load_profile
+from utilityflow.simulate.defects import Profile, by_feed, load_profile
 from utilityflow.simulate.extract import Extract, Form
 from utilityflow.simulate.gas_reads import gas_extract
 from utilityflow.simulate.landing import (
@@ -37,6 +38,7 @@ from utilityflow.simulate.payments import payments_extract
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.reads import FEED, reads_extract
 from utilityflow.simulate.regulatory import MONTH_BYTES, write_regulatory
+from utilityflow.simulate.requests import requests_extract
 
 SYSTEMS = ("customer_management", "usage_monitoring", "billing", "payment_processing", "service_requests", "regulatory_reporting")
 CORE = SYSTEMS[:2]
@@ -148,6 +150,13 @@ def _plan(
         planned.append(bills_extract(utility, span, profile.billing))
     if "payment_processing" in systems:
         planned.append(payments_extract(utility, span, profile.payment_processing))
+    if "service_requests" in systems:
+        planned.append(requests_extract(utility, span, profile.service_requests))
+    if "regulatory_reporting" in systems:
+        columns = {m.FEED: m.COLUMNS for m in (service_points, outages)}
+        specs = by_feed("regulatory_reporting", profile.regulatory_reporting, columns)
+        planned.append(service_points.service_points_extract(utility, span, specs[service_points.FEED]))
+        planned.append(outages.outages_extract(utility, span, specs[outages.FEED]))
     return planned
 
 

@@ -24,12 +24,12 @@ from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.defects import KINDS, LEDGER_COLUMNS, load_profile
 from utilityflow.simulate.filings import FORMS, filings_due, register
 from utilityflow.simulate.landing import Written
-from utilityflow.simulate.model import DISTRICTS, Utility
+from utilityflow.simulate.model import DISTRICTS, TOWNS_PER_DISTRICT, Utility
 from utilityflow.simulate.planted import TWINS
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.regulatory import MONTH_BYTES, write_regulatory
 
-from .conftest import SEED
+from .conftest import SEED, Landed
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -131,6 +131,14 @@ def test_the_register_lists_each_filing_of_the_year_once() -> None:
     assert all(state.changed < dt.datetime(2025, 2, 1) for _, state in rows)
 
 
+def test_districts_have_the_names_of_the_network(landed: Path, repository: Path) -> None:
+    book = landed / "landing" / filing_register.FEED / f"{filing_register.FEED}_2024-11.xlsx"
+    rows = [*records(feed_of(filing_register.FEED, repository), book)]
+    towns = load_pools().towns
+    names = {row["filing_number"][-3:]: row["filing_district"] for row in rows if "-D" in row["filing_number"]}
+    assert names == {f"D{d + 1:02d}": towns[d * TOWNS_PER_DISTRICT] for d in range(DISTRICTS)}
+
+
 def test_lives_of_filings_follow_the_rules_of_the_register() -> None:
     after = {"due": {"due", "filed", "withdrawn"}, "filed": {"accepted", "rejected"}, "rejected": {"filed"},
              "accepted": {"amended"}, "amended": {"accepted"}, "withdrawn": set()}  # fmt: skip
@@ -213,3 +221,14 @@ def test_the_kinds_of_defects_do_in_python_what_they_do_in_the_engine(spark: Spa
     texts = ", ".join(f"('{v}')" for v in values)
     rows = spark.sql(f"SELECT v, {columns} FROM VALUES {texts} AS t(v)").collect()
     assert [{k: TWINS[k](row["v"]) for k in KINDS} for row in rows] == [{k: row[k] for k in KINDS} for row in rows]
+
+
+def test_the_system_is_written_where_it_is_asked_for(simulated: Callable[..., Landed], landed: Path) -> None:
+    given = {"only_month": 2, "months": 2, "start": START, "customers": 100, "time_zone": ZONE}
+    made = simulated(systems=["regulatory_reporting"], **given)
+    alone = contents(landed, "2024-11")
+    for root in ("landing", "defects"):
+        mine = {name.removeprefix(f"{root}/"): content for name, content in alone.items() if name.startswith(root)}
+        assert len(mine) == 2 and contents(getattr(made, root)).items() >= mine.items()
+    assert all(made.summary.rows[feed] > 300 and made.summary.defects[feed] for feed in FEEDS)
+    assert {file.name for file in made.summary.files} >= {f"{FEEDS[0]}_2024-11.xlsx", f"{FEEDS[1]}_2024-11.xml"}
