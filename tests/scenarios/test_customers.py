@@ -35,7 +35,7 @@ event: {effective_at: to_timestamp(at), operation: case op when 'D' then 'delete
     "daily": """system: usage_monitoring
 entity: meter_reads
 format: csv
-columns: {customer_id: cust, meter_id: meter, quantity: kwh, peak_demand: cast(kw as decimal(8,2)), usage_date: to_date(day),
+columns: {customer_id: cust, meter_id: meter, quantity: kwh, peak_demand: "cast(kw as decimal(8,2))", usage_date: to_date(day),
           read_quality: q}
 """,
     "bills": """system: billing

@@ -84,5 +84,6 @@ def _latest(key: str) -> Column:
 
     The day fills the upper bits of the number that orders them, the upper bits of the key the others; unknown is lowest.
     """
-    order = f"shiftleft(CAST(date_key AS bigint), 36) + IF({key} = {UNKNOWN_KEY}, 0, shiftrightunsigned({key}, 28))"
+    upper = f"IF({key} = {UNKNOWN_KEY}, 0, greatest(shiftrightunsigned({key}, 28), 1))"
+    order = f"shiftleft(CAST(date_key AS bigint), 36) + {upper}"
     return F.expr(f"max_by({key}, {order}) AS {key}")
