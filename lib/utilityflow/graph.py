@@ -61,6 +61,12 @@ def select(steps: Sequence[Step], wanted: Iterable[str], published: Iterable[str
     return [name for name in needs if name in chosen] if words else list(needs)
 
 
+def pattern_of(word: str) -> str:
+    """The step, layer or pattern in a word of a selection, without its signs and numbers; empty for what is no such word."""
+    parts = _WORD.match(word)
+    return parts["name"] if parts else ""
+
+
 def _named(word: str, names: Sequence[str], layers: Iterable[str]) -> set[str]:
     if word in layers:
         return {name for name in names if name.startswith(f"{word}.")}

@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Itera
 
     :param lakehouse: the root of its tables: entities that it holds stay, as facts that stand must follow their customers; None:
         of a new one.
-    :param asked: words of a selection: one that is the name of a table of ACROSS brings its step (docs/decisions/016).
+    :param asked: words of a selection: one that names a table of ACROSS, or is a pattern of it, brings its step
+        (docs/decisions/016).
     """
     steps = [
         Step(f"{EXTRACT}.{n}", (), f"landing.{n}", partial(run_extract, feed=f)) for n, f in feeds.items() if f.extract
@@ -101,8 +103,13 @@ def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Itera
             steps.append(step)
             made.add(step.output)
     there = {f"gold.{log.parent.name}" for log in lakehouse.glob("gold/*/_delta_log")} if lakehouse else set()
-    named = there | {word.strip("+") for word in asked}
-    return steps + [step for step in _across(made) if wanted & ACROSS_OF or named & ACROSS[step.name]]
+    named = there | {graph_of.pattern_of(word) for word in asked}
+    return steps + [step for step in _across(made) if wanted & ACROSS_OF or _asked(named, ACROSS[step.name])]
+
+
+def _asked(words: Iterable[str], names: Iterable[str]) -> bool:
+    """Whether one of the words is one of the names, or a pattern (``gold.agg*``) of one."""
+    return any(fnmatchcase(name, word) for word in words for name in names)
 
 
 def _across(made: Collection[str]) -> list[Step]:

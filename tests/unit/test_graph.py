@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.graph import PUBLISH, Step, drawn, edges, select, waves
+from utilityflow.graph import PUBLISH, Step, drawn, edges, pattern_of, select, waves
 
 
 def step(name: str, *inputs: str) -> Step:
@@ -45,6 +45,15 @@ def chosen(*words: str) -> list[str]:
 )
 def test_a_word_means_steps(word: str, wanted: list[str]) -> None:
     assert chosen(word) == wanted
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("gold.a", "gold.a"), ("+gold.a", "gold.a"), ("2+gold.a+10", "gold.a"), ("gold.a*+", "gold.a*"), ("gold", "gold"),
+     ("0+gold.a", ""), ("a++b", ""), ("", "")],
+)  # fmt: skip
+def test_what_a_word_names(word: str, told: str) -> None:
+    assert pattern_of(word) == told
 
 
 def test_nothing_wanted_is_everything_and_words_add_up_in_the_order_of_the_steps() -> None:

@@ -145,7 +145,7 @@ def test_gold_tables_that_exist_are_looked_after_without_their_feeds(tmp_path: P
 def test_a_mart_across_systems_comes_where_it_is_asked_for_and_stays(tmp_path: Path, word: str) -> None:
     plain = [step.name for step in graph({})]
     more = [f"gold.{n}" for n in ("agg_usage_monthly", "customer_360")][: 1 if word == "gold.agg_usage_monthly" else 2]
-    for asked in (word, f"+{word}"):
+    for asked in (word, f"+{word}", f"{word}+", f"1+{word}", f"{word}+1", f"2+{word}+1", f"{word[:-2]}*"):
         assert [step.name for step in graph({}, None, [asked])] == plain + more
         assert set(tables_of({}, None, [asked])) - set(tables_of({})) == set(more)
     assert [step.name for step in graph({}, None, ["gold.fact_usage+", "gold"])] == plain

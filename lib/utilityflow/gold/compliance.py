@@ -36,7 +36,8 @@ def submissions(filings: DataFrame) -> DataFrame:
 
     Columns: ``_submissions``, ``_rejections``, ``_restatements`` (INT) and ``_filed`` (struct of filed_date and filed_at of
     the first submission whose last state is one of STANDS; null for none). A submission is the time of filing that a state
-    names; a state that names none speaks of the one before it.
+    names; a state that names none speaks of the one before it. ``due`` after a submission asks for another one, and leaves
+    it its last state.
 
     :param filings: rows of silver.compliance_filings, of whole filings.
     """
@@ -48,7 +49,7 @@ def submissions(filings: DataFrame) -> DataFrame:
         "_before": F.last("metric_value", ignorenulls=True).over(in_time.rowsBetween(Window.unboundedPreceding, -1)),
     })  # fmt: skip
     each = states.groupBy("filing_id", "_moment").agg(
-        F.max_by("status", "_place").alias("_last"),
+        F.max_by("status", F.when(F.col("status") != "due", F.col("_place"))).alias("_last"),
         F.max(F.expr("IF(status = 'rejected', 1, 0)")).alias("_rejected"),
         F.min(F.when(F.col("filed_date").isNotNull(), F.struct("filed_date", "filed_at"))).alias("_at"),
         F.count_if(F.col("metric_value") != F.col("_before")).alias("_restated"),

@@ -47,7 +47,7 @@ def run_customer_360(run: Run, inputs: Sequence[str]) -> StepResult:
     house, table = run.house, run.house.table(NAME)
     words = complaint_words(house.contracts)
     now: dict[str, Any] = {n: house.table(n).version() for n in inputs}
-    now |= {"as_of": run.as_of.isoformat(), "parameters": definition({"complaint_words": words})}
+    now |= {"as_of": run.as_of.isoformat(), "parameters": definition_of(house.contracts)}
     if table.version() > 0 and run.consumed.get(NAME) == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     run.say(f"{NAME}: as of {run.as_of}", step=NAME)
@@ -60,6 +60,11 @@ def run_customer_360(run: Run, inputs: Sequence[str]) -> StepResult:
 def complaint_words(contracts: Mapping[str, Contract]) -> list[str]:
     """The words that make a request a complaint: those of the mart of requests."""
     return list(contracts[satisfaction.NAME].property("parameters")["complaint_words"])
+
+
+def definition_of(contracts: Mapping[str, Contract]) -> str:
+    """The parameters of the mart as text: others make it anew."""
+    return definition({"complaint_words": complaint_words(contracts)})
 
 
 def customer_360(frames: Mapping[str, DataFrame], contract: Contract, as_of: dt.date, words: Sequence[str]) -> DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
@@ -11,8 +12,9 @@ from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
 from utilityflow.lakehouse import Lakehouse, Table
-from utilityflow.scd2 import Dimension, apply
+from utilityflow.scd2 import UNKNOWN, Dimension, apply
 from utilityflow.session import local_frame
+from utilityflow.silver.judging import ENTITIES
 
 MEMBERS = {  # silver table -> its columns that name members of dimensions
     "silver.meter_reads": ("customer_id", "meter_id", "rate_schedule"),
@@ -34,6 +36,7 @@ EVENTS = {
     "gold.dim_service_point": "silver.service_points",
     "gold.dim_rate_schedule": "silver.rate_schedules",
 }
+LATELY = dt.timedelta(days=62)  # a member that is still named is most often named in so many days before the as-of date
 
 
 def run_dim_customer(run: Run) -> StepResult:
@@ -66,6 +69,14 @@ def naming(house: Lakehouse, dimension: str) -> dict[str, str]:
     """The silver tables that there are whose rows name members of a dimension, with the column that does."""
     column = MEMBER_KEYS[dimension]
     return {name: column for name, columns in MEMBERS.items() if column in columns and house.table(name).version() >= 0}
+
+
+def members_named(rows: DataFrame, column: str, key: str, *more: str) -> DataFrame:
+    """``key``, the member that a row names in ``column``, and the columns ``more``; rows that name none are left out.
+
+    ``?`` names none: it is what the unknown member of each dimension is called, and facts that name it have its key.
+    """
+    return rows.where(F.col(column).isNotNull() & (F.col(column) != UNKNOWN)).select(F.col(column).alias(key), *more)
 
 
 def _keep(run: Run, name: str) -> StepResult:
@@ -114,8 +125,7 @@ def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, f
         frames.append(run.house.table(source).changes(was[source], now[source]).select(key))
     for fact, column in facts.items():
         if was[fact] < now[fact]:
-            rows = run.house.table(fact).changes(was[fact], now[fact]).where(F.col(column).isNotNull())
-            moved.append(rows.select(F.col(column).alias(key), "_change_type"))
+            moved.append(members_named(run.house.table(fact).changes(was[fact], now[fact]), column, key, "_change_type"))
     if moved:
         per_key = run.staged(_counted(_united(moved), table, key, frames), f"moved_{table.contract.table}")
         frames.append(per_key.where("_came > 0").select(key).join(table.read().select(key), key, "left_anti"))
@@ -163,12 +173,15 @@ def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mappi
             events: DataFrame) -> DataFrame:  # fmt: skip
     """Keys that standing facts name, among those that may have no version (of all keys: all that facts name).
 
+    Facts are searched in the days before the as-of date first: a rate schedule that a correction touched is named there, and
+    of few keys that are not the rest is searched.
+
     :param keys: as ``_touched`` gives them; facts of before are searched only for those of which it is not known already.
     """
     key = dimension.key[0]
 
     def members(rows: Callable[[str], DataFrame]) -> DataFrame:
-        return _united([rows(f).where(F.col(c).isNotNull()).select(F.col(c).alias(key)) for f, c in facts.items()])
+        return _united([members_named(rows(fact), column, key) for fact, column in facts.items()])
 
     if keys is None:
         return members(lambda fact: _named(run, fact, now[fact])).distinct()
@@ -176,8 +189,20 @@ def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mappi
     sure, unsure = homeless.where("_named").select(key), homeless.where("_named IS NULL").select(key)
     if unsure.isEmpty():
         return sure
+    lately = members(lambda fact: _lately(run, fact, now[fact])).join(F.broadcast(unsure), key, "left_semi").distinct()
+    lately = run.staged(lately, f"lately_{dimension.name}")
+    known, unsure = sure.unionByName(lately), unsure.join(lately, key, "left_anti")
+    if unsure.isEmpty():
+        return known
     standing = members(lambda fact: run.house.table(fact).read(now[fact]))
-    return sure.unionByName(standing.join(F.broadcast(unsure), key, "left_semi").distinct())
+    return known.unionByName(standing.join(F.broadcast(unsure), key, "left_semi").distinct())
+
+
+def _lately(run: Run, fact: str, version: int) -> DataFrame:
+    """The rows of a silver table of the days LATELY; none of one whose rows have no day, as files could not be skipped."""
+    table = run.house.table(fact)
+    day = ENTITIES[table.contract.table].day
+    return table.read(version).where(F.lit(False) if day is None else F.col(day) > F.lit(run.as_of - LATELY))
 
 
 def _homeless(keys: DataFrame, events: DataFrame, key: str) -> DataFrame:

@@ -100,11 +100,15 @@ def check_reliability(given: ReliabilitySettings) -> None:
         raise UtilityFlowError("UF-1002", what, hint=nearest(given.targets_exclude, EXCLUSIONS))
 
 
+def held_to(given: ReliabilitySettings) -> str:
+    """The targets and what is left out of what they are held to, as text."""
+    return json.dumps([given.targets, given.targets_exclude], sort_keys=True)
+
+
 def run_kpi_regulatory_scorecard(run: Run) -> StepResult:
     """Bring the scorecard to kpi_service_reliability and the targets in the settings; only rows that differ are written."""
     table, given = run.house.table(NAME), run.settings.reliability
-    targets = json.dumps([given.targets, given.targets_exclude], sort_keys=True)
-    now: dict[str, Any] = {KPI: run.house.table(KPI).version(), "targets": targets}
+    now: dict[str, Any] = {KPI: run.house.table(KPI).version(), "targets": held_to(given)}
     if table.version() > 0 and run.consumed.get(NAME) == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     rows = scorecard(spans(run.house.table(KPI).read(now[KPI])), given.targets, given.targets_exclude)

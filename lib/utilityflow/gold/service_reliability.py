@@ -55,7 +55,7 @@ def run_reliability_threshold(run: Run) -> StepResult:
     """
     house, table = run.house, run.house.table(THRESHOLD)
     now: dict[str, Any] = {n: house.table(n).version() for n in (FACT, POINTS)} | {
-        "year": run.as_of.year, "definition": _definition(run.settings.reliability)
+        "year": run.as_of.year, "definition": definition(run.settings.reliability)
     }  # fmt: skip
     if table.version() > 0 and run.consumed.get(THRESHOLD) == now:
         return StepResult(THRESHOLD, "skipped", version=table.version(), consumed=now)
@@ -92,7 +92,7 @@ def _thresholds(daily: DataFrame, years: list[int], given: ReliabilitySettings, 
     })  # fmt: skip
 
 
-def _definition(given: ReliabilitySettings) -> str:
+def definition(given: ReliabilitySettings) -> str:
     """The parameters of the indices as text; targets are the scorecard's."""
     return json.dumps({n: v for n, v in dataclasses.asdict(given).items() if not n.startswith("targets")}, sort_keys=True)
 
@@ -126,7 +126,7 @@ def run_kpi_service_reliability(run: Run) -> StepResult:
     """
     house, table, given = run.house, run.house.table(KPI), run.settings.reliability
     versions = {n: house.table(n).version() for n in (FACT, POINTS, THRESHOLD)}
-    now: dict[str, Any] = versions | {"as_of": run.as_of.isoformat(), "definition": _definition(given)}
+    now: dict[str, Any] = versions | {"as_of": run.as_of.isoformat(), "definition": definition(given)}
     was = run.consumed.get(KPI, {}) if table.version() > 0 else {}
     if was == now:
         return StepResult(KPI, "skipped", version=table.version(), consumed=now)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
 
-from utilityflow.gold import customer360, monthly, outages
+from utilityflow.errors import UtilityFlowError
+from utilityflow.gold import customer360, monthly, outages, receivables
 from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.gold.marts import MONTH, moved
 from utilityflow.gold.usage import READS
@@ -32,9 +33,15 @@ def usage(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
 
 
 def customer(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
-    """A customer: the record of his version, and some of the records that each of his figures is made of."""
+    """A customer: the record of his version, and some of the records that each of his figures is made of.
+
+    :raises UtilityFlowError: UF-4006 when there is no such row, or nothing says what the mart was made of.
+    """
     row = _row(scene, contract, key)
     told = scene.consumed.get(contract.name, {})
+    if "as_of" not in told:  # rolled back to where it had not been made
+        what = f"nothing says of which day and tables {contract.name} is made"
+        raise UtilityFlowError("UF-4006", what, hint="'utilityflow run' brings the mart up")
     as_of = dt.date.fromisoformat(told["as_of"])
     most = MOST // 6
     records = []
@@ -57,13 +64,23 @@ def _facts(scene: Scene, row: dict[str, Any], versions: dict[str, int], as_of: d
     months = F.col(MONTH).between(moved(this, -customer360.MONTHS), moved(this, -1))
     yield READS, scene.house.table(monthly.USAGE).read().where(months & his)
     owed = frames.get(customer360.BALANCE)
-    for name in (customer360.BILLS, customer360.PAYMENTS, customer360.REQUESTS):
-        if name in frames:
-            mine = frames[name] if owed is None or name == customer360.REQUESTS else _by_account(frames[name], owed)
-            yield _EVENTS[name].grain.source, mine.where(his)
+    for name, facts in _events(frames, as_of).items():
+        mine = facts if owed is None or name == customer360.REQUESTS else _by_account(facts, owed)
+        yield _EVENTS[name].grain.source, mine.where(his)
     if outages.NAME in frames and outages.POINTS in frames:
         struck = customer360.struck(frames[outages.NAME], frames[outages.POINTS], owed, as_of).where(his)
         yield outages.OUTAGES, frames[outages.NAME].join(struck.select(*outages.STEP), list(outages.STEP), "left_semi")
+
+
+def _events(frames: Mapping[str, DataFrame], as_of: dt.date) -> dict[str, DataFrame]:
+    """Bills, payments and requests, those that there are; where there are bills, with account and customer as the mart finds
+    them: of a payment that names neither, those of the bill that it pays.
+    """  # noqa: D205
+    found = {n: frames[n] for n in (customer360.BILLS, customer360.PAYMENTS, customer360.REQUESTS) if n in frames}
+    if customer360.BILLS in found and customer360.PAYMENTS in found:
+        pair = found[customer360.BILLS], found[customer360.PAYMENTS]
+        found[customer360.BILLS], found[customer360.PAYMENTS] = receivables.located(*receivables.until(*pair, as_of))
+    return found
 
 
 def _by_account(facts: DataFrame, owed: DataFrame) -> DataFrame:

@@ -18,7 +18,18 @@ from utilityflow.control.ledger import Ledger
 from utilityflow.control.run import Run
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import plan_of
-from utilityflow.gold.calendar import definition
+from utilityflow.gold import (
+    calendar,
+    customer360,
+    efficiency,
+    marts,
+    monthly,
+    outages,
+    satisfaction,
+    scorecard,
+    service_reliability,
+)
+from utilityflow.gold.dimensions import MEMBER_KEYS
 from utilityflow.graph import PUBLISH, Step, drawn
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
 from utilityflow.settings import Settings
@@ -28,7 +39,9 @@ if TYPE_CHECKING:
     from utilityflow.lakehouse import Lakehouse
 
 _Files: TypeAlias = Sequence[Mapping[str, Any]]
-_IF, _MOVES = "if", "the as-of date moves"
+_IF, _MOVES, _NEW = "if", "the as-of date moves", "new inputs"
+# tables that reflect each input of their step; most others need some only to be there
+_OF_ALL_INPUTS = frozenset({customer360.NAME, *MEMBER_KEYS})
 BYTES_PER_RECORD = 60  # a guess for files whose records are not counted by looking at them
 
 
@@ -183,7 +196,7 @@ def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapp
     if layer == "landing":
         return plan_of(run.feeds[name], run.settings.landing_path, run.ledger)
     told = [i for i in step.inputs if i in changed]
-    sure = any(not changed[i].startswith((_IF, _MOVES)) for i in told)
+    sure = any(not changed[i].startswith((_IF, _MOVES, _NEW)) for i in told)
     if layer == "bronze":
         new = [f for f in files if f["feed"] == name and f["status"] in ("new", "superseding")]
         return f"{len(new)} file(s) to read" if new else (f"{_IF} the source has something new" if told else None)
@@ -195,14 +208,36 @@ def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapp
     if scene is None or table.version() <= 0:
         return "the table has no rows yet"
     was = scene.consumed.get(step.output, {})
-    if "calendar" in was and was["calendar"] != definition(run.settings.calendar):
-        return "another calendar in the settings"
+    if others := [words for key, (words, now) in _given(run, step.output).items() if key in was and was[key] != now]:
+        return others[0]
+    if not was:  # rolled back to where it had not been made
+        return "nothing says what it is made of"
+    lacking = [n for n in step.inputs if n not in was] if step.output in _OF_ALL_INPUTS else []
+    if lacking:
+        return f"{_NEW}: {', '.join(lacking)}"
     behind = [n for n, v in was.items() if "." in n and v != run.house.table(n).version()]  # others are no tables
     if behind:
         return f"newer versions of {', '.join(behind)}"
     if "as_of" in was and was["as_of"] != run.as_of.isoformat():
         return f"{_MOVES} from {was['as_of']} to {run.as_of}"
     return None
+
+
+def _given(run: Run, table: str) -> Mapping[str, tuple[str, Any]]:
+    """What a table reflects beside versions and the day: key in its note -> what is said of another value, the value now."""
+    contracts, given = run.house.contracts, run.settings.reliability
+    limits, parameters = "other settings of reliability", "other parameters in a contract"
+    if table in (satisfaction.NAME, efficiency.NAME, monthly.NAME):
+        return {"parameters": (parameters, marts.definition(contracts[table].property("parameters")))}
+    known: dict[str, dict[str, tuple[str, Any]]] = {
+        "gold.dim_date": {"calendar": ("another calendar in the settings", calendar.definition(run.settings.calendar))},
+        customer360.NAME: {"parameters": (parameters, customer360.definition_of(contracts))},
+        outages.NAME: {"momentary_minutes": (limits, given.momentary_minutes)},
+        service_reliability.THRESHOLD: {"definition": (limits, service_reliability.definition(given))},
+        service_reliability.KPI: {"definition": (limits, service_reliability.definition(given))},
+        scorecard.NAME: {"targets": ("other targets in the settings", scorecard.held_to(given))},
+    }
+    return known.get(table, {})
 
 
 def _why_silver(run: Run, step: Step, told: Sequence[str], sure: bool) -> str | None:

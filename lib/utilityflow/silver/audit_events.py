@@ -18,8 +18,9 @@ FILLED = (
 )  # fmt: skip
 DAY = "occurred_date"  # equal records agree in it
 FILING = "filing"
-# objects that are people, or lead to them: their identifiers are personal data and stand in a column of their own
-PERSONAL = ("customer", "account", "premise", "service_point", "meter")
+# kinds of objects that are no people and lead to none; the identifier of any other object is taken for personal data, and
+# stands in a column of its own
+OPEN = (FILING, "metric", "rule", "report", "dataset")
 
 
 def conform(typed: DataFrame, mapped: Collection[str], zone: str) -> DataFrame:
@@ -30,7 +31,7 @@ def conform(typed: DataFrame, mapped: Collection[str], zone: str) -> DataFrame:
     :param zone: the utility's zone, in which the day of the event is cut.
     """
     kind = spelled("object_kind")
-    of_a_person = F.coalesce(kind.isin(*PERSONAL), F.lit(False))
+    of_a_person = ~F.coalesce(kind.isin(*OPEN), F.lit(False))
     return typed.withColumns({
         **{n: spelled(n) for n in ("action", "outcome", "severity")},
         "object_kind": kind,

@@ -66,6 +66,11 @@ FILINGS = [
     *states("amendment rejected", ("03-08 09:00", "accepted", "03-08 08:00", 7), ("05-02 09:00", "amended", "05-02 08:00", 8),
             ("05-09 09:00", "rejected", None, 8)),
     *states("withdrawn", ("03-08 09:00", "filed", "03-08 08:00"), ("03-09 09:00", "withdrawn", None)),
+    *states("due again", ("01-10 09:00", "filed", "01-10 08:00", 7), ("02-01 09:00", "due", None), ("03-15 09:00", "amended",
+            "03-15 08:00", 8)),
+    *states("due again, nothing yet", ("01-10 09:00", "filed", "01-10 08:00", 7), ("02-01 09:00", "due", None)),
+    *states("rejected, due again", ("01-10 09:00", "filed", "01-10 08:00", 7), ("01-20 09:00", "rejected", None),
+            ("02-01 09:00", "due", None), ("03-15 09:00", "filed", "03-15 08:00", 7)),
     *states("by days", ("03-11 09:00", "filed", "03-11"), ("04-01 09:00", "accepted", "03-11")),
 ]  # fmt: skip
 # filing: status, filed day, days late, on time, submissions, rejections, restatements
@@ -79,6 +84,9 @@ WANTED = {
     "rejection taken back": ("accepted", 20250308, -2, True, 1, 1, 0),
     "amendment rejected": ("rejected", 20250308, -2, True, 2, 1, 1),
     "withdrawn": ("withdrawn", -1, None, None, 1, 0, 0),
+    "due again": ("amended", 20250110, -59, True, 2, 0, 1),
+    "due again, nothing yet": ("due", -1, None, None, 1, 0, 0),
+    "rejected, due again": ("filed", 20250315, 5, False, 2, 1, 0),
     "by days": ("accepted", 20250311, 1, False, 1, 0, 0),
 }
 AUDITS = [

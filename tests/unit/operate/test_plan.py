@@ -10,14 +10,19 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from utilityflow.contracts import Catalog, load_contracts
 from utilityflow.errors import UtilityFlowError
+from utilityflow.gold import marts, scorecard, service_reliability
+from utilityflow.gold.customer360 import definition_of
+from utilityflow.graph import Step
 from utilityflow.operate import scene
-from utilityflow.operate.plan import plan, text
+from utilityflow.operate.plan import _steps, plan, text
+from utilityflow.settings import load_settings
 
 if TYPE_CHECKING:
     from .conftest import Place
@@ -116,3 +121,51 @@ def test_a_contract_that_gained_a_column(place: Place, monkeypatch: pytest.Monke
     result = plan(place.settings, DAY)
     assert result["tables"] == ["add column gold.dim_customer.quarter"]
     assert running(result) == ["publish.duckdb"]
+
+
+VERSIONS = {"gold.dim_customer": 3, "gold.agg_usage_monthly": 2, "silver.meter_reads": 4}
+VIEW = ("gold.dim_customer", "gold.agg_usage_monthly")
+METERS = ("silver.meter_reads",)
+WORDS = definition_of(load_contracts())
+GIVEN = load_settings(environ={})
+REFLECTED: dict[str, dict[str, Any]] = {
+    "gold.customer_360": {**{n: VERSIONS[n] for n in VIEW}, "as_of": DAY.isoformat(), "parameters": WORDS},
+    "gold.dim_meter": {"silver.meter_reads": 4, "as_of": DAY.isoformat()},
+    "gold.fact_outage": {"momentary_minutes": GIVEN.reliability.momentary_minutes},
+    "gold.kpi_service_reliability": {"definition": service_reliability.definition(GIVEN.reliability)},
+    "gold.kpi_regulatory_scorecard": {"targets": scorecard.held_to(GIVEN.reliability)},
+    "gold.kpi_operational_efficiency": {
+        "parameters": marts.definition(load_contracts()["gold.kpi_operational_efficiency"].property("parameters"))
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "inputs", "changed", "why"),
+    [
+        ("gold.customer_360", VIEW, {}, None),
+        ("gold.customer_360", (*VIEW, "gold.fact_payment"), {}, "new inputs: gold.fact_payment"),
+        ("gold.customer_360", VIEW, {"parameters": "{}"}, "other parameters in a contract"),
+        ("gold.customer_360", VIEW, {"gold.dim_customer": 2}, "newer versions of gold.dim_customer"),
+        ("gold.customer_360", VIEW, None, "nothing says what it is made of"),
+        ("gold.dim_meter", METERS, {}, None),
+        ("gold.dim_meter", ("silver.meters", *METERS), {}, "new inputs: silver.meters"),
+        ("gold.fact_outage", ("gold.dim_date",), {}, None),  # the calendar need only be there
+        ("gold.fact_outage", (), {"momentary_minutes": 1}, "other settings of reliability"),
+        ("gold.kpi_service_reliability", (), {}, None),
+        ("gold.kpi_service_reliability", (), {"definition": "{}"}, "other settings of reliability"),
+        ("gold.kpi_regulatory_scorecard", (), {}, None),
+        ("gold.kpi_regulatory_scorecard", (), {"targets": "[]"}, "other targets in the settings"),
+        ("gold.kpi_operational_efficiency", (), {}, None),
+        ("gold.kpi_operational_efficiency", (), {"parameters": "{}"}, "other parameters in a contract"),
+    ],
+)
+def test_what_a_table_reflects_is_compared_with_what_it_would(
+    table: str, inputs: tuple[str, ...], changed: dict[str, Any] | None, why: str | None
+) -> None:
+    """Inputs that came, parameters and settings, beside versions; ``changed`` is what its note says otherwise; None: nothing."""
+    house = SimpleNamespace(contracts=load_contracts(), table=lambda name: SimpleNamespace(version=lambda: VERSIONS.get(name, 1)))
+    run: Any = SimpleNamespace(house=house, settings=GIVEN, as_of=DAY)
+    scene: Any = SimpleNamespace(consumed={} if changed is None else {table: REFLECTED[table] | changed})
+    told, _ = _steps(run, scene, [Step(table, inputs, table, lambda _: None)], [table], [], migrates=False)
+    assert (told["will_run"], told["why"]) == (why is not None, why or "its inputs have not changed")

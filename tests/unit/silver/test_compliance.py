@@ -11,7 +11,9 @@ import pytest
 from utilityflow.contracts import load_contracts
 from utilityflow.quality.rules import broken_rules, contract_rules, judge
 from utilityflow.session import local_frame
+from utilityflow.silver.audit_events import OPEN
 from utilityflow.silver.judging import ENTITIES
+from utilityflow.simulate.audit_trail import _USUAL
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -122,9 +124,21 @@ def test_texts_have_one_form_and_days_are_local(spark: SparkSession) -> None:
     assert (event["occurred_date"], event["filing_id"]) == (day("2025-03-08"), "F1")
 
 
-@pytest.mark.parametrize("kind", ["Customer", "account", "premise", "Service Point", "meter"])
-def test_who_leads_to_people_stands_in_the_personal_column_alone(spark: SparkSession, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["Customer", "account", "premise", "Service Point", "meter", "user", "E-Mail", "employee"])
+def test_what_may_lead_to_people_stands_in_the_personal_column_alone(spark: SparkSession, kind: str) -> None:
     event, = judged(spark, "audit_events", [{**EVENT, "object_kind": kind, "object_id": "C1"}]).collect()
     assert (event["object_id"], event["subject_id"], event["quality_flags"]) == (None, "C1", [])
     columns: Callable[[str], Any] = load_contracts()["silver.audit_events"].column
     assert [columns(n).private for n in ("object_id", "subject_id", "actor_id", "remarks")] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("kind", ["Filing", "metric", "Rule", "report", "dataset"])
+def test_what_is_no_person_is_open(spark: SparkSession, kind: str) -> None:
+    event, = judged(spark, "audit_events", [{**EVENT, "object_kind": kind}]).collect()
+    assert (event["object_id"], event["subject_id"]) == ("F1", None)
+
+
+def test_the_open_kinds_are_those_of_the_contract_and_the_simulator_audits_customers_beside_them() -> None:
+    told = load_contracts()["silver.audit_events"].column("object_id").description
+    assert ", ".join(OPEN[:-1]) + f" or {OPEN[-1]}" in told
+    assert {kind for _, kind, _ in _USUAL} - set(OPEN) == {"customer"}

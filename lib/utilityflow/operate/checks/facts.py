@@ -137,12 +137,12 @@ def outages_equal_their_rebuild(evidence: Evidence) -> Found:
 
 
 def filings_equal_their_rebuild(evidence: Evidence) -> Found:
-    """fact_compliance is what all standing states of filings and all standing audit events give."""
-    house = evidence.scene.house
+    """fact_compliance is what the states of filings and the audit events give that stood when it was made."""
+    house, told = evidence.scene.house, evidence.scene.consumed.get(compliance.NAME)
     fact = house.table(compliance.NAME)
-    if fact.version() <= 0:
+    if fact.version() <= 0 or not told:  # none told: rolled back to where it had not been made
         return Found()
-    filings, audits = (house.table(n).read() for n in (compliance.FILINGS, compliance.AUDITS))
+    filings, audits = (house.table(n).read(told[n]) for n in (compliance.FILINGS, compliance.AUDITS))
     return _not_rebuilt(fact.read(), compliance.compliance_facts(filings, audits, fact.contract), fact.contract)
 
 

@@ -9,7 +9,7 @@ from pyspark.sql import Column, Window
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.gold.dimensions import events_of, naming
+from utilityflow.gold.dimensions import events_of, members_named, naming
 from utilityflow.lakehouse import Table
 from utilityflow.operate.checks.base import Check, Evidence, Found, any_of, rows_of, together
 from utilityflow.operate.scene import Scene
@@ -112,7 +112,7 @@ def rebuild(scene: Scene, name: str, d: Dimension) -> DataFrame:
     source, facts = sources(scene, name)
     needed: DataFrame | None = None
     for fact, column in facts.items():
-        own = scene.house.table(fact).read().where(F.col(column).isNotNull()).select(F.col(column).alias(d.key[0]))
+        own = members_named(scene.house.table(fact).read(), column, d.key[0])
         needed = own if needed is None else needed.unionByName(own)
     events = _no_events(scene, d) if source is None else source.read()
     fit = refusals(events, d, zone=scene.home.zone).where("_refused IS NULL").drop("_refused")
