@@ -93,7 +93,8 @@ def _empty(home: Path) -> None:
 
 def _figures(warehouse: Path, settings: Settings) -> dict[str, Any]:
     with duckdb.connect(str(warehouse), read_only=True) as base:
-        found = base.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'gold' ORDER BY ALL").fetchall()
+        found = base.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'gold' "
+                             "AND table_name NOT LIKE 'publication%' ORDER BY ALL").fetchall()  # fmt: skip
         counts = {t: _one(base, f'SELECT count(*) FROM gold."{t}"') for (t,) in found}  # noqa: S608 - our own tables
         known = "FROM gold.dim_customer WHERE customer_key <> -1 AND NOT is_inferred"
         versions, people = (_one(base, f"SELECT {what} {known}") for what in ("count(*)", "count(DISTINCT customer_id)"))  # noqa: S608
