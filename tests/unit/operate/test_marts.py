@@ -44,8 +44,8 @@ def scene_of(tables: dict[str, list[DataFrame]], consumed: dict[str, Any]) -> An
 def rows(spark: SparkSession, table: str, *given: dict[str, Any]) -> DataFrame:
     contract = CONTRACTS[table]
     common = {"quality_flags": [], "_record_hash": 0, "_feed": "f", "_file_sha256": "a" * 64, "_batch_id": 1, "_row_number": 1}
-    filled = [dict.fromkeys(contract.column_names) | common | row for row in given]
-    return local_frame(spark, [tuple(row.values()) for row in filled], contract.struct())
+    filled = [tuple((common | row).get(name) for name in contract.column_names) for row in given]
+    return local_frame(spark, filled, ", ".join(f"{c.name} {c.type}" for c in contract.columns))
 
 
 def test_filings_are_compared_with_what_their_fact_was_made_of(spark: SparkSession) -> None:
