@@ -35,7 +35,8 @@ columns: {customer_id: cust, meter_id: meter, quantity: kwh, usage_date: to_date
 entity: payments
 format: csv
 path: cash/*.csv
-columns: {payment_id: id, customer_id: cust, amount: "cast(amt as decimal(18,4))", received_date: to_date(got), method: how}
+columns: {payment_id: id, customer_id: cust, amount: "cast(amt as decimal(18,4))", received_date: to_date(got), method: how,
+          currency: "'USD'"}
 """,
 }
 CRM, DAILY, CASH = "id,name,at\n", "cust,meter,kwh,day\n", "id,cust,amt,got,how\n"

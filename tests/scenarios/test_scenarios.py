@@ -46,7 +46,7 @@ def expectations(scenario: str) -> list[str]:
 FEW, MANY = "few", "many"  # rows, for the ways that the steps choose by their number
 AGAIN = "given_files_that_come_again"
 # of every day; the other scenarios belong to the longer tests, and the way of many rows to the slow ones, but of this one
-EVERYDAY = ("given_customers_that_change", "given_facts_before_customers", AGAIN, "given_records_that_break_rules")
+EVERYDAY = ("given_customers_that_change",)
 
 
 def marks(scenario: str, rows: str) -> list[Any]:
