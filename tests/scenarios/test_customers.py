@@ -22,7 +22,7 @@ from utilityflow.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.engine, pytest.mark.long]
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 MONTHS, VIEW = "gold.agg_usage_monthly", "gold.customer_360"
 DAY, LATER = dt.date(2025, 3, 1), dt.date(2025, 4, 15)
 FEEDS = {

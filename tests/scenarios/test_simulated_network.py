@@ -24,7 +24,7 @@ from utilityflow.simulate import customers, outages, requests, service_points, s
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.engine, pytest.mark.long]
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 START, ZONE = dt.date(2024, 10, 1), "America/New_York"  # with a storm on 27 October and a day of 25 hours
 MONTHS = ("2024-10", "2024-11")
 SYSTEMS = ("customer_management", "regulatory_reporting", "service_requests")
