@@ -34,7 +34,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 @pytest.mark.engine
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_entity_comes_and_goes_with_its_feed(spark: Any, tmp_path: Path) -> None:
     home, landing, both = tmp_path / "home", tmp_path / "landing", tmp_path / "both"
     shutil.copytree(HERE / "given_records_that_break_rules" / "when" / "1", landing)

@@ -36,6 +36,7 @@ def lines(name: str) -> set[tuple[str, ...]]:
         return {tuple(row) for row in csv.reader(stream)}
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_written_and_leads_back(spark: Any, tmp_path: Path) -> None:
     home, landing, feeds = tmp_path / "home", tmp_path / "landing", tmp_path / "feeds"
     shutil.copytree(SOURCE / "when" / "1", landing)
