@@ -119,12 +119,10 @@ def _shown(value: Any) -> str:
 def _reasons(settings: Settings) -> list[dict[str, Any]]:
     house = pipeline.open_lakehouse(settings, open_home(settings, create=False))
     found = []
-    fences = [house.table(tables_of_entity(entity)[1]) for entity in ENTITIES]
-    for entity, table in zip(ENTITIES, fences, strict=True):
-        if not table.exists():
-            continue
-        fence = table.read()
-        for row in fence.selectExpr("explode(rules) AS rule").groupBy("rule").count().collect():
+    for entity in ENTITIES:
+        fence = house.table(tables_of_entity(entity)[1])
+        rows = fence.read().selectExpr("explode(rules) AS rule").groupBy("rule").count().collect() if fence.exists() else ()
+        for row in rows:
             found.append({"entity": entity, "rule": row[0], "records": row[1]})
     return sorted(found, key=lambda r: (r["entity"], -r["records"]))
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from utilityflow.silver.words import spelled
+from utilityflow.silver.words import codes
 
 FILLED = (
     "bill_id", "line_number", "kind", "cancels_bill_id", "account_id", "customer_id", "service_point_id", "meter_id",
@@ -31,9 +31,8 @@ def conform(typed: DataFrame, mapped: Collection[str], zone: str) -> DataFrame: 
     :param mapped: names that the feed maps; the others take DEFAULTS, and an unmapped line number is 1.
     :param zone: the utility's zone (not used: bills have days, no instants).
     """
-    codes = {n: F.lit(DEFAULTS[n]) if n not in mapped else spelled(n) for n in ("kind", "charge")}
     return typed.withColumns({
-        **codes,
+        **codes(DEFAULTS, mapped),
         "line_number": F.col("line_number") if "line_number" in mapped else F.lit(1),
         "currency": F.upper("currency"),
     })  # fmt: skip

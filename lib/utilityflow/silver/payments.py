@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from utilityflow.silver.words import local_day, spelled
+from utilityflow.silver.words import codes, local_day, spelled
 
 FILLED = (
     "payment_id", "kind", "related_payment_id", "account_id", "customer_id", "bill_id", "bill_date", "due_date", "disputed",
@@ -31,9 +31,8 @@ def conform(typed: DataFrame, mapped: Collection[str], zone: str) -> DataFrame:
     :param mapped: names that the feed maps; the others take DEFAULTS.
     :param zone: the utility's zone, in which the days of receipt and posting are cut.
     """
-    codes = {n: F.lit(DEFAULTS[n]) if n not in mapped else spelled(n) for n in ("kind", "status")}
     return typed.withColumns({
-        **codes,
+        **codes(DEFAULTS, mapped),
         **{n: spelled(n) for n in ("method", "channel", "reason")},
         "currency": F.upper("currency"),
         "received_date": local_day("received_at", "received_date", zone),

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from utilityflow.silver.words import spelled
+from utilityflow.silver.words import codes, spelled
 
 FILLED = (
     "rate_schedule", "rate_name", "customer_class", "commodity", "pricing", "currency", "unit", "fixed_charge", "energy_charge",
@@ -28,5 +28,4 @@ def conform(typed: DataFrame, mapped: Collection[str], zone: str) -> DataFrame: 
     :param mapped: names that the feed maps; the others take DEFAULTS.
     :param zone: the utility's zone (not used: events are instants).
     """
-    given = {n: spelled(n) if n in mapped else F.lit(word) for n, word in DEFAULTS.items()}
-    return typed.withColumns({**given, "pricing": spelled("pricing"), "currency": F.upper("currency")})
+    return typed.withColumns({**codes(DEFAULTS, mapped), "pricing": spelled("pricing"), "currency": F.upper("currency")})

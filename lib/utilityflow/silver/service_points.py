@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-from utilityflow.silver.words import spelled
+from utilityflow.silver.words import codes
 
 FILLED = (
     "service_point_id", "premise_id", "account_id", "customer_id", "transformer_id", "circuit_id", "feeder_id",
@@ -28,4 +27,4 @@ def conform(typed: DataFrame, mapped: Collection[str], zone: str) -> DataFrame:
     :param mapped: names that the feed maps; the others take DEFAULTS.
     :param zone: the utility's zone (not used: events are instants).
     """
-    return typed.withColumns({n: spelled(n) if n in mapped else F.lit(word) for n, word in DEFAULTS.items()})
+    return typed.withColumns(codes(DEFAULTS, mapped))
