@@ -344,14 +344,17 @@ def in_parallel(spark: SparkSession, work: Callable[[_T], _R], items: Iterable[_
     todo = list(items)
     if len(todo) < 2:
         return [work(item) for item in todo]
-    wrapped = for_threads(spark, work)
     with ThreadPoolExecutor(workers, thread_name_prefix="utilityflow") as pool:
-        futures = [pool.submit(wrapped, item) for item in todo]
+        futures = [pool.submit(for_threads(spark, work), item) for item in todo]
     return [future.result() for future in futures]
 
 
 def for_threads(spark: SparkSession, work: Callable[..., _R]) -> Callable[..., _R]:
-    """The function as another thread may call it: Spark's job tags and pools of this thread go with it."""
+    """The function as one other thread may call it: Spark's job tags and pools of this thread go with it.
+
+    For each thread anew: what is returned carries one copy of the properties, and two threads that shared it would take
+    each other's execution ids away (Spark then answers "Cannot parse null string").
+    """
     from pyspark import inheritable_thread_target
 
     newer = spark_version(spark) >= (4, 0)  # 3.5 wraps the function, 4 wants the session first, for its tags

@@ -54,7 +54,7 @@ def profiled(spark: SparkSession, group: str) -> Iterator[Profile]:
     context = spark.sparkContext
     inside = context._jsc.sc()
     before = inside.getLocalProperties()
-    inside.setLocalProperties(before.clone())  # threads that were started together share theirs
+    inside.setLocalProperties(before.clone())  # what the block sets goes with it
     context.setJobGroup(group, group.rpartition(" ")[2])
     try:
         yield profile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,6 @@ def test_rows_and_bytes_of_a_block_are_counted(spark: SparkSession, tmp_path: Pa
 
 
 def test_blocks_that_run_at_once_are_told_apart_and_their_threads_count(spark: SparkSession, tmp_path: Path) -> None:
-    """Threads that were started together share Spark's local properties: one block would get what another does."""
-
     def one(rows: int) -> Profile:
         with profiled(spark, f"at once {rows}") as profile:
             halves = [(f"{rows}-{n}", rows // 2) for n in range(2)]
@@ -43,6 +42,19 @@ def test_blocks_that_run_at_once_are_told_apart_and_their_threads_count(spark: S
     found = in_parallel(spark, one, [1000, 2000, 4000])
     assert [p.rows_read for p in found] == [1000, 2000, 4000]
     assert spark.sparkContext.getLocalProperty("spark.jobGroup.id") is None
+
+
+def test_threads_started_together_have_properties_of_their_own(spark: SparkSession) -> None:
+    """Shared ones let a query take away the execution id of another: "Cannot parse null string", seen once in many runs."""
+    all_set = threading.Barrier(3, timeout=60)
+
+    def one(name: str) -> str | None:
+        spark.sparkContext.setLocalProperty("utilityflow.test", name)
+        all_set.wait()
+        return spark.sparkContext.getLocalProperty("utilityflow.test")
+
+    assert in_parallel(spark, one, ["a", "b", "c"]) == ["a", "b", "c"]
+    assert spark.sparkContext.getLocalProperty("utilityflow.test") is None
 
 
 def test_the_table_leaves_out_what_was_skipped_and_shows_what_is_not_known() -> None:
