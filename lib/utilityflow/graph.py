@@ -28,9 +28,12 @@ class Step:
 
 def edges(steps: Sequence[Step], published: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Step -> the steps whose output it reads, in the order of the steps; the publication reads the published tables."""
+    return _needs(steps) | {PUBLISH: tuple(s.name for table in published for s in steps if s.output == table)}
+
+
+def _needs(steps: Sequence[Step]) -> dict[str, tuple[str, ...]]:
     maker = {step.output: step.name for step in steps}
-    found = {step.name: tuple(maker[i] for i in step.inputs if i in maker) for step in steps}
-    return found | {PUBLISH: tuple(maker[table] for table in published if table in maker)}
+    return {step.name: tuple(maker[i] for i in step.inputs if i in maker) for step in steps}
 
 
 def select(steps: Sequence[Step], wanted: Iterable[str], published: Iterable[str]) -> list[str]:
@@ -81,21 +84,23 @@ def _reached(begin: set[str], neighbours: Mapping[str, Sequence[str]], far: int)
     return found
 
 
-def waves(steps: Sequence[Step]) -> list[list[Step]]:
-    """The steps in groups that run at once: extracts, and neighbours in gold of which none reads what another makes.
+def waves(steps: Sequence[Step], *, apart: bool = True) -> list[dict[str, tuple[str, ...]]]:
+    """The steps in groups of which one begins when the one before has ended; within it, step -> steps that it waits for.
 
-    Bronze and silver run one by one: files are numbered in their order, and a feed's zone is the session's for a while.
+    Extracts are a group, and silver with gold is one. Bronze runs step by step, as files are numbered in their order.
+
+    :param apart: each step of a group can have a session of its own. If not, silver runs step by step too: a feed's zone is
+        the session's for a while.
     """
-    result: list[list[Step]] = []
-    for step in steps:
-        last = result[-1] if result else []
-        layer = step.name.partition(".")[0]
-        free = bool(last) and all(s.name.startswith(f"{layer}.") and s.output not in step.inputs for s in last)
-        if free and layer in (EXTRACT, "gold"):
-            last.append(step)
+    groups: list[list[Step]] = []
+    together = {EXTRACT: EXTRACT, "gold": "gold"} | ({"silver": "gold"} if apart else {})
+    kinds = [together.get(step.name.partition(".")[0]) for step in steps]
+    for i, step in enumerate(steps):
+        if i > 0 and kinds[i] is not None and kinds[i] == kinds[i - 1]:
+            groups[-1].append(step)
         else:
-            result.append([step])
-    return result
+            groups.append([step])
+    return [_needs(group) for group in groups]
 
 
 def drawn(steps: Sequence[Step], published: Iterable[str], form: str, names: Iterable[str] = ()) -> str:

@@ -7,6 +7,7 @@ the process, so a write that goes another way would be left out of it (a test lo
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from utilityflow.contracts import Catalog, Contract
 from utilityflow.errors import UtilityFlowError
 from utilityflow.migration import steps
+from utilityflow.session import copied
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -159,6 +161,12 @@ class Lakehouse:
         self.guard = guard
         self.lock = threading.RLock()
         self.commits: list[Commit] = []
+
+    def apart(self) -> Lakehouse:
+        """The same tables, through a session of its own where it can be had: what is set in one is not seen in the others."""
+        house = copy.copy(self)
+        house.spark = copied(self.spark) or self.spark
+        return house
 
     @contextlib.contextmanager
     def door(self, name: str) -> Iterator[None]:
@@ -447,18 +455,20 @@ class Table:
 
     def _sql(self, kind: str, statement: str, batch: int | None, note: Mapping[str, Any] | None,
              extra: Mapping[str, str] | None = None) -> Commit:  # fmt: skip
-        # SQL statements take the transaction id and the note from the session, which all threads share
+        # SQL statements take the transaction id and the note from their session: each gets one of its own, so that statements
+        # of several threads run at once; where there is none to be had, they wait for each other
         app, number = self._transaction(batch)
-        mine = {_TXN_APP: app, _TXN_VERSION: str(number), _USER_METADATA: self._note(note)}
-        with self.house.lock, self._with(extra or {}):
+        mine = {_TXN_APP: app, _TXN_VERSION: str(number), _USER_METADATA: self._note(note), **(extra or {})}
+        own = copied(self.house.spark)
+        if own is not None:
             self._no_stale_setting()
             for key, value in mine.items():
-                self.house.spark.conf.set(key, value)
-            try:
+                own.conf.set(key, value)
+            return self._commit(kind, lambda: own.sql(statement).collect())
+        with self.house.lock:
+            self._no_stale_setting()
+            with self._with(mine):
                 return self._commit(kind, lambda: self.house.spark.sql(statement).collect())
-            finally:
-                for key in mine:
-                    self.house.spark.conf.unset(key)
 
     def _no_stale_setting(self) -> None:
         """A transaction id that somebody left in the session could turn this write, or his next one, into none.

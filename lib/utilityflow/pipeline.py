@@ -58,7 +58,7 @@ from utilityflow.graph import EXTRACT, PUBLISH, Step
 from utilityflow.lakehouse import Guard, Lakehouse
 from utilityflow.publish.publication import Prepared, finish, prepare
 from utilityflow.publish.rollback import Done, carry_out
-from utilityflow.session import fit_to, get_session, in_parallel, local_frame
+from utilityflow.session import by_connect, fit_to, get_session, in_parallel, local_frame, when_ready
 from utilityflow.settings import Settings
 from utilityflow.silver.apply import run_silver
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
@@ -348,9 +348,10 @@ def _run_steps(state: Run, steps: Sequence[Step], publish: bool, found: Found) -
     number: int | None = None
     try:
         recover(state)
-        for wave in graph_of.waves(steps):
-            in_parallel(state.house.spark, partial(_run_step, state), wave)
-            if any(s.name.startswith(f"{EXTRACT}.") for s in wave):  # more may have landed than the session was set for
+        for wave in graph_of.waves(steps, apart=not by_connect(state.house.spark)):
+            members = {step.name: step for step in steps if step.name in wave}
+            when_ready(state.house.spark, partial(_run_member, state, members), wave)
+            if any(name.startswith(f"{EXTRACT}.") for name in wave):  # more may have landed than the session was set for
                 fit_to(state.house.spark, state.settings, _size(state.settings, state.home, state.feeds))
         _check_threshold(state)
         if publish:
@@ -389,6 +390,11 @@ def _told(state: Run) -> UtilityFlowError | None:
     first = next(iter(state.broken.values()))
     message = f"{first.message} (left as they were: {', '.join(sorted(state.broken))})"
     return UtilityFlowError(first.code, message, hint=first.hint)
+
+
+def _run_member(state: Run, members: Mapping[str, Step], name: str) -> None:
+    """One of the steps of a wave; where there are others, in a session of its own."""
+    _run_step(replace(state, house=state.house.apart()) if len(members) > 1 else state, members[name])
 
 
 def _run_step(state: Run, step: Step) -> None:

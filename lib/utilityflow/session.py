@@ -12,8 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+_K = TypeVar("_K", bound=Hashable)
 
 # What every session of the suite relies on, wherever it comes from (all can be set on a running session).
 RUNTIME_CONF: dict[str, str] = {
@@ -349,6 +350,35 @@ def in_parallel(spark: SparkSession, work: Callable[[_T], _R], items: Iterable[_
     return [future.result() for future in futures]
 
 
+def when_ready(spark: SparkSession, work: Callable[[_K], None], needs: Mapping[_K, Collection[_K]], workers: int = 4) -> None:
+    """Each item once all that it needs has ended, so many at a time, in the mapping's order where several can begin.
+
+    After an error nothing more begins; what had begun is brought to its end before the first error, in that order, is raised.
+
+    :param needs: item -> items of the mapping; none needs itself, by whatever way.
+    """
+    if len(needs) == 1:
+        work(*needs)
+        return
+    waiting, running, failed = list(needs), dict[Future[None], _K](), dict[_K, BaseException]()
+    with ThreadPoolExecutor(workers, thread_name_prefix="utilityflow") as pool:
+        while waiting or running:
+            behind = {*waiting, *running.values()}
+            able = [item for item in waiting if behind.isdisjoint(needs[item])] if not failed else []
+            for item in able[: workers - len(running)]:
+                waiting.remove(item)
+                running[pool.submit(for_threads(spark, work), item)] = item
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                item, error = running.pop(future), future.exception()
+                if error is not None:
+                    failed[item] = error
+    for item in needs:
+        if item in failed:
+            raise failed[item]
+
+
 def for_threads(spark: SparkSession, work: Callable[..., _R]) -> Callable[..., _R]:
     """The function as one other thread may call it: Spark's job tags and pools of this thread go with it.
 
@@ -357,9 +387,30 @@ def for_threads(spark: SparkSession, work: Callable[..., _R]) -> Callable[..., _
     """
     from pyspark import inheritable_thread_target
 
+    if by_connect(spark):
+        remote: Callable[..., _R] = inheritable_thread_target(spark)(work)
+        return remote
     newer = spark_version(spark) >= (4, 0)  # 3.5 wraps the function, 4 wants the session first, for its tags
-    wrapped: Callable[..., _R] = inheritable_thread_target(spark)(work) if newer else inheritable_thread_target(work)
+    jvm: Any = spark._jvm
+    classes = jvm.org.apache.spark.sql
+
+    def active(*given: Any, **named: Any) -> _R:
+        # 3.5 asks the thread's session, not the frame's, whether a cast that is being written down is an ANSI one
+        (classes.classic if newer else classes).SparkSession.setActiveSession(spark._jsparkSession)
+        return work(*given, **named)
+
+    wrapped: Callable[..., _R] = inheritable_thread_target(spark)(active) if newer else inheritable_thread_target(active)
     return wrapped
+
+
+def copied(spark: SparkSession) -> SparkSession | None:
+    """A session with the settings and temporary views that this one has now; what is set in it is seen in it alone.
+
+    None for a client of Spark Connect, whose server lets nobody copy a session.
+    """
+    if by_connect(spark):
+        return None
+    return type(spark)(spark.sparkContext, spark._jsparkSession.cloneSession())
 
 
 def by_connect(spark: SparkSession) -> bool:

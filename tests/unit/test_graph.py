@@ -67,8 +67,8 @@ def test_extracts_are_a_layer_that_need_not_be_there() -> None:
     assert select([*asking, *STEPS], ["+bronze.crm"], GOLD) == ["extract.crm", "bronze.crm"]
     assert chosen("extract", "bronze") == ["bronze.crm", "bronze.daily"]
     assert chosen("extract") == []
-    assert [[s.name for s in wave] for wave in waves([*asking, *STEPS[:2]])] == [
-        ["extract.crm", "extract.desk"], ["bronze.crm"], ["bronze.daily"],
+    assert waves([*asking, *STEPS[:2]]) == [
+        {"extract.crm": (), "extract.desk": ()}, {"bronze.crm": ()}, {"bronze.daily": ()},
     ]  # fmt: skip
 
 
@@ -87,11 +87,13 @@ def test_the_publication_reads_what_is_published_and_bronze_nothing_that_a_step_
     assert found["bronze.crm"] == ()
 
 
-def test_steps_of_gold_run_at_once_when_none_reads_what_another_makes() -> None:
-    assert [[s.name for s in wave] for wave in waves(STEPS)] == [
-        ["bronze.crm"], ["bronze.daily"], ["silver.customers"], ["silver.reads"],
-        ["gold.dim_date", "gold.dim_customer", "gold.dim_meter"], ["gold.fact_usage"],
-    ]  # fmt: skip
+def test_steps_wait_for_what_they_read_and_bronze_for_the_step_before() -> None:
+    bronze, silver = [{"bronze.crm": ()}, {"bronze.daily": ()}], {"silver.customers": (), "silver.reads": ()}
+    dims = {"gold.dim_date": (), "gold.dim_customer": ("silver.customers", "silver.reads"), "gold.dim_meter": ("silver.reads",)}
+    fact = ("gold.dim_customer", "gold.dim_meter", "gold.dim_date")
+    assert waves(STEPS) == [*bronze, {**silver, **dims, "gold.fact_usage": ("silver.reads", *fact)}]
+    alone = {**dict.fromkeys(dims, ()), "gold.fact_usage": fact}
+    assert waves(STEPS, apart=False) == [*bronze, {"silver.customers": ()}, {"silver.reads": ()}, alone]
 
 
 def test_it_is_drawn_as_text_and_as_mermaid() -> None:

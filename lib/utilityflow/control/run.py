@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from utilityflow.control.home import Home
 from utilityflow.control.ledger import Entry, Ledger
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("utilityflow")
 Days = tuple[dt.date, dt.date]  # first and last
+_T = TypeVar("_T")
 
 
 def new_run_id() -> str:
@@ -97,11 +98,11 @@ class Run:
     metrics: list[tuple[str, str, float]] = field(default_factory=list)
     started: float = field(default_factory=time.time)
     repeated: dict[str, Repeated] = field(default_factory=dict)  # by silver table
-    shared: dict[str, DataFrame] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, UtilityFlowError] = field(default_factory=dict)  # by feed: sources that could not be asked
     broken: dict[str, UtilityFlowError] = field(default_factory=dict)  # by table: not made, as its step or one before it failed
     numbers: Iterator[int] = field(default_factory=count, repr=False)
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    locks: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
 
     @property
     def zone(self) -> str:
@@ -124,12 +125,13 @@ class Run:
         frame.write.parquet(folder)
         return self.house.spark.read.schema(frame.schema).parquet(folder)
 
-    def once(self, name: str, make: Callable[[], DataFrame]) -> DataFrame:
-        """What several steps of a run need: ``staged`` by the one that asks first, while others that ask wait."""
-        with self.lock:
+    def once(self, name: str, make: Callable[[], _T]) -> _T:
+        """What several steps of a run need: made by the one that asks first, while others that ask for it wait."""
+        with self.locks.setdefault(name, threading.Lock()):
             if name not in self.shared:
-                self.shared[name] = self.staged(make(), name)
-        return self.shared[name]
+                self.shared[name] = make()
+        found: _T = self.shared[name]
+        return found
 
     def refuse(self, entry: Entry, reason: str) -> list[Entry]:
         """Reject content that had been taken in; returns the entries that it had superseded and that stand again."""

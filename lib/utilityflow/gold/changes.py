@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,13 @@ def customers_of(run: Run) -> Dimension:
     return Dimension.from_contract(run.house.contracts[CUSTOMERS])
 
 
+def customers_at(run: Run, version: int) -> DataFrame:
+    """The versions of all customers, as far as a lookup reads them: key, surrogate key, from, to. Read once in a run."""
+    d, name = customers_of(run), f"customers_{version}"
+    shape = [*d.key, d.surrogate_key, d.valid_from, d.valid_to]
+    return run.once(name, lambda: run.staged(run.house.table(CUSTOMERS).read(version).select(*shape), name))
+
+
 def whole(rows: DataFrame, contract: Contract) -> DataFrame:
     """The rows with the columns that the contract gained later and nothing fills yet, null."""
     later = [c for c in contract.columns if c.added and c.name not in rows.columns]
@@ -90,13 +98,12 @@ def rekeyed(run: Run, grain: Grain, version: int, was: Mapping[str, Any], now: M
 
     :param version: of the facts, before those of new days were added with their right keys.
     """
-    customers = customers_of(run)
-    dim, fact = run.house.table(CUSTOMERS), run.house.table(grain.name)
+    customers, fact = customers_of(run), run.house.table(grain.name)
     columns = fact.contract.column_names
     facts = fact.read(version)
     # made for the same records, the dimension held each member that a fact names, an inferred one at least
-    complete = dim.note(was[CUSTOMERS]).get("consumed", {}).get(grain.source) == was.get(grain.source)
-    hit = _hit(run, grain, facts, dim.read(was[CUSTOMERS]), dim.read(now[CUSTOMERS]), customers, complete=complete)
+    made_for = run.house.table(CUSTOMERS).note(was[CUSTOMERS]).get("consumed", {}).get(grain.source)
+    hit = _hit(run, grain, facts, _moved(run, was[CUSTOMERS], now[CUSTOMERS], complete=made_for == was.get(grain.source)))
     counts = {} if hit is None else {r[0]: r[1] for r in hit.groupBy(grain.place).count().collect()}
     if hit is None or not counts:
         return facts.limit(0).select(*columns, F.lit("U").alias("_action"), F.col(grain.place).alias("_place"))
@@ -105,55 +112,74 @@ def rekeyed(run: Run, grain: Grain, version: int, was: Mapping[str, Any], now: M
     again = dated(facts.where(grain.at(list(counts)))).join(keys, grain.key, "left_semi")
     was_found = {f"_was_{n}": F.col(n) for n in (customers.surrogate_key, "quality_flags")}
     kinds = ("period",) if grain.first_day else ()
-    found = with_customer(again.withColumns(was_found), dim.read(now[CUSTOMERS]), customers, [*columns, *was_found], kinds)
+    dim = customers_at(run, now[CUSTOMERS])
+    found = with_customer(again.withColumns(was_found), dim, customers, [*columns, *was_found], kinds)
     moved = found.where(" OR ".join(f"{name.removeprefix('_was_')} <> {name}" for name in was_found))
     return moved.select(*columns, F.lit("U").alias("_action"), F.col(grain.place).alias("_place"))
 
 
-def _hit(run: Run, grain: Grain, facts: DataFrame, before: DataFrame, after: DataFrame, customers: Dimension, *,
-         complete: bool) -> DataFrame | None:  # fmt: skip
-    """Key and place of the facts whose lookup may have changed; None: of none.
+@dataclass(frozen=True)
+class _Moved:
+    """Where the history of customers changed between two versions: ``intervals`` as ``affected_intervals`` gives them, ``held``
+    the surrogate keys that those customers had before (and -1), ``first`` the first day of an interval; None: nothing moved.
+    """  # noqa: D205
 
-    :param before: the dimension that the facts were made with. :param after: the dimension now.
-    :param complete: it held each member that a fact names; so a member that is new to it is named by none of them.
+    intervals: DataFrame
+    held: DataFrame
+    first: dt.date | None
+
+
+def _moved(run: Run, since: int, until: int, *, complete: bool) -> _Moved:
+    """What moved, found once in a run for all facts.
+
+    :param complete: the dimension held each member that a fact names; so a member that is new to it is named by none of them.
     """
-    name = grain.name.partition(".")[2]
-    shape = [*customers.key, customers.surrogate_key, customers.valid_from, customers.valid_to]
-    before, after = before.select(*shape), after.select(*shape)
-    # a row that stands in one of the two versions only was made, moved or taken away
-    alone = before.unionByName(after).groupBy(*shape).agg(F.count("*").alias("n")).where("n = 1")
-    names = alone.select(*customers.key).distinct()
-    names = names.join(before.select(*customers.key), list(customers.key), "left_semi") if complete else names
-    names = run.staged(names, f"{name}_moved_keys")
-    own = [f.join(F.broadcast(names), list(customers.key), "left_semi") for f in (before, after)]
-    intervals = run.staged(affected_intervals(own[0], own[1], customers), f"{name}_intervals")
-    first = intervals.agg(F.min("affected_from")).collect()[0][0]
-    if first is None:
+
+    def find() -> _Moved:
+        customers = customers_of(run)
+        before, after = customers_at(run, since), customers_at(run, until)
+        # a row that stands in one of the two versions only was made, moved or taken away
+        alone = before.unionByName(after).groupBy(*before.columns).agg(F.count("*").alias("n")).where("n = 1")
+        names = alone.select(*customers.key).distinct()
+        names = names.join(before.select(*customers.key), list(customers.key), "left_semi") if complete else names
+        names = run.staged(names, "moved_keys")
+        own = [f.join(F.broadcast(names), list(customers.key), "left_semi") for f in (before, after)]
+        intervals = run.staged(affected_intervals(own[0], own[1], customers), "moved_intervals")
+        nobody = F.lit(UNKNOWN_KEY).cast("bigint").alias(customers.surrogate_key)
+        held = own[0].select(customers.surrogate_key).unionByName(run.house.spark.range(1).select(nobody))
+        first = intervals.agg(F.min("affected_from")).collect()[0][0]
+        return _Moved(intervals, run.staged(held, "moved_held"), first)
+
+    return run.once(f"moved_{since}_{until}_{complete}", find)
+
+
+def _hit(run: Run, grain: Grain, facts: DataFrame, moved: _Moved) -> DataFrame | None:
+    """Key and place of the facts whose lookup may have changed; None: of none."""
+    if moved.first is None:
         return None
+    customers = customers_of(run)
     # a period begins on its day or before it, so a fact in the interval by either has its day after the interval's beginning
-    since = F.col("date_key") >= number(first)
+    since = F.col("date_key") >= number(moved.first)
     if grain.place == "billing_period":
-        since = since & (F.col(grain.place) >= f"{first:%Y-%m}")
-    held = own[0].select(customers.surrogate_key).unionByName(run.house.spark.range(1).select(
-        F.lit(UNKNOWN_KEY).cast("bigint").alias(customers.surrogate_key)))  # fmt: skip
+        since = since & (F.col(grain.place) >= f"{moved.first:%Y-%m}")
     days = [grain.first_day] if grain.first_day else []
     wanted = dict.fromkeys([grain.key, grain.place, "date_key", *days, *customers.key, customers.surrogate_key])
     theirs = facts.where(since).select(*wanted)
-    theirs = theirs.join(F.broadcast(held), customers.surrogate_key, "left_semi")  # numbers are compared before texts
-    hit = concerned(dated(theirs), F.broadcast(intervals), customers, day="usage_date", first_day=grain.first_day)
-    return run.staged(hit.select(*dict.fromkeys([grain.key, grain.place])), f"{name}_hit")
+    theirs = theirs.join(F.broadcast(moved.held), customers.surrogate_key, "left_semi")  # numbers are compared before texts
+    hit = concerned(dated(theirs), F.broadcast(moved.intervals), customers, day="usage_date", first_day=grain.first_day)
+    return run.staged(hit.select(*dict.fromkeys([grain.key, grain.place])), f"{grain.name.partition('.')[2]}_hit")
 
 
 # -- what differs, and its writing -----------------------------------------------------------------------------------
 
 
-def differing(grain: Grain, present: DataFrame, wanted: DataFrame, gone: DataFrame, columns: Sequence[str]) -> DataFrame:
+def differing(grain: Grain, present: DataFrame, wanted: DataFrame, gone: DataFrame | None, columns: Sequence[str]) -> DataFrame:
     """Complete rows: ``_action`` I of those that the table lacks, U of those that it holds otherwise, D of those that must go.
 
     ``_place``: where the table holds the row (a day's total that became a billed period of one day ends on the next day,
     which may be of another month).
 
-    :param gone: keys of the facts that must go.
+    :param gone: keys of the facts that must go; None: of none.
     """
     others = [n for n in columns if n != grain.key]
     held = present.join(small(wanted.select(grain.key)), grain.key, "left_semi")
@@ -162,7 +188,7 @@ def differing(grain: Grain, present: DataFrame, wanted: DataFrame, gone: DataFra
     compared = wanted.join(old, grain.key, "left").where(F.col("_held").isNull() | differs)
     action, place = F.expr("IF(_held, 'U', 'I') AS _action"), F.col(f"_old_{grain.place}").alias("_place")
     changed = compared.select(*columns, action, place)
-    if gone.isEmpty():  # most often; finding none would read the table once more
+    if gone is None or gone.isEmpty():  # most often; finding none would read the table once more
         return changed
     dead = present.join(F.broadcast(gone), grain.key, "left_semi")
     return changed.unionByName(dead.select(*columns, F.lit("D").alias("_action"), F.col(grain.place).alias("_place")))

@@ -166,7 +166,8 @@ def _united(frames: Sequence[DataFrame]) -> DataFrame:
 def _named(run: Run, fact: str, version: int) -> DataFrame:
     """The members that all rows of a silver table name, without repeats; one pass serves all dimensions."""
     table = run.house.table(fact)
-    return run.once(f"named_{table.contract.table}_{version}", lambda: table.read(version).select(*MEMBERS[fact]).distinct())
+    name = f"named_{table.contract.table}_{version}"
+    return run.once(name, lambda: run.staged(table.read(version).select(*MEMBERS[fact]).distinct(), name))
 
 
 def _needed(run: Run, dimension: Dimension, facts: Mapping[str, str], now: Mapping[str, Any], keys: DataFrame | None,

@@ -15,13 +15,14 @@ from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.changes import (
     CUSTOMERS,
+    MANY_ROWS,
     Grain,
+    customers_at,
     customers_of,
     differing,
     final_states,
     identified,
     rekeyed,
-    small,
     whole,
     write,
 )
@@ -140,28 +141,29 @@ def run_event_fact(run: Run, spec: EventFact) -> StepResult:
 
 @dataclass(frozen=True)
 class _Told:
-    """The events of which records came or went: ``keys`` (``_identity``), and the days between which their records lie,
-    before or now; None: all events.
+    """The events of which records came or went: ``keys`` (``_identity``), how many they are (None: all events), and the days
+    between which their records lie, before or now.
     """  # noqa: D205
 
     keys: DataFrame
-    days: tuple[dt.date, dt.date] | None
-    every: bool = False
+    number: int | None = None
+    days: tuple[dt.date, dt.date] | None = None
 
 
 def _told(run: Run, spec: EventFact, was: Mapping[str, Any], now: Mapping[str, int]) -> _Told:
     source, table = run.house.table(spec.grain.source), spec.grain.name.partition(".")[2]
     rows = identified(source.read(now[source.name]), source.contract)
     if source.name not in was:
-        return _Told(rows.select("_identity").distinct(), None, every=True)
+        return _Told(rows.select("_identity").distinct())
     changes = identified(source.changes(was[source.name], now[source.name]), source.contract)
     moved = changes.select("_identity", spec.day)
     came = run.staged(moved.groupBy("_identity").agg(*_span(spec.day)), f"{table}_came")
-    keys = small(came.select("_identity"))
-    others = rows.select("_identity", spec.day).join(keys, "_identity", "left_semi").agg(*_span(spec.day))
-    spans = came.agg(F.min("_low"), F.max("_high")).unionAll(others).collect()
-    pairs = [row for row in spans if row[0] is not None]
-    return _Told(keys, (min(row[0] for row in pairs), max(row[1] for row in pairs)) if pairs else None)
+    keys = came.select("_identity")
+    others = rows.select("_identity", spec.day).join(keys, "_identity", "left_semi").agg(*_span(spec.day), F.lit(0))
+    spans = came.agg(F.min("_low"), F.max("_high"), F.count(F.lit(1))).unionAll(others).collect()
+    found, pairs = max(row[2] for row in spans), [row for row in spans if row[0] is not None]
+    days = (min(row[0] for row in pairs), max(row[1] for row in pairs)) if pairs else None
+    return _Told(F.broadcast(keys) if found <= MANY_ROWS else keys, found, days)
 
 
 def _span(day: str) -> tuple[Column, Column]:
@@ -177,12 +179,13 @@ def _changed(run: Run, spec: EventFact, fact: Table, told: _Told, now: Mapping[s
         low, high = told.days
         records = records.where(F.col(spec.day).between(low, high))
         present = present.where(F.col("date_key").between(number(low), number(high)))
-    if not told.every:
+    if told.number is not None:
         records = records.join(told.keys, "_identity", "left_semi")
     rows = whole(event_facts(final_states(records, "_identity"), spec, source.contract), fact.contract)
-    dim = run.house.table(CUSTOMERS).read(now[CUSTOMERS])
-    rows = with_customer(rows, dim, customers_of(run), columns, ())
+    rows = with_customer(rows, customers_at(run, now[CUSTOMERS]), customers_of(run), columns, ())
     wanted = run.staged(rows, f"{fact.contract.table}_wanted")
-    known = present.select(grain.key) if told.every else told.keys.select(F.col("_identity").alias(grain.key))
+    if told.number is not None and wanted.count() == told.number:  # each of the events still has a record
+        return differing(grain, present, wanted, None, columns)
+    known = present.select(grain.key) if told.number is None else told.keys.select(F.col("_identity").alias(grain.key))
     gone = known.join(wanted.select(grain.key), grain.key, "left_anti")
     return differing(grain, present, wanted, gone, columns)

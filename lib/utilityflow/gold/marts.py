@@ -36,6 +36,11 @@ def definition(parameters: Mapping[str, Any]) -> str:
     return json.dumps(parameters, sort_keys=True)
 
 
+def as_it_is(frame: DataFrame, _: str) -> DataFrame:
+    """The frame: what takes the place of ``Run.staged`` where nothing is stored on the way."""
+    return frame
+
+
 def unequal(held: DataFrame, wanted: DataFrame) -> DataFrame:
     """Rows that only one of two frames without repeats has; both have the columns of the first."""
     return held.unionByName(wanted).groupBy(*held.columns).count().where("count <> 2")

@@ -7,20 +7,19 @@ over-payment as credit, a return that opens the item again, arrears by days from
 from __future__ import annotations
 
 import datetime as dt
-from functools import reduce
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
-from utilityflow.gold.changes import CUSTOMERS, customers_of
+from utilityflow.gold.changes import CUSTOMERS, customers_at, customers_of
 from utilityflow.gold.days import day_of, number
-from utilityflow.gold.marts import replace_rows
+from utilityflow.gold.marts import as_it_is, replace_rows
 from utilityflow.scd2 import version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from utilityflow.scd2 import Dimension
@@ -38,45 +37,39 @@ _ACCOUNT = ("account_id", "is_account", "currency")
 def run_receivables(run: Run) -> StepResult:
     """Make the mart anew as of the run's day, and write it where it differs."""
     house, table = run.house, run.house.table(NAME)
-    inputs = [house.table(n) for n in INPUTS]
-    now: dict[str, Any] = {t.name: t.version() for t in inputs} | {"as_of": run.as_of.isoformat()}
+    now: dict[str, Any] = {n: house.table(n).version() for n in INPUTS} | {"as_of": run.as_of.isoformat()}
     if table.version() > 0 and run.consumed.get(NAME) == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     run.say(f"{NAME}: as of {run.as_of}", step=NAME)
-    bills, payments, customers = (t.read(now[t.name]) for t in inputs)
-    rows = receivables(bills, payments, customers, customers_of(run), run.as_of)
+    bills, payments = (house.table(n).read(now[n]) for n in (BILLS, PAYMENTS))
+    customers = customers_at(run, now[CUSTOMERS])
+    rows = receivables(bills, payments, customers, customers_of(run), run.as_of, run.staged)
     return replace_rows(run, table, rows, None, now)
 
 
-def receivables(bills: DataFrame, payments: DataFrame, customers: DataFrame, dimension: Dimension, as_of: dt.date) -> DataFrame:
+def receivables(bills: DataFrame, payments: DataFrame, customers: DataFrame, dimension: Dimension, as_of: dt.date,
+                keep: Callable[[DataFrame, str], DataFrame] = as_it_is) -> DataFrame:  # fmt: skip
     """Rows of the mart.
 
     :param bills: rows of fact_billing. :param payments: rows of fact_payment. :param customers: rows of dim_customer.
-    :param as_of: bills dated and money received until this day count.
+    :param as_of: bills dated and money received until this day count. :param keep: how a step on the way is stored.
     """
     lines, moved = located(*until(bills, payments, as_of))
-    due, money = net_bills(lines), cash(moved)
-    open_items = applied(due, money)
-    late = F.datediff(F.lit(as_of), F.coalesce("due_date", "bill_date"))
-    open_bills = open_items.where("open_amount > 0").withColumn("_late", late).groupBy(*_ACCOUNT).agg(
-        F.count(F.lit(1)).alias("open_bills"), _sum("open_amount"),
-        *[F.sum(F.expr(f"IF({test}, open_amount, 0)")).cast(_MONEY).alias(name) for name, test in BUCKETS.items()],
-        F.min(F.coalesce("due_date", "bill_date")).alias("oldest_due_date"),
+    items = queued(keep(net_bills(lines), "receivables_due"), keep(cash(moved), "receivables_cash"))
+    due_day = F.coalesce("due_date", "bill_date")
+    items = items.withColumns({"_open": F.expr("open_amount > 0"), "_due": due_day, "_late": F.datediff(F.lit(as_of), due_day)})
+    known = items.groupBy(*_ACCOUNT).agg(
+        F.max("_last").alias("_last"), F.expr("count_if(_open) AS open_bills"), F.sum("_paid").alias("_used"),
+        _sum("amount", "billed"), _sum("_in", "received"), _sum("open_amount"),
+        *[F.sum(F.expr(f"IF(_open AND {test}, open_amount, 0)")).cast(_MONEY).alias(name) for name, test in BUCKETS.items()],
+        F.min(F.when(F.col("_open"), F.col("_due"))).alias("oldest_due_date"),
     )  # fmt: skip
-    used = open_items.groupBy(*_ACCOUNT).agg(F.sum("_paid").alias("_used"))
-    billed = due.groupBy(*_ACCOUNT).agg(_sum("amount", "billed"))
-    received = money.groupBy(*_ACCOUNT).agg(_sum("amount", "received"))
-    every = [_whose(lines, "billing_key"), _whose(moved, "payment_key")]
-    who = reduce(DataFrame.unionByName, every).groupBy(*_ACCOUNT).agg(F.max_by("customer_id", "_order").alias("customer_id"))
-    parts = [who, billed, received, used, open_bills]
-    known = reduce(lambda left, right: left.join(right, list(_ACCOUNT), "left"), parts)
-    zeros = ("billed", "received", "open_amount", *BUCKETS)
     rows = known.withColumns({
-        **{n: F.coalesce(F.col(n), F.lit(0)).cast(_MONEY) for n in zeros},
-        "open_bills": F.coalesce("open_bills", F.lit(0)).cast("bigint"),
+        "customer_id": F.col("_last.customer_id"),
+        **{n: F.coalesce(F.col(n), F.lit(0)).cast(_MONEY) for n in ("billed", "received")},
         "as_of_date": F.lit(as_of),
         "receivables_key": F.expr("xxhash64('receivables_ageing', account_id, is_account, currency)"),
-    }).withColumn("unapplied", (F.col("received") - F.coalesce("_used", F.lit(0))).cast(_MONEY))  # fmt: skip
+    }).withColumn("unapplied", (F.col("received") - F.col("_used")).cast(_MONEY))  # fmt: skip
     return version_of(rows, customers, dimension, day="as_of_date")
 
 
@@ -121,7 +114,7 @@ def located(bills: DataFrame, payments: DataFrame) -> tuple[DataFrame, DataFrame
 
 
 def net_bills(lines: DataFrame) -> DataFrame:
-    """One row per bill: account, currency, bill_id, bill_date, due_date and ``amount``, cancellations taken off.
+    """One row per bill: account, currency, bill_id, bill_date, due_date, ``amount``, cancellations taken off, and ``_last``.
 
     :param lines: as ``located`` gives them. A cancellation of a bill that is not known stands as a bill of its own.
     """
@@ -130,51 +123,71 @@ def net_bills(lines: DataFrame) -> DataFrame:
         "bill_date": day_of("date_key"), "due_date": day_of("due_date_key"),
     })  # fmt: skip
     first = F.expr("min(struct(NOT _own, bill_date, due_date))")
-    bills = own.groupBy(*_ACCOUNT, F.col("_bill").alias("bill_id")).agg(_sum("amount"), first.alias("_first"))
-    return bills.select(*_ACCOUNT, "bill_id", "_first.bill_date", "_first.due_date", "amount")
+    bills = own.groupBy(*_ACCOUNT, F.col("_bill").alias("bill_id")).agg(
+        _sum("amount"), first.alias("_first"), _whose("billing_key")
+    )
+    return bills.select(*_ACCOUNT, "bill_id", "_first.bill_date", "_first.due_date", "amount", "_last")
 
 
 def cash(payments: DataFrame) -> DataFrame:
-    """Money by account, currency and the bill that it pays (null: none): ``amount``.
+    """Money by account, currency and the bill that it pays (null: none): ``amount`` and ``_last``.
 
     :param payments: as ``located`` gives them: a reversal is of the bill of what it reverses, so it opens that again.
     """
-    return payments.groupBy(*_ACCOUNT, F.col("_bill").alias("bill_id")).agg(_sum("amount"))
+    return payments.groupBy(*_ACCOUNT, F.col("_bill").alias("bill_id")).agg(_sum("amount"), _whose("payment_key"))
 
 
 def applied(bills: DataFrame, money: DataFrame) -> DataFrame:
-    """The bills with ``_paid`` (what was applied to them) and ``open_amount``.
+    """The bills with ``_paid`` (what was applied to them) and ``open_amount``: see ``queued``."""
+    names = ("bill_id", "bill_date", "due_date", "amount", "_paid", "open_amount")
+    return queued(bills, money).where("amount IS NOT NULL").select(*_ACCOUNT, *names)
+
+
+def queued(bills: DataFrame, money: DataFrame) -> DataFrame:
+    """Bills and money side by side: a row per account, currency and bill (of money also: a bill that is not known, or none).
 
     First each bill takes what names it, up to its amount; then all that is left of an account pays its bills from the oldest
     on. A bill of zero or less is never open: what it owes the customer pays other bills.
 
     :param bills: as ``net_bills`` gives them. :param money: as ``cash`` gives it.
+    :return: with ``amount`` (null: no bill that is known), ``_in`` (the money that names it), ``_paid`` (what was applied to
+        it), ``open_amount`` and ``_last``. All of it takes one shuffle, by account.
     """
-    named = money.where("bill_id IS NOT NULL").select(*_ACCOUNT, "bill_id", F.col("amount").alias("_named"))
-    direct = bills.join(named, [*_ACCOUNT, "bill_id"], "left").withColumn(
-        "_direct", F.expr("greatest(least(coalesce(_named, 0), amount), 0)")
-    )
-    pool = money.groupBy(*_ACCOUNT).agg(F.sum("amount").alias("_all"))
-    taken = direct.groupBy(*_ACCOUNT).agg(F.sum("_direct").alias("_taken"), F.sum(F.expr("least(amount, 0)")).alias("_credit"))
-    rest = taken.join(pool, list(_ACCOUNT), "left").selectExpr(
-        *_ACCOUNT, "greatest(coalesce(_all, 0) - _taken - _credit, 0) AS _rest"
-    )
-    order = Window.partitionBy(*_ACCOUNT).orderBy(F.coalesce("due_date", "bill_date"), "bill_date", "bill_id")
-    before = order.rowsBetween(Window.unboundedPreceding, -1)
-    wanting = direct.withColumn("_want", F.expr("greatest(amount - _direct, 0)"))
-    queued = wanting.withColumn("_before", F.coalesce(F.sum("_want").over(before), F.lit(0))).join(rest, list(_ACCOUNT))
-    share = F.expr("greatest(least(_want, _rest - _before), 0)")
-    return queued.withColumn("_share", share).select(
-        *_ACCOUNT, "bill_id", "bill_date", "due_date", "amount",
-        F.expr(f"CAST(_direct + _share + least(amount, 0) AS {_MONEY}) AS _paid"),
+    no_day, nothing = F.lit(None).cast("date"), F.lit(None).cast(_MONEY)
+    sides = [
+        bills.select(*_ACCOUNT, "bill_id", "bill_date", "due_date", "amount", nothing.alias("_in"), "_last"),
+        money.select(*_ACCOUNT, "bill_id", no_day.alias("bill_date"), no_day.alias("due_date"), nothing.alias("amount"),
+                     F.col("amount").alias("_in"), "_last"),
+    ]  # fmt: skip
+    values = ("bill_date", "due_date", "amount", "_in", "_last")  # of each side there is one row at most
+    both = sides[0].unionByName(sides[1]).repartition(*_ACCOUNT).groupBy(*_ACCOUNT, "bill_id").agg(
+        *[F.max(name).alias(name) for name in values]
+    )  # fmt: skip
+    of_account = Window.partitionBy(*_ACCOUNT)
+    in_order = of_account.orderBy(F.coalesce("due_date", "bill_date"), "bill_date", "bill_id")
+    before = in_order.rowsBetween(Window.unboundedPreceding, -1)
+    direct = both.withColumn("_direct", F.expr("IF(amount IS NULL, 0, greatest(least(coalesce(_in, 0), amount), 0))"))
+    sums = direct.withColumns({
+        "_want": F.expr("IF(amount IS NULL, 0, greatest(amount - _direct, 0))"),
+        "_all": F.sum("_in").over(of_account),
+        "_taken": F.sum(F.expr("_direct + IF(amount < 0, amount, 0)")).over(of_account),
+    })  # fmt: skip
+    queue = sums.withColumns({
+        "_rest": F.expr("greatest(coalesce(_all, 0) - _taken, 0)"),
+        "_before": F.coalesce(F.sum("_want").over(before), F.lit(0)),
+    }).withColumn("_share", F.expr("greatest(least(_want, _rest - _before), 0)"))  # fmt: skip
+    return queue.select(
+        *_ACCOUNT, "bill_id", *values,
+        F.expr(f"CAST(_direct + _share + IF(amount < 0, amount, 0) AS {_MONEY}) AS _paid"),
         F.expr(f"CAST(_want - _share AS {_MONEY}) AS open_amount"),
     )  # fmt: skip
 
 
-def _whose(facts: DataFrame, key: str) -> DataFrame:
-    """Account, currency and customer of the facts, with what orders them."""
-    order = F.struct(F.col("customer_id").isNotNull(), "date_key", key).cast("struct<known:boolean,date_key:int,key:bigint>")
-    return facts.select(*_ACCOUNT, "customer_id", order.alias("_order"))
+def _whose(key: str) -> Column:
+    """``_last``: the customer that the newest fact names, with what orders them."""
+    last = F.struct(F.col("customer_id").isNotNull().alias("known"), F.col("date_key").cast("int").alias("day"),
+                    F.col(key).cast("bigint").alias("key"), "customer_id")  # fmt: skip
+    return F.max(last).alias("_last")
 
 
 def _sum(column: str, name: str | None = None) -> Column:

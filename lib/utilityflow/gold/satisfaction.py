@@ -8,7 +8,7 @@ definition, so that the days and the topic are parameters; no score of a survey 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from utilityflow.contracts import sql_text
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.days import day_of, month_of, number
-from utilityflow.gold.marts import MONTH, days_changed, definition, moved, ratio, replace_months
+from utilityflow.gold.marts import MONTH, as_it_is, days_changed, definition, moved, ratio, replace_months
 
 NAME, REQUESTS, TYPES = "gold.kpi_customer_satisfaction", "gold.fact_service_request", "gold.dim_request_type"
 _GROUP = (MONTH, "district", "request_type")
@@ -42,7 +42,7 @@ def run_satisfaction(run: Run) -> StepResult:
         if not months:
             return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     run.say(f"{NAME}: {'all months' if months is None else f'{len(months)} month(s)'}", step=NAME)
-    rows = satisfaction(facts.read(now[REQUESTS]), types.read(now[TYPES]), parameters, months)
+    rows = satisfaction(facts.read(now[REQUESTS]), types.read(now[TYPES]), parameters, months, run.staged)
     return replace_months(run, table, rows, months, now)
 
 
@@ -63,13 +63,13 @@ def touched(requests: DataFrame, days: Collection[dt.date], contact_days: int) -
 
 
 def satisfaction(requests: DataFrame, types: DataFrame, parameters: Mapping[str, Any], months: Collection[str] | None,
-                 ) -> DataFrame:  # fmt: skip
+                 keep: Callable[[DataFrame, str], DataFrame] = as_it_is) -> DataFrame:  # fmt: skip
     """Rows of the mart.
 
     :param requests: facts. :param types: dim_request_type. :param parameters: ``contact_days`` (days within which a further
         request of the customer, of the same type, is a second contact), ``complaint_words`` (a type or detail that holds one
         is a complaint), ``weights`` of the score: on_time, first_contact, no_complaint.
-    :param months: yyyy-MM; None: all.
+    :param months: yyyy-MM; None: all. :param keep: how the sums, which are read three times, are stored.
     """
     every = requests.join(F.broadcast(types), "request_type_key").select(
         month_of("date_key").alias(MONTH), F.coalesce("district", F.lit("?")).alias("district"), "request_type",
@@ -90,7 +90,7 @@ def satisfaction(requests: DataFrame, types: DataFrame, parameters: Mapping[str,
         F.expr(f"count_if({is_complaint}) AS complaints"), F.expr("count(_again) AS contact_requests"),
         F.expr("count_if(NOT _again) AS first_contact_requests"),
     )  # fmt: skip
-    rows = _scored(_compared(sums), parameters["weights"])
+    rows = _scored(_compared(keep(sums, "satisfaction_sums")), parameters["weights"])
     return rows if months is None else rows.where(F.col(MONTH).isin(sorted(months)))
 
 

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
-from utilityflow.gold.changes import CUSTOMERS, Grain, customers_of, differing, rekeyed, whole, write
+from utilityflow.gold.changes import CUSTOMERS, Grain, customers_at, customers_of, differing, rekeyed, whole, write
 from utilityflow.gold.days import date, number
 from utilityflow.gold.facts import KINDS, facts, final_reads, losers, with_customer
 from utilityflow.lakehouse import FEW_ROWS, Table
@@ -204,7 +204,7 @@ def _part(reads: DataFrame, standing: Mapping[tuple[dt.date, str], int]) -> Part
 def _made(run: Run, part: Part, now: Mapping[str, int]) -> DataFrame:
     contract, meters = run.house.contracts[NAME], Dimension.from_contract(run.house.contracts[METERS])
     rows = whole(facts(_final(run, part), run.house.contracts[READS], run.zone, meters, part.kinds), contract)
-    customers = run.house.table(CUSTOMERS).read(now[CUSTOMERS])
+    customers = customers_at(run, now[CUSTOMERS])
     return with_customer(rows, customers, customers_of(run), contract.column_names, part.kinds)
 
 

@@ -35,7 +35,7 @@ def test_what_two_steps_need_is_made_once(run: Run, spark: SparkSession) -> None
 
     def make() -> DataFrame:
         made.append(1)
-        return spark.range(4)
+        return run.staged(spark.range(4), "shared")
 
     found = in_parallel(spark, lambda _: run.once("shared", make), [1, 2, 3])
     assert [frame.count() for frame in found] == [4, 4, 4] and len(made) == 1

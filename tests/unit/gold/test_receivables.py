@@ -15,20 +15,21 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 LINE = "account_id string, customer_id string, currency string, bill_id string, kind string, cancels_bill_id string, " \
-       "date_key int, due_date_key int, amount double"  # fmt: skip
+       "date_key int, due_date_key int, amount double, billing_key bigint"  # fmt: skip
 MONEY = "payment_id string, account_id string, customer_id string, currency string, bill_id string, " \
-        "related_payment_id string, status string, amount double"  # fmt: skip
+        "related_payment_id string, status string, amount double, payment_key bigint, date_key int"  # fmt: skip
 
 
 def lines(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
     """(account or account/customer, bill, cancels, day, due, amount) of each line, in USD."""
-    given = [(*who(a), "USD", b, "cancellation" if c else "bill", c, day, due, amount) for a, b, c, day, due, amount in rows]
+    given = [(*who(a), "USD", b, "cancellation" if c else "bill", c, day, due, amount, key)
+             for key, (a, b, c, day, due, amount) in enumerate(rows)]  # fmt: skip
     return local_frame(spark, given, LINE).withColumn("amount", _exact())
 
 
 def money(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
     """(payment, account or account/customer, bill, related, amount) of each transaction, in USD."""
-    given = [(p, *who(a), "USD", b, r, "posted", amount) for p, a, b, r, amount in rows]
+    given = [(p, *who(a), "USD", b, r, "posted", amount, key, 20250201) for key, (p, a, b, r, amount) in enumerate(rows)]
     return local_frame(spark, given, MONEY).withColumn("amount", _exact())
 
 
