@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -102,6 +102,9 @@ def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Itera
         if made.issuperset(step.inputs):
             steps.append(step)
             made.add(step.output)
+    for step in _of_those_there(made):
+        steps.append(step)
+        made.add(step.output)
     there = {f"gold.{log.parent.name}" for log in lakehouse.glob("gold/*/_delta_log")} if lakehouse else set()
     named = there | {graph_of.pattern_of(word) for word in asked}
     return steps + [step for step in _across(made) if wanted & ACROSS_OF or _asked(named, ACROSS[step.name])]
@@ -110,6 +113,20 @@ def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Itera
 def _asked(words: Iterable[str], names: Iterable[str]) -> bool:
     """Whether one of the words is one of the names, or a pattern (``gold.agg*``) of one."""
     return any(fnmatchcase(name, word) for word in words for name in names)
+
+
+def _of_those_there(made: Collection[str]) -> Iterator[Step]:
+    """The steps of the marts that are made of those of their inputs which there are, once one is there that brings them.
+
+    :param made: the tables that steps make; it grows by each mart.
+    """
+    marts: list[tuple[str, tuple[str, ...], tuple[str, ...], Callable[..., StepResult]]] = [
+        (efficiency.NAME, efficiency.BRINGING, efficiency.INPUTS, efficiency.run_efficiency),
+    ]
+    for name, bringing, inputs, function in marts:
+        there = tuple(n for n in inputs if n in made)
+        if set(bringing).intersection(made):
+            yield Step(name, there, name, partial(function, inputs=there))
 
 
 def _across(made: Collection[str]) -> list[Step]:
@@ -140,7 +157,6 @@ def _gold(silver: Collection[str]) -> list[Step]:
         *_reliability(naming["gold.dim_service_point"]),
         (COMPLIANCE, (FILINGS, AUDITS, "gold.dim_date"), run_fact_compliance),
         (receivables.NAME, receivables.INPUTS, receivables.run_receivables),
-        (efficiency.NAME, efficiency.INPUTS, efficiency.run_efficiency),
         (satisfaction.NAME, (satisfaction.REQUESTS, satisfaction.TYPES), satisfaction.run_satisfaction),
     ]
     return [Step(name, inputs, name, function) for name, inputs, function in every]

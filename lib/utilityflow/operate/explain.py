@@ -164,10 +164,12 @@ def _satisfaction(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
 def _efficiency(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     """A row of the mart: some facts of the month, of each table that it counts."""
     row = _row(scene, contract, key)
-    month, most = int(row["date_key"]) // 100, MOST // len(efficiency.INPUTS)
+    # the states of requests are shown as the facts that are made of them
+    names = [n for n in efficiency.INPUTS if n in scene.consumed.get(efficiency.NAME, {}) and n != efficiency.STATES]
+    month, most = int(row["date_key"]) // 100, MOST // max(len(names), 1)
     sources = {USAGE: READS} | {spec.grain.name: spec.grain.source for spec in EVENT_FACTS}
     records = []
-    for name in efficiency.INPUTS:
+    for name in names:
         own = scene.house.table(name).read().where(F.expr("date_key div 100") == month)
         records += _counted(scene, sources[name], own, most)
     return {"rows": [_shown(row)], "records": records, "flags": {},

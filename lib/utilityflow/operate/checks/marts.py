@@ -25,8 +25,8 @@ def _satisfaction(scene: Scene, contract: Contract, versions: Mapping[str, Any])
 
 
 def _efficiency(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
-    facts = {n: scene.house.table(n).read(versions[n]) for n in efficiency.INPUTS}
-    return efficiency.efficiency(facts, contract.property("parameters"), None)
+    frames = {n: scene.house.table(n).read(versions[n]) for n in efficiency.INPUTS if n in versions}
+    return efficiency.efficiency(frames, contract.property("parameters"), None)
 
 
 def _receivables(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
