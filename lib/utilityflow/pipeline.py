@@ -467,9 +467,14 @@ def _held(state: Run, names: Iterable[str]) -> set[str]:
 def _prepare(state: Run) -> Prepared | None:
     began = time.monotonic()
     names = published(state.feeds, state.home.lakehouse)
-    with profiled(state.house.spark, f"{state.run_id} {PUBLISH}") as profile:
-        outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
-                          memory=state.settings.publish_memory, held=_held(state, names), progress=state.say)  # fmt: skip
+    try:
+        with profiled(state.house.spark, f"{state.run_id} {PUBLISH}") as profile:
+            outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
+                              memory=state.settings.publish_memory, held=_held(state, names), progress=state.say)  # fmt: skip
+    except Exception as failed:
+        if not (isinstance(failed, UtilityFlowError) and failed.code == "UF-4002"):  # held back, which is no failure of its own
+            state.steps.append(StepResult(PUBLISH, "failed", seconds=time.monotonic() - began))
+        raise
     status = "ok" if outcome else "skipped"
     rows = sum(t.rows for t in outcome.publication.tables.values()) if outcome else 0
     state.steps.append(StepResult(PUBLISH, status, rows, time.monotonic() - began, profile=profile))
