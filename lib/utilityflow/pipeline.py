@@ -35,7 +35,7 @@ from utilityflow.control.soundness import Found, cause, damaged, examine, look_a
 from utilityflow.control.tablelog import last_note
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
-from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
+from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction, scorecard
 from utilityflow.gold.calendar import check_calendar, run_dim_date
 from utilityflow.gold.compliance import AUDITS, FILINGS, run_fact_compliance
 from utilityflow.gold.compliance import NAME as COMPLIANCE
@@ -51,7 +51,7 @@ from utilityflow.gold.dimensions import (
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
 from utilityflow.gold.members import WORDS, run_words
 from utilityflow.gold.outages import run_fact_outage
-from utilityflow.gold.scorecard import check_reliability, run_kpi_regulatory_scorecard
+from utilityflow.gold.scorecard import check_reliability
 from utilityflow.gold.service_reliability import run_kpi_service_reliability, run_reliability_threshold
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.graph import EXTRACT, PUBLISH, Step
@@ -120,13 +120,13 @@ def _of_those_there(made: Collection[str]) -> Iterator[Step]:
 
     :param made: the tables that steps make; it grows by each mart.
     """
-    marts: list[tuple[str, tuple[str, ...], tuple[str, ...], Callable[..., StepResult]]] = [
-        (efficiency.NAME, efficiency.BRINGING, efficiency.INPUTS, efficiency.run_efficiency),
+    marts: list[tuple[str, Callable[[Collection[str]], tuple[str, ...]], Callable[..., StepResult]]] = [
+        (efficiency.NAME, efficiency.inputs_of, efficiency.run_efficiency),
+        (scorecard.NAME, scorecard.inputs_of, scorecard.run_kpi_regulatory_scorecard),
     ]
-    for name, bringing, inputs, function in marts:
-        there = tuple(n for n in inputs if n in made)
-        if set(bringing).intersection(made):
-            yield Step(name, there, name, partial(function, inputs=there))
+    for name, inputs_of, function in marts:
+        if inputs := inputs_of(made):
+            yield Step(name, inputs, name, partial(function, inputs=inputs))
 
 
 def _across(made: Collection[str]) -> list[Step]:
@@ -168,13 +168,12 @@ def _reliability(naming: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], Ca
     :param naming: the tables that name service points.
     """
     points, outages, threshold = "gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold"
-    kpi, scorecard = "gold.kpi_service_reliability", "gold.kpi_regulatory_scorecard"
+    kpi = "gold.kpi_service_reliability"
     return [
         (points, ("silver.service_points", *naming), run_dim_service_point),
         (outages, ("silver.outages", points, "gold.dim_date"), run_fact_outage),
         (threshold, (outages, points), run_reliability_threshold),
         (kpi, (outages, points, threshold, "gold.dim_date"), run_kpi_service_reliability),
-        (scorecard, (kpi,), run_kpi_regulatory_scorecard),
     ]
 
 

@@ -42,10 +42,16 @@ SUMS: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 
 
+def inputs_of(made: Collection[str]) -> tuple[str, ...]:
+    """Those of INPUTS that steps make; none where none of them brings the mart."""
+    there = tuple(n for n in INPUTS if n in made)
+    return there if set(BRINGING).intersection(there) else ()
+
+
 def run_efficiency(run: Run, inputs: Sequence[str]) -> StepResult:
     """Bring the mart to what its inputs say now: the months that their changes touch are made anew.
 
-    :param inputs: those of INPUTS that the home has.
+    :param inputs: as ``inputs_of`` gives them.
     """
     house, table = run.house, run.house.table(NAME)
     parameters = table.contract.property("parameters")

@@ -19,6 +19,7 @@ from utilityflow.gold.changes import identified, latest_first
 from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
 from utilityflow.gold.scorecard import NAME as SCORECARD
+from utilityflow.gold.scorecard import SERVICE
 from utilityflow.gold.service_reliability import KPI, THRESHOLD
 from utilityflow.gold.usage import NAME as USAGE
 from utilityflow.gold.usage import READS
@@ -358,7 +359,7 @@ def _needing(scene: Scene, facts: Mapping[str, str], natural: str) -> dict[str, 
 def _calendar(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     row = _row(scene, contract, key)
     made = {
-        SCORECARD: f"added up from {KPI} over all districts and circuits",
+        SCORECARD: f"added up from {SERVICE.get(row.get('metric_code', ''), (KPI,))[0]} over all districts, circuits and types",
         THRESHOLD: f"from the days of {outages.NAME} before the year",
     }
     why = made.get(contract.name, "made by the suite, from no file")

@@ -7,10 +7,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyspark.sql.types import StructField
 
 from utilityflow.contracts import load_contracts
 from utilityflow.gold import monthly
 from utilityflow.gold.efficiency import BILLS, NAME, PAYMENTS, REQUESTS, STATES, SUMS, USAGE, efficiency, touched
+from utilityflow.migration import steps
 from utilityflow.session import local_frame
 
 if TYPE_CHECKING:
@@ -116,6 +118,17 @@ def test_marts_mean_the_same_by_estimated() -> None:
     assert PARAMETERS["estimated"] == CONTRACTS[monthly.NAME].property("parameters")["estimated"]
     assert set(PARAMETERS["estimated"]) < set(CONTRACTS["silver.meter_reads"].column("read_quality").allowed)
     assert set(PARAMETERS["begun"]) < set(CONTRACTS[STATES].column("status").allowed)
+
+
+def test_a_table_of_the_first_version_is_widened() -> None:
+    contract = CONTRACTS[NAME]
+    added = {c.name for c in contract.columns if c.added}
+    counts = {n for columns in SUMS.values() for n in columns} - added
+    live = {f.name: StructField(f.name, f.dataType, f.name not in counts and f.nullable, f.metadata)
+            for f in contract.struct().fields if f.name not in added}  # fmt: skip
+    told = [words for words, _ in steps(contract, live, "place") if words]
+    assert {w.rpartition(".")[2] for w in told if w.startswith("add column")} == added and len(added) == 16
+    assert {w.rpartition(".")[2] for w in told if w.startswith("allow null")} == counts and len(counts) == 6
 
 
 @pytest.mark.engine
