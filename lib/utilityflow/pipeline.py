@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -35,7 +35,7 @@ from utilityflow.control.soundness import Found, cause, damaged, examine, look_a
 from utilityflow.control.tablelog import last_note
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
-from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
+from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction, scorecard
 from utilityflow.gold.calendar import check_calendar, run_dim_date
 from utilityflow.gold.compliance import AUDITS, FILINGS, run_fact_compliance
 from utilityflow.gold.compliance import NAME as COMPLIANCE
@@ -51,7 +51,7 @@ from utilityflow.gold.dimensions import (
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
 from utilityflow.gold.members import WORDS, run_words
 from utilityflow.gold.outages import run_fact_outage
-from utilityflow.gold.scorecard import check_reliability, run_kpi_regulatory_scorecard
+from utilityflow.gold.scorecard import check_reliability
 from utilityflow.gold.service_reliability import run_kpi_service_reliability, run_reliability_threshold
 from utilityflow.gold.usage import run_fact_usage
 from utilityflow.graph import EXTRACT, PUBLISH, Step
@@ -102,6 +102,9 @@ def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Itera
         if made.issuperset(step.inputs):
             steps.append(step)
             made.add(step.output)
+    for step in _of_those_there(made):
+        steps.append(step)
+        made.add(step.output)
     there = {f"gold.{log.parent.name}" for log in lakehouse.glob("gold/*/_delta_log")} if lakehouse else set()
     named = there | {graph_of.pattern_of(word) for word in asked}
     return steps + [step for step in _across(made) if wanted & ACROSS_OF or _asked(named, ACROSS[step.name])]
@@ -110,6 +113,20 @@ def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Itera
 def _asked(words: Iterable[str], names: Iterable[str]) -> bool:
     """Whether one of the words is one of the names, or a pattern (``gold.agg*``) of one."""
     return any(fnmatchcase(name, word) for word in words for name in names)
+
+
+def _of_those_there(made: Collection[str]) -> Iterator[Step]:
+    """The steps of the marts that are made of those of their inputs which there are, once one is there that brings them.
+
+    :param made: the tables that steps make; it grows by each mart.
+    """
+    marts: list[tuple[str, Callable[[Collection[str]], tuple[str, ...]], Callable[..., StepResult]]] = [
+        (efficiency.NAME, efficiency.inputs_of, efficiency.run_efficiency),
+        (scorecard.NAME, scorecard.inputs_of, scorecard.run_kpi_regulatory_scorecard),
+    ]
+    for name, inputs_of, function in marts:
+        if inputs := inputs_of(made):
+            yield Step(name, inputs, name, partial(function, inputs=inputs))
 
 
 def _across(made: Collection[str]) -> list[Step]:
@@ -140,7 +157,6 @@ def _gold(silver: Collection[str]) -> list[Step]:
         *_reliability(naming["gold.dim_service_point"]),
         (COMPLIANCE, (FILINGS, AUDITS, "gold.dim_date"), run_fact_compliance),
         (receivables.NAME, receivables.INPUTS, receivables.run_receivables),
-        (efficiency.NAME, efficiency.INPUTS, efficiency.run_efficiency),
         (satisfaction.NAME, (satisfaction.REQUESTS, satisfaction.TYPES), satisfaction.run_satisfaction),
     ]
     return [Step(name, inputs, name, function) for name, inputs, function in every]
@@ -152,13 +168,12 @@ def _reliability(naming: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], Ca
     :param naming: the tables that name service points.
     """
     points, outages, threshold = "gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold"
-    kpi, scorecard = "gold.kpi_service_reliability", "gold.kpi_regulatory_scorecard"
+    kpi = "gold.kpi_service_reliability"
     return [
         (points, ("silver.service_points", *naming), run_dim_service_point),
         (outages, ("silver.outages", points, "gold.dim_date"), run_fact_outage),
         (threshold, (outages, points), run_reliability_threshold),
         (kpi, (outages, points, threshold, "gold.dim_date"), run_kpi_service_reliability),
-        (scorecard, (kpi,), run_kpi_regulatory_scorecard),
     ]
 
 
@@ -457,9 +472,14 @@ def _held(state: Run, names: Iterable[str]) -> set[str]:
 def _prepare(state: Run) -> Prepared | None:
     began = time.monotonic()
     names = published(state.feeds, state.home.lakehouse)
-    with profiled(state.house.spark, f"{state.run_id} {PUBLISH}") as profile:
-        outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
-                          memory=state.settings.publish_memory, held=_held(state, names), progress=state.say)  # fmt: skip
+    try:
+        with profiled(state.house.spark, f"{state.run_id} {PUBLISH}") as profile:
+            outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
+                              memory=state.settings.publish_memory, held=_held(state, names), progress=state.say)  # fmt: skip
+    except Exception as failed:
+        if not (isinstance(failed, UtilityFlowError) and failed.code == "UF-4002"):  # held back, which is no failure of its own
+            state.steps.append(StepResult(PUBLISH, "failed", seconds=time.monotonic() - began))
+        raise
     status = "ok" if outcome else "skipped"
     rows = sum(t.rows for t in outcome.publication.tables.values()) if outcome else 0
     state.steps.append(StepResult(PUBLISH, status, rows, time.monotonic() - began, profile=profile))

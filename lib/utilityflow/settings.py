@@ -73,7 +73,8 @@ class ReliabilitySettings:
     ``momentary_minutes``: an interruption of so many minutes or fewer is momentary (IEEE 1366: 5). ``cemi_interruptions``: n of
     CEMI-n, n or more. ``celid_hours``: t of CELID-t, t hours or more. ``beta_factor``: of the threshold of major event days
     (IEEE 1366: 2.5), from ``history_years`` before (5) with at least ``least_days`` days of interruptions. ``targets``: of the
-    scorecard, metric -> what it is held to over twelve months, with ``targets_exclude`` left out (a value of ``exclusions``).
+    scorecard, metric (of service too) -> what it is held to over twelve months; those of reliability with ``targets_exclude``
+    left out (a value of ``exclusions``).
     """
 
     momentary_minutes: float = 5.0

@@ -11,6 +11,7 @@ import pytest
 
 from utilityflow import pipeline
 from utilityflow.contracts import load_contracts
+from utilityflow.gold.efficiency import NAME as EFFICIENCY
 from utilityflow.gold.satisfaction import NAME, satisfaction, touched
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.operate.explain import explain
@@ -76,6 +77,9 @@ def test_the_mart_follows_its_requests(spark: SparkSession, tmp_path: Path) -> N
     assert (billing["complaints_before"], billing["complaints_change"]) == (None, None), "nothing is known of December"
     # 0.4 x 1/2 + 0.4 x 1/2 + 0.2 x 2/3
     assert billing["service_quality_score"] == Decimal("53.33")
+    (efficiency,) = house.table(EFFICIENCY).read().collect()
+    assert (efficiency["maintenance_requests"], efficiency["urgent_requests"]) == (1, 0)
+    assert (efficiency["usage_facts"], efficiency["booked_payments"], efficiency["issued_bills"]) == (0, None, None)
     outage = first["2025-01", "?", "Outage"]
     assert (outage["first_contact_share"], outage["on_time_share"]) == (None, None)
     assert outage["service_quality_score"] == Decimal("100.00"), "of what is known, all is well"
@@ -93,17 +97,18 @@ def test_the_mart_follows_its_requests(spark: SparkSession, tmp_path: Path) -> N
 
     # an older state told late: another word, no other fact
     late = HEAD + "R5,C1,Metering,Dispute,North,open,2025-02-10,,,2025-02-09\n"
-    version = house.table(NAME).version()
+    version, was = house.table(NAME).version(), house.table(EFFICIENCY).version()
     third = {s["step"]: s["status"] for s in run(settings, 3, late)["steps"]}
     assert (third["gold.dim_request_type"], third["gold.fact_service_request"]) == ("ok", "skipped")
     assert (third["gold.kpi_customer_satisfaction"], house.table(NAME).version()) == ("skipped", version)
+    assert (third[EFFICIENCY], house.table(EFFICIENCY).version()) == ("skipped", was)
 
     version = house.table(NAME).version()
     assert pipeline.run(settings, as_of=dt.date(2025, 3, 1))["status"] == "nothing_to_do"
     assert house.table(NAME).version() == version
 
     spark.sql(f"UPDATE delta.`{tmp_path}/home/lakehouse/gold/kpi_customer_satisfaction` SET complaints = 7 WHERE complaints = 1")
-    (broken,) = verify(settings, only=["marts"])["checks"]
+    (broken,) = verify(settings, only=["marts.rebuild"])["checks"]
     assert (broken["status"], broken["count"]) == ("failed", 4), "two rows, and what they should be"
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -31,10 +34,11 @@ OF_EVENTS = {
     "payments": {"gold.dim_payment_method", "gold.fact_payment"},
     "service_requests": {"gold.dim_request_type", "gold.fact_service_request", "gold.kpi_customer_satisfaction"},
 }
-OF_SEVERAL = {"gold.kpi_operational_efficiency", "gold.receivables_ageing"}  # they need several of them
+OF_SEVERAL = {"gold.receivables_ageing"}  # it needs several of them
+OF_ANY = {"gold.kpi_operational_efficiency", "gold.kpi_regulatory_scorecard"}  # of what of their inputs is there
 ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
 OF_RATES = {"gold.dim_rate_schedule"}
-OPTIONAL = {"gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *ACROSS, *OF_RATES}.union(*OF_EVENTS.values())
+OPTIONAL = {"gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *OF_ANY, *ACROSS, *OF_RATES}.union(*OF_EVENTS.values())
 
 
 def group(entity: str) -> set[str]:
@@ -99,8 +103,8 @@ def test_a_feed_of_the_network_brings_the_tables_and_steps_of_reliability(entity
 def test_a_feed_of_events_brings_its_facts_and_is_read_by_the_customers(entity: str) -> None:
     feed = feed_of(entity)
     steps = {step.name: step for step in graph({feed.feed: feed})}
-    assert OPTIONAL & set(steps) == OF_EVENTS[entity] | ACROSS
-    assert OPTIONAL & set(tables_of({feed.feed: feed})) == OF_EVENTS[entity] | ACROSS
+    assert OPTIONAL & set(steps) == OF_EVENTS[entity] | OF_ANY | ACROSS
+    assert OPTIONAL & set(tables_of({feed.feed: feed})) == OF_EVENTS[entity] | OF_ANY | ACROSS
     assert f"silver.{entity}" in steps["gold.dim_customer"].inputs
     assert f"silver.{entity}" not in steps["gold.dim_meter"].inputs
 
@@ -122,14 +126,14 @@ def test_meters_and_rate_schedules_bring_their_events_to_dimensions() -> None:
 def test_a_feed_of_filings_or_of_the_audit_trail_brings_their_fact(entity: str) -> None:
     feed = feed_of(entity)
     steps = {step.name: step for step in graph({feed.feed: feed})}
-    assert OPTIONAL & set(steps) == {"gold.fact_compliance"}
+    assert OPTIONAL & set(steps) == {"gold.fact_compliance", "gold.kpi_regulatory_scorecard"}
     assert set(steps["gold.fact_compliance"].inputs) == {f"silver.{e}" for e in COMPLIANCE} | {"gold.dim_date"}
     assert {f"silver.{e}" for e in COMPLIANCE}.isdisjoint(steps["gold.dim_customer"].inputs)
 
 
 def test_a_mart_of_several_facts_needs_them_all() -> None:
     feeds = {f.feed: f for f in map(feed_of, OF_EVENTS)}
-    others = {*RELIABILITY, *OF_RATES, "gold.fact_compliance"}
+    others = {*RELIABILITY, *OF_RATES, "gold.fact_compliance"} - OF_ANY
     assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - others
 
 
@@ -260,3 +264,26 @@ def test_shipped_feeds_sleep_until_their_first_file_lands(tmp_path: Path, reposi
     own.mkdir()
     (own / "cis_bills.yaml").write_text((repository / "conf" / "feeds" / "cis_bills.yaml").read_text("utf-8"), encoding="utf-8")
     assert set(pipeline.read_feeds(replace(settings, feeds=str(own)))) == {"cis_bills"}
+
+
+def test_the_guides_name_every_entity(repository: Path) -> None:
+    for guide in ("feeds.md", "contracts.md"):
+        text = (repository / "docs" / guide).read_text(encoding="utf-8")
+        assert [entity for entity in ENTITIES if f"\n| `{entity}` |" not in text] == [], guide
+
+
+@pytest.mark.parametrize(("code", "told"), [("UF-4007", [(pipeline.PUBLISH, "failed")]), ("UF-4002", [])])
+def test_a_publication_that_fails_leaves_a_step(monkeypatch: pytest.MonkeyPatch, code: str, told: list[Any]) -> None:
+    """One that is held back, since what it needs failed, leaves none: that is no failure of its own."""
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise UtilityFlowError(code, "planted")
+
+    for name, value in {"prepare": failing, "published": lambda *_: [], "profiled": lambda *_: nullcontext()}.items():
+        monkeypatch.setattr(pipeline, name, value)
+    here = SimpleNamespace(path=Path(), lakehouse=None, spark=None, publish_memory="1GB")
+    state: Any = SimpleNamespace(house=here, home=here, settings=here, feeds={}, as_of=None, zone="UTC", run_id="r", say=print,
+                                 steps=[], broken={})  # fmt: skip
+    with pytest.raises(UtilityFlowError, match="planted"):
+        pipeline._prepare(state)
+    assert [(s.step, s.status) for s in state.steps] == told

@@ -32,14 +32,17 @@ HEADLINES = {
     "kpi_service_reliability": """SELECT period AS month, max(value) FILTER (metric_code = 'saidi') AS saidi_minutes,
        max(value) FILTER (metric_code = 'saifi') AS saifi, max(value) FILTER (metric_code = 'caidi') AS caidi_minutes,
        100 * max(value) FILTER (metric_code = 'asai') AS asai_pct
-FROM gold.kpi_regulatory_scorecard WHERE span = 'month' AND exclusions = 'none' GROUP BY period ORDER BY period""",
+FROM gold.kpi_regulatory_scorecard
+WHERE span = 'month' AND exclusions = 'none' AND metric_code IN ('saidi', 'saifi', 'caidi', 'asai')
+GROUP BY period ORDER BY period""",
     "kpi_customer_satisfaction": """SELECT billing_period AS month, sum(requests) AS requests, sum(complaints) AS complaints,
        sum(resolution_hours) / nullif(sum(resolved_requests), 0) AS hours_to_resolve,
        100 * sum(on_time_requests) / nullif(sum(due_requests), 0) AS on_time_pct,
        100 * sum(first_contact_requests) / nullif(sum(contact_requests), 0) AS first_contact_pct
 FROM gold.kpi_customer_satisfaction GROUP BY billing_period ORDER BY billing_period""",
     "kpi_operational_efficiency": """SELECT billing_period AS month, 100 * estimated_share AS estimated_pct,
-       average_processing_days AS days_to_book_a_payment, average_response_hours AS hours_to_respond
+       average_processing_days AS days_to_book_a_payment, 100 * bills_in_time_share AS bills_in_time_pct,
+       average_hours_to_begin AS hours_to_begin_work, average_response_hours AS hours_to_close_urgent
 FROM gold.kpi_operational_efficiency ORDER BY billing_period""",
     "receivables_ageing": """SELECT sum(billed) AS billed, sum(received) AS received, sum(open_amount) AS open,
        sum(due_1_30 + due_31_60 + due_61_90 + due_over_90) AS past_due FROM gold.receivables_ageing""",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -63,6 +63,14 @@ def replace_rows(run: Run, table: Table, wanted: DataFrame, where: str | None, n
     count = wanted.count()
     table.overwrite(wanted.coalesce(1), where=where if table.version() > 0 else None, note={"consumed": now})
     return StepResult(table.name, "ok", count, version=table.version(), consumed=now)
+
+
+def estimated(words: Sequence[str]) -> str:
+    """SQL condition, over a usage fact, that its value was not wholly measured: its ``read_quality`` is one of the words.
+
+    The one meaning of estimated that marts share; each lists the words in its contract (parameter ``estimated``).
+    """
+    return f"read_quality IN ({', '.join(map(sql_text, words))})"
 
 
 def ratio(part: str, whole: str, name: str, kind: str = "decimal(9,6)") -> Any:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import sql_text
 from utilityflow.control.run import Run, StepResult
-from utilityflow.gold.marts import MONTH, definition
+from utilityflow.gold.marts import MONTH, definition, estimated
 from utilityflow.gold.replacing import replace
 from utilityflow.keys import hash64
 from utilityflow.scd2 import UNKNOWN_KEY
@@ -57,10 +57,10 @@ def usage_monthly(facts: DataFrame, contract: Contract, months: Collection[str] 
     :param facts: rows of fact_usage. :param months: yyyy-MM; None: all.
     """
     mine = facts if months is None else facts.where(F.col(MONTH).isin(sorted(months)))
-    words = ", ".join(map(sql_text, contract.property("parameters")["estimated"]))
+    guessed = estimated(contract.property("parameters")["estimated"])
     narrow = mine.select(
         *GRAIN, "customer_key", "meter_key", "date_key", "quantity", "usage_kwh", "peak_demand", "period_start", "period_end",
-        F.expr(f"read_quality IN ({words}) AS _estimated"), F.expr("size(quality_flags) > 0 AS _flagged"),
+        F.expr(f"{guessed} AS _estimated"), F.expr("size(quality_flags) > 0 AS _flagged"),
         F.expr("datediff(period_end, period_start) AS _days"),
     )  # fmt: skip
     sums = narrow.repartition(MONTH, "meter_id").groupBy(*GRAIN).agg(

@@ -1,28 +1,38 @@
-"""kpi_regulatory_scorecard: the reliability metrics of the whole system in the shape that regulators ask for.
+"""kpi_regulatory_scorecard: the figures of the whole company in the shape that regulators ask for, of the systems that there are.
 
-Source of the shape: reference of the domain, section 1.5 (numerator, denominator, value, target, met, exclusions; by month with
-the twelve months that end with it).
+Source of the shape and of the metrics: reference of the domain, section 1.5 (numerator, denominator, value, target, met,
+exclusions; by month with the twelve months that end with it; complaints per 1,000 customers, work and bills in time, meters not
+read). The metrics of reliability come from kpi_service_reliability, the others from the marts and the fact that count them.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
 from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.gold import efficiency, satisfaction
+from utilityflow.gold.changes import CUSTOMERS
+from utilityflow.gold.compliance import NAME as COMPLIANCE
+from utilityflow.gold.days import day_of, month_of
+from utilityflow.gold.marts import MONTH
 from utilityflow.gold.reliability import EXCLUSIONS, MONTHS_BACK
 from utilityflow.gold.replacing import replace
 from utilityflow.gold.service_reliability import KPI
 from utilityflow.keys import hash64
+from utilityflow.scd2 import UNKNOWN_KEY
 from utilityflow.settings import ReliabilitySettings
 
 NAME = "gold.kpi_regulatory_scorecard"
+BRINGING = (KPI, satisfaction.NAME, efficiency.NAME, COMPLIANCE)  # each brings metrics of its own
 _POINTS = "service_point_days / days"
 # metric -> numerator and denominator over the sums of a span, whether the value may be at most or at least the target
 METRICS: Mapping[str, tuple[str, str, str]] = {
@@ -34,6 +44,17 @@ METRICS: Mapping[str, tuple[str, str, str]] = {
     "cemi": ("cemi_customers", "service_points_at_end", "at_most"),
     "celid": ("celid_customers", "service_points_at_end", "at_most"),
 }
+# metric -> the table that tells of it, and its direction
+SERVICE: Mapping[str, tuple[str, str]] = {
+    "complaint_rate": (satisfaction.NAME, "at_most"),
+    "requests_in_time": (satisfaction.NAME, "at_least"),
+    "bills_in_time": (efficiency.NAME, "at_least"),
+    "estimated_reads": (efficiency.NAME, "at_most"),
+    "filings_in_time": (COMPLIANCE, "at_least"),
+}
+PER = 1000  # customers that complaints are counted per
+_AVERAGED = ("complaint_rate",)  # over twelve months the denominator is the average of the months, not their sum
+_EXACT, _NUMBER = "decimal(30,6)", "date_key div 10000 * 12 + date_key div 100 % 100"
 LOOK_BACK = ("cemi", "celid")  # they look back over twelve months themselves, so a month alone has none
 _ADDED = ("customer_interruptions", "customer_minutes", "momentary_interruptions", "service_point_days", "service_point_hours")
 _AT_END = ("service_points_at_end", "cemi_customers", "celid_customers")
@@ -46,17 +67,18 @@ def spans(rows: DataFrame) -> DataFrame:
     :return: period, date_key, exclusions, ``span``, ``months``, ``days`` and the sums as DOUBLE; what is counted at the end is
         that of the last month.
     """
-    sums = [F.sum(F.col(n).cast("double")).alias(n) for n in (*_ADDED, *_AT_END)]
+    # exact sums, so that the same rows in another order give the same figure
+    sums = [F.sum(F.col(n).cast(_EXACT)).alias(n) for n in (*_ADDED, *_AT_END)]
     monthly = rows.groupBy("period", "date_key", "exclusions").agg(F.max("days").alias("days"), *sums)
-    number = F.expr("date_key div 10000 * 12 + date_key div 100 % 100")
-    one = monthly.withColumns({"_number": number, "span": F.lit("month"), "months": F.lit(1)})
+    one = monthly.withColumns({"_number": F.expr(_NUMBER), "span": F.lit("month"), "months": F.lit(1)})
     ends = one.select("period", "date_key", "exclusions", F.col("_number").alias("_end"), *_AT_END)
     parts = one.select("exclusions", "_number", "days", *_ADDED)
     within = f"_number <= _end AND _number > _end - {MONTHS_BACK}"
     year = ends.join(parts, "exclusions").where(within).groupBy("period", "date_key", "exclusions", *_AT_END).agg(
         F.count(F.lit(1)).cast("int").alias("months"), F.sum("days").alias("days"), *[F.sum(n).alias(n) for n in _ADDED],
     )  # fmt: skip
-    return one.drop("_number").unionByName(year.withColumn("span", F.lit("twelve_months")))
+    both = one.drop("_number").unionByName(year.withColumn("span", F.lit("twelve_months")))
+    return both.withColumns({n: F.col(n).cast("double") for n in (*_ADDED, *_AT_END)})
 
 
 def scorecard(figures: DataFrame, targets: Mapping[str, float], of_exclusions: str) -> DataFrame:
@@ -75,12 +97,108 @@ def scorecard(figures: DataFrame, targets: Mapping[str, float], of_exclusions: s
             F.expr(f"{above} AS numerator"), F.expr(f"{below} AS denominator"), target.alias("target"),
             F.lit(direction).alias("direction"),
         ))  # fmt: skip
-    rows = reduce(DataFrame.unionByName, told).withColumn("value", F.expr("numerator / nullif(denominator, 0)"))
+    return _judged(reduce(DataFrame.unionByName, told))
+
+
+def _judged(rows: DataFrame) -> DataFrame:
+    """With ``value`` and ``met``, in the contract's types."""
     kept = "IF(direction = 'at_most', value <= target, value >= target)"
-    return rows.withColumn("met", F.expr(kept)).withColumns({
+    full = rows.withColumn("value", F.expr("numerator / nullif(denominator, 0)")).withColumn("met", F.expr(kept))
+    return full.withColumns({
         **{n: F.col(n).cast("decimal(24,6)") for n in ("numerator", "denominator")},
         **{n: F.col(n).cast("decimal(18,10)") for n in ("value", "target")},
     })  # fmt: skip
+
+
+# -- metrics of service ------------------------------------------------------------------------------------------------
+
+
+def service_figures(frames: Mapping[str, DataFrame], as_of: dt.date) -> DataFrame:
+    """Numerator and denominator of each metric of SERVICE by month, where there is something to divide by.
+
+    Columns: metric_code, period, date_key, numerator and denominator (DECIMAL).
+
+    :param frames: rows of some of BRINGING, with kpi_customer_satisfaction those of dim_customer, by name.
+    :param as_of: what is due on this day or later, and not done, is not late yet.
+    """
+    told = []
+    if satisfaction.NAME in frames:
+        asked = frames[satisfaction.NAME].groupBy(F.col(MONTH).alias("period"), "date_key").agg(
+            *[F.sum(n).alias(n) for n in ("complaints", "on_time_requests", "due_requests")]
+        )  # fmt: skip
+        told.append(_figure("complaint_rate", customers_by_month(frames[CUSTOMERS], asked), "complaints", f"customers / {PER}"))
+        told.append(_figure("requests_in_time", asked, "on_time_requests", "due_requests"))
+    if efficiency.NAME in frames:
+        done = frames[efficiency.NAME].withColumn("period", F.col(MONTH))
+        told.append(_figure("bills_in_time", done, "bills_in_time", "issued_bills"))
+        told.append(_figure("estimated_reads", done, "estimated_facts", "usage_facts"))
+    if COMPLIANCE in frames:
+        told.append(_figure("filings_in_time", _filings(frames[COMPLIANCE], as_of), "on_time", "due"))
+    return reduce(DataFrame.unionByName, told)
+
+
+def _figure(metric: str, rows: DataFrame, above: str, below: str) -> DataFrame:
+    exact = [F.expr(f"CAST({what} AS {_EXACT})").alias(name) for name, what in {"numerator": above, "denominator": below}.items()]
+    return rows.select(F.lit(metric).alias("metric_code"), "period", "date_key", *exact).where("denominator > 0")
+
+
+def customers_by_month(customers: DataFrame, months: DataFrame) -> DataFrame:
+    """The months with ``customers``: those that customer management knows on the last day of each.
+
+    A version that begins in a month or before adds one, one that ends then takes one away, so that few numbers are compared.
+
+    :param customers: rows of dim_customer. :param months: ``date_key``: first day as yyyymmdd.
+    """
+    known = customers.where((F.col("customer_key") != UNKNOWN_KEY) & ~F.col("is_inferred"))
+    moves = known.select(F.inline(F.array(
+        F.struct(F.trunc("effective_date", "MM").alias("_month"), F.lit(1).alias("_step")),
+        F.struct(F.trunc("expiry_date", "MM").alias("_month"), F.lit(-1).alias("_step")),
+    ))).groupBy("_month").agg(F.sum("_step").alias("_step"))  # fmt: skip
+    until = months.select("date_key").join(F.broadcast(moves), F.col("_month") <= day_of("date_key"))
+    return months.join(until.groupBy("date_key").agg(F.sum("_step").alias("customers")), "date_key")
+
+
+def _filings(filings: DataFrame, as_of: dt.date) -> DataFrame:
+    """Filings by the month of their due day: those that are filed or due before the day, without those that were withdrawn."""
+    due = filings.where("status <> 'withdrawn'").where(F.col("is_filed") | (day_of("date_key") < F.lit(as_of)))
+    by_month = due.groupBy(month_of("date_key").alias("period")).agg(
+        F.expr("count_if(on_time) AS on_time"), F.expr("count(1) AS due")
+    )
+    return by_month.withColumn("date_key", F.expr("CAST(replace(period, '-', '') AS int) * 100 + 1"))
+
+
+def service_scorecard(figures: DataFrame, targets: Mapping[str, float]) -> DataFrame:
+    """Rows of the scorecard, by month and by the twelve months that end with it; nothing is left out (exclusions none).
+
+    :param figures: as ``service_figures`` gives them. :param targets: metric -> what its twelve months are held to.
+    """
+    one = figures.withColumns({"_number": F.expr(_NUMBER), "span": F.lit("month"), "months": F.lit(1)})
+    ends = one.select("metric_code", "period", "date_key", F.col("_number").alias("_end"))
+    parts = one.select("metric_code", "_number", "numerator", "denominator")
+    within = f"_number <= _end AND _number > _end - {MONTHS_BACK}"
+    year = ends.join(parts, "metric_code").where(within).groupBy("metric_code", "period", "date_key").agg(
+        F.count(F.lit(1)).cast("int").alias("months"), *[F.sum(n).alias(n) for n in ("numerator", "denominator")]
+    ).withColumn("span", F.lit("twelve_months"))  # fmt: skip
+    averaged = F.col("metric_code").isin(*_AVERAGED)
+    rows = one.drop("_number").unionByName(year).withColumns({
+        "numerator": F.col("numerator").cast("double"),
+        "denominator": F.col("denominator").cast("double") / F.when(averaged, F.col("months")).otherwise(1),
+    })  # fmt: skip
+    own = {metric: value for metric, value in targets.items() if metric in SERVICE}
+    return _judged(rows.withColumns({
+        "exclusions": F.lit("none"),
+        "target": F.when(F.col("span") == "twelve_months", _by_metric(own, "double")),
+        "direction": _by_metric({metric: direction for metric, (_, direction) in SERVICE.items()}, "string"),
+    }))  # fmt: skip
+
+
+def _by_metric(values: Mapping[str, Any], kind: str) -> Any:
+    """What each metric has, null for others."""
+    each = [F.when(F.col("metric_code") == metric, F.lit(value).cast(kind)) for metric, value in values.items()]
+    return F.coalesce(F.lit(None).cast(kind), *each)
+
+
+# -- the step ----------------------------------------------------------------------------------------------------------
 
 
 def check_reliability(given: ReliabilitySettings) -> None:
@@ -91,10 +209,11 @@ def check_reliability(given: ReliabilitySettings) -> None:
     for name in ("momentary_minutes", "cemi_interruptions", "celid_hours", "beta_factor", "history_years", "least_days"):
         if getattr(given, name) <= 0:
             raise UtilityFlowError("UF-1002", f"'reliability.{name}' must be above 0, not {getattr(given, name)}")
+    metrics = (*METRICS, *SERVICE)
     for metric in given.targets:
-        if metric not in METRICS:
+        if metric not in metrics:
             what = f"'reliability.targets': there is no metric '{metric}'"
-            raise UtilityFlowError("UF-1002", what, hint=nearest(metric, METRICS))
+            raise UtilityFlowError("UF-1002", what, hint=nearest(metric, metrics))
     if given.targets_exclude not in EXCLUSIONS:
         what = f"'reliability.targets_exclude': there is no '{given.targets_exclude}'"
         raise UtilityFlowError("UF-1002", what, hint=nearest(given.targets_exclude, EXCLUSIONS))
@@ -105,14 +224,40 @@ def held_to(given: ReliabilitySettings) -> str:
     return json.dumps([given.targets, given.targets_exclude], sort_keys=True)
 
 
-def run_kpi_regulatory_scorecard(run: Run) -> StepResult:
-    """Bring the scorecard to kpi_service_reliability and the targets in the settings; only rows that differ are written."""
-    table, given = run.house.table(NAME), run.settings.reliability
-    now: dict[str, Any] = {KPI: run.house.table(KPI).version(), "targets": held_to(given)}
+def inputs_of(made: Collection[str]) -> tuple[str, ...]:
+    """Those of BRINGING that steps make; customers are asked for where complaints are counted per customer."""
+    there = tuple(n for n in BRINGING if n in made)
+    return (*there, CUSTOMERS) if satisfaction.NAME in there else there
+
+
+def whole_scorecard(frames: Mapping[str, DataFrame], targets: Mapping[str, float], exclude: str, as_of: dt.date) -> DataFrame:
+    """All rows of the mart, but for their key. :param frames: those of ``inputs_of``, by name."""
+    parts = [scorecard(spans(frames[KPI]), targets, exclude)] if KPI in frames else []
+    if set(frames) - {KPI}:
+        parts.append(service_scorecard(service_figures(frames, as_of), targets))
+    return reduce(DataFrame.unionByName, parts)
+
+
+def keyed(rows: DataFrame, contract: Contract) -> DataFrame:
+    """The rows with their key, in the contract's columns."""
+    key = hash64(contract, ["metric_code", "period", "span", "exclusions"], domain=contract.table)
+    return rows.withColumn("scorecard_key", key).select(*contract.column_names)
+
+
+def run_kpi_regulatory_scorecard(run: Run, inputs: Sequence[str]) -> StepResult:
+    """Bring the scorecard to its inputs and to the targets in the settings; only rows that differ are written.
+
+    The day counts where filings do: it says which of them are late.
+
+    :param inputs: as ``inputs_of`` gives them.
+    """
+    house, table, given = run.house, run.house.table(NAME), run.settings.reliability
+    now: dict[str, Any] = {n: house.table(n).version() for n in inputs} | {"targets": held_to(given)}
+    now |= {"as_of": run.as_of.isoformat()} if COMPLIANCE in inputs else {}
     if table.version() > 0 and run.consumed.get(NAME) == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
-    rows = scorecard(spans(run.house.table(KPI).read(now[KPI])), given.targets, given.targets_exclude)
-    key = hash64(table.contract, ["metric_code", "period", "span", "exclusions"], domain=table.contract.table)
-    wanted = run.staged(rows.withColumn("scorecard_key", key).select(*table.contract.column_names), "scorecard")
+    frames = {n: house.table(n).read(now[n]) for n in inputs}
+    rows = whole_scorecard(frames, given.targets, given.targets_exclude, run.as_of)
+    wanted = run.staged(keyed(rows, table.contract), "scorecard")
     written = replace(run, table, table.read(), wanted, now)
     return StepResult(NAME, "ok" if written else "skipped", written, version=table.version(), consumed=now)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.days import day_key
 from utilityflow.gold.outages import NAME as FACT
@@ -97,6 +98,12 @@ def definition(given: ReliabilitySettings) -> str:
     return json.dumps({n: v for n, v in dataclasses.asdict(given).items() if not n.startswith("targets")}, sort_keys=True)
 
 
+def defined(text: str) -> ReliabilitySettings:
+    """The parameters that ``definition`` tells of."""
+    known = {f.name for f in dataclasses.fields(ReliabilitySettings)}
+    return ReliabilitySettings(**{n: v for n, v in json.loads(text).items() if n in known})
+
+
 # -- indices -----------------------------------------------------------------------------------------------------------
 
 
@@ -136,7 +143,9 @@ def run_kpi_service_reliability(run: Run) -> StepResult:
     if months is None:  # no outage yet
         rows = present = table.read()
     else:
-        rows = run.staged(_kpi(run, months, versions), "reliability_kpi")
+        frames = {n: house.table(n).read(v) for n, v in versions.items()}
+        made = indices_of(frames, months, given, run.zone, table.contract, run.staged)
+        rows = run.staged(made, "reliability_kpi")
         present = table.read().where(F.col("period").between(f"{months.first:%Y-%m}", f"{months.last:%Y-%m}"))
     written = replace(run, table, present, rows, now)
     return StepResult(KPI, "ok" if written else "skipped", written, version=table.version(), consumed=now)
@@ -149,13 +158,9 @@ def _months(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> Months 
     say that there were none. An outage that changed is felt for MONTHS_BACK months, a service point or a threshold until now.
     """
     house, this_month = run.house, run.as_of.replace(day=1)
-    fact = dated(house.table(FACT).read(now[FACT])).where(F.col("started_date") <= F.lit(run.as_of))
-    begin = fact.agg(F.min("started_date")).collect()[0][0]
-    held = house.table(KPI).read().agg(F.min("period")).collect()[0][0]
-    starts = [d for d in (begin, dt.date.fromisoformat(f"{held}-01") if held else None) if d is not None]
-    if not starts:
+    everything = all_months(house.table(FACT).read(now[FACT]), house.table(KPI).read(), run.as_of)
+    if everything is None:
         return None
-    everything = Months(min(starts).replace(day=1), this_month, run.as_of)
     if was.keys() != now.keys() or was["definition"] != now["definition"]:
         return everything
     lows: list[dt.date] = []
@@ -183,39 +188,54 @@ def _months(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> Months 
     return Months(first, max(first, min(max(highs), this_month)), run.as_of) if first <= this_month else None
 
 
+def all_months(facts: DataFrame, held: DataFrame, as_of: dt.date) -> Months | None:
+    """From the month of the first outage, or of the first row that stands, to that of the as-of date; None: of neither.
+
+    :param facts: rows of fact_outage. :param held: rows of kpi_service_reliability.
+    """
+    begin = dated(facts).where(F.col("started_date") <= F.lit(as_of)).agg(F.min("started_date")).collect()[0][0]
+    period = held.agg(F.min("period")).collect()[0][0]
+    starts = [d for d in (begin, dt.date.fromisoformat(f"{period}-01") if period else None) if d is not None]
+    return Months(min(starts).replace(day=1), as_of.replace(day=1), as_of) if starts else None
+
+
 def _months_on(month: dt.date, count: int) -> dt.date:
     number = month.year * 12 + month.month - 1 + count
     return dt.date(number // 12, number % 12 + 1, 1)
 
 
-def _kpi(run: Run, months: Months, versions: Mapping[str, int]) -> DataFrame:
-    """Rows of kpi_service_reliability of these months, in the contract's columns."""
-    house, given = run.house, run.settings.reliability
-    points = house.table(POINTS).read(versions[POINTS])
-    every = dated(house.table(FACT).read(versions[FACT])).where(F.col("started_date") < F.lit(months.until))
+def indices_of(frames: Mapping[str, DataFrame], months: Months, given: ReliabilitySettings, zone: str, contract: Contract,
+               keep: Callable[[DataFrame, str], DataFrame]) -> DataFrame:  # fmt: skip
+    """Rows of kpi_service_reliability of these months, in the contract's columns.
+
+    :param frames: rows of fact_outage, dim_service_point and reliability_threshold, by name. :param zone: the utility's.
+    :param keep: what a frame that is needed several times goes through, with a name: ``Run.staged``, or nothing.
+    """
+    points = frames[POINTS]
+    every = dated(frames[FACT]).where(F.col("started_date") < F.lit(months.until))
     recent = every.where(F.col("started_date") >= F.lit(months.since))
-    thresholds = house.table(THRESHOLD).read(versions[THRESHOLD]).select("year", "threshold_saidi")
+    thresholds = frames[THRESHOLD].select("year", "threshold_saidi")
     daily = daily_saidi(recent, served_by_day(points, months.since, months.until))
-    major = run.staged(major_days(daily, thresholds), "reliability_major_days")
+    major = keep(major_days(daily, thresholds), "reliability_major_days")
     marked = recent.join(F.broadcast(major.select(F.col("day").alias("started_date"), F.lit(True).alias("is_major"))),
                          "started_date", "left").fillna(False, ["is_major"])  # fmt: skip
-    marked = run.staged(marked, "reliability_interruptions")
-    hit = run.staged(interrupted(marked, points), "reliability_hit")
+    marked = keep(marked, "reliability_interruptions")
+    hit = keep(interrupted(marked, points), "reliability_hit")
     first = every.agg(F.min("started_date")).collect()[0][0]
     began = months.until if first is None else max(months.first, first.replace(day=1))
     own = marked.where(F.col("started_date") >= F.lit(began))
-    served = served_by_month(points, began, months.until, run.zone)
+    served = served_by_month(points, began, months.until, zone)
     told = marked.select(*STEP, "started_date", "minutes", "is_momentary", "is_major", "planned", "loss_of_supply")
-    ends = _month_ends(run, began, months.until)
+    ends = _month_ends(points.sparkSession, began, months.until)
     worst = worst_served(hit.join(F.broadcast(told), list(STEP)), points, ends,
                          cemi=given.cemi_interruptions, celid_hours=given.celid_hours)  # fmt: skip
     denominators = served.withColumn("exclusions", F.explode(F.array(*map(F.lit, EXCLUSIONS))))
     rows = _summed([numerators(shared_out(own, hit)), worst, denominators]).join(ends, "month")
     rows = rows.join(_major_by_month(major, thresholds, ends), "month")
-    return _finished(run, rows)
+    return _finished(rows, contract, given)
 
 
-def _month_ends(run: Run, first: dt.date, until: dt.date) -> DataFrame:
+def _month_ends(spark: SparkSession, first: dt.date, until: dt.date) -> DataFrame:
     """``month`` (its first day), ``last_day`` and ``days`` of each month that begins before ``until``."""
     rows = []
     month = first
@@ -223,7 +243,7 @@ def _month_ends(run: Run, first: dt.date, until: dt.date) -> DataFrame:
         following = min(_months_on(month, 1), until)
         rows.append((month, following - _DAY, (following - month).days))
         month = _months_on(month, 1)
-    return local_frame(run.house.spark, rows, "month date, last_day date, days int")
+    return local_frame(spark, rows, "month date, last_day date, days int")
 
 
 COUNTS = ("service_point_days", "service_point_hours", "service_points_at_end", "cemi_customers", "celid_customers")
@@ -245,8 +265,7 @@ def _major_by_month(major: DataFrame, thresholds: DataFrame, ends: DataFrame) ->
     return known.select("month", days.alias("major_event_days"))
 
 
-def _finished(run: Run, rows: DataFrame) -> DataFrame:
-    contract, given = run.house.contracts[KPI], run.settings.reliability
+def _finished(rows: DataFrame, contract: Contract, given: ReliabilitySettings) -> DataFrame:
     types = {c.name: c.type for c in contract.columns}
     exact = {n: F.col(n).cast(types[n]) for n in (*MEASURES, *COUNTS)}
     filled = rows.withColumns({

@@ -19,6 +19,7 @@ from utilityflow.gold.changes import identified, latest_first
 from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
 from utilityflow.gold.scorecard import NAME as SCORECARD
+from utilityflow.gold.scorecard import SERVICE
 from utilityflow.gold.service_reliability import KPI, THRESHOLD
 from utilityflow.gold.usage import NAME as USAGE
 from utilityflow.gold.usage import READS
@@ -164,10 +165,12 @@ def _satisfaction(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
 def _efficiency(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     """A row of the mart: some facts of the month, of each table that it counts."""
     row = _row(scene, contract, key)
-    month, most = int(row["date_key"]) // 100, MOST // len(efficiency.INPUTS)
+    # the states of requests are shown as the facts that are made of them
+    names = [n for n in efficiency.INPUTS if n in scene.consumed.get(efficiency.NAME, {}) and n != efficiency.STATES]
+    month, most = int(row["date_key"]) // 100, MOST // max(len(names), 1)
     sources = {USAGE: READS} | {spec.grain.name: spec.grain.source for spec in EVENT_FACTS}
     records = []
-    for name in efficiency.INPUTS:
+    for name in names:
         own = scene.house.table(name).read().where(F.expr("date_key div 100") == month)
         records += _counted(scene, sources[name], own, most)
     return {"rows": [_shown(row)], "records": records, "flags": {},
@@ -356,7 +359,7 @@ def _needing(scene: Scene, facts: Mapping[str, str], natural: str) -> dict[str, 
 def _calendar(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     row = _row(scene, contract, key)
     made = {
-        SCORECARD: f"added up from {KPI} over all districts and circuits",
+        SCORECARD: f"added up from {SERVICE.get(row.get('metric_code', ''), (KPI,))[0]} over all districts, circuits and types",
         THRESHOLD: f"from the days of {outages.NAME} before the year",
     }
     why = made.get(contract.name, "made by the suite, from no file")

@@ -23,24 +23,52 @@ if TYPE_CHECKING:
 # columns of the run tables that the warehouse gets; the texts of errors stay in the lakehouse
 COLUMNS = {
     "ops.run": ("run_id", "command", "status", "as_of", "started_at", "finished_at", "suite_version", "publication"),
-    "ops.step": ("run_id", "step", "status", "rows_written", "seconds", "finished_at"),
+    "ops.step": ("run_id", "step", "status", "rows_written", "seconds", "version", "finished_at"),
 }
-# An incident begins with a failed run and ends with the next one that does not fail.
+# Jobs run steps apart, so a good run says nothing of a step that it did not do. An incident is a step that fails, until it
+# succeeds next; the failures in between belong to it. A step that was left out because one before it had failed (skipped, with
+# no version of its gold table) has not succeeded. A run that failed though no step of it did (its rows were too bad, what it held
+# was lost) is an incident of its own, without a step, until a good run has done all that it had done (anything, if nothing).
+_INCIDENTS = """
+        runs AS (SELECT * FROM ops.run WHERE command IN ('run', 'resume')),
+        steps AS (
+            SELECT s.*, r.started_at,
+                s.status = 'ok' OR (s.status = 'skipped' AND (s.version IS NOT NULL OR s.step NOT LIKE 'gold.%')) AS good
+            FROM ops.step s JOIN runs r USING (run_id)),
+        done AS (SELECT run_id, list(step) FILTER (good) AS names, bool_or(status = 'failed') AS failed
+            FROM steps GROUP BY run_id),
+        failures AS (
+            SELECT f.step, f.started_at, f.finished_at, (SELECT min(g.finished_at) FROM steps g
+                WHERE g.step = f.step AND g.good AND g.finished_at > f.finished_at) AS mended_at
+            FROM steps f WHERE f.status = 'failed'
+            UNION ALL
+            SELECT NULL, f.started_at, f.finished_at, (SELECT min(g.finished_at) FROM runs g LEFT JOIN done h USING (run_id)
+                WHERE g.status <> 'failed' AND g.started_at > f.started_at
+                    AND list_has_all(coalesce(h.names, []), coalesce(d.names, [])))
+            FROM runs f LEFT JOIN done d USING (run_id) WHERE f.status = 'failed' AND NOT coalesce(d.failed, false)),
+        incidents AS (
+            SELECT step, min(started_at) AS started_at, min(finished_at) AS began_at, mended_at, count(*) AS failures
+            FROM failures GROUP BY step, mended_at)"""
 VIEWS = {
-    "pipeline_performance": """
-        WITH judged AS (
-            SELECT *, status <> 'failed' AS good, epoch(finished_at) - epoch(started_at) AS seconds,
-                coalesce(lag(status) OVER before_it = 'failed', false) AS was_failing,
-                min(finished_at) FILTER (status <> 'failed') OVER after_it AS mended_at
-            FROM ops.run WHERE command IN ('run', 'resume')
-            WINDOW before_it AS (ORDER BY started_at, run_id),
-                after_it AS (ORDER BY started_at, run_id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING))
-        SELECT strftime(started_at AT TIME ZONE 'UTC', '%Y-%m') AS month, count(*) AS runs, count(*) FILTER (good) AS good_runs,
-            count(*) FILTER (good) / count(*) AS success_rate, avg(seconds) AS average_seconds, max(seconds) AS longest_seconds,
-            count(*) FILTER (NOT good AND NOT was_failing) AS incidents,
-            count(mended_at) FILTER (NOT good AND NOT was_failing) AS mended_incidents,
-            avg((epoch(mended_at) - epoch(finished_at)) / 3600) FILTER (NOT good AND NOT was_failing) AS average_hours_to_mend
-        FROM judged GROUP BY ALL""",
+    "pipeline_performance": f"""
+        WITH {_INCIDENTS},
+        judged AS (
+            SELECT strftime(started_at AT TIME ZONE 'UTC', '%Y-%m') AS month, status <> 'failed' AS good,
+                epoch(finished_at) - epoch(started_at) AS seconds FROM runs),
+        by_month AS (
+            SELECT month, count(*) AS runs, count(*) FILTER (good) AS good_runs, avg(seconds) AS average_seconds,
+                max(seconds) AS longest_seconds FROM judged GROUP BY month),
+        mended AS (
+            SELECT strftime(started_at AT TIME ZONE 'UTC', '%Y-%m') AS month, count(*) AS incidents,
+                count(mended_at) AS mended_incidents, avg((epoch(mended_at) - epoch(began_at)) / 3600) AS average_hours_to_mend
+            FROM incidents GROUP BY month)
+        SELECT month, runs, good_runs, good_runs / runs AS success_rate, average_seconds, longest_seconds,
+            coalesce(incidents, 0) AS incidents, coalesce(mended_incidents, 0) AS mended_incidents, average_hours_to_mend
+        FROM by_month LEFT JOIN mended USING (month)""",
+    "pipeline_incidents": f"""
+        WITH {_INCIDENTS}
+        SELECT step, began_at, mended_at, (epoch(mended_at) - epoch(began_at)) / 3600 AS hours_to_mend, failures
+        FROM incidents""",
     "pipeline_steps": """
         SELECT strftime(finished_at AT TIME ZONE 'UTC', '%Y-%m') AS month, step, count(*) AS runs,
             count(*) FILTER (status = 'failed') AS failed_runs, count(*) FILTER (status = 'ok') AS worked_runs,

@@ -11,12 +11,27 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import load_contracts
 from utilityflow.errors import UtilityFlowError
-from utilityflow.gold import compliance, customer360, monthly
+from utilityflow.gold import (
+    compliance,
+    customer360,
+    efficiency,
+    monthly,
+    outages,
+    satisfaction,
+    scorecard,
+    service_reliability,
+)
+from utilityflow.gold.changes import CUSTOMERS, final_states, identified, whole
+from utilityflow.gold.events import EVENT_FACTS, EventFact, event_facts
+from utilityflow.gold.facts import with_customer
+from utilityflow.gold.service_reliability import KPI, THRESHOLD
 from utilityflow.operate.checks.base import Evidence
-from utilityflow.operate.checks.facts import filings_equal_their_rebuild
-from utilityflow.operate.checks.marts import marts_equal_their_rebuild
+from utilityflow.operate.checks.facts import events_equal_their_rebuild, filings_equal_their_rebuild
+from utilityflow.operate.checks.marts import marts_equal_their_rebuild, thresholds_follow
 from utilityflow.operate.explain_customers import _events, customer
+from utilityflow.scd2 import Dimension
 from utilityflow.session import local_frame
+from utilityflow.settings import ReliabilitySettings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -38,7 +53,11 @@ def scene_of(tables: dict[str, list[DataFrame]], consumed: dict[str, Any]) -> An
         return SimpleNamespace(name=name, contract=CONTRACTS[name], version=lambda: len(states),
                                read=lambda version=None: states[(version or 0) - 1])  # fmt: skip
 
-    return SimpleNamespace(house=SimpleNamespace(table=table), contracts=CONTRACTS, consumed=consumed)
+    def small(name: str, *columns: str) -> list[Any]:
+        return tables[name][-1].select(*columns).collect() if name in tables else []
+
+    return SimpleNamespace(house=SimpleNamespace(table=table), contracts=CONTRACTS, consumed=consumed, rows=small,
+                           home=SimpleNamespace(zone="UTC"))  # fmt: skip
 
 
 def rows(spark: SparkSession, table: str, *given: dict[str, Any]) -> DataFrame:
@@ -100,3 +119,132 @@ def test_a_payment_is_found_through_its_bill_as_the_mart_finds_it(spark: SparkSe
     last = customer360.last_payments(payments, bills, None, DAY).where("customer_id = 'A'").collect()
     assert [r["last_payment_amount"] for r in last] == [10], "what the mart says is among the records"
     assert _events({customer360.PAYMENTS: payments}, DAY)[customer360.PAYMENTS] is payments
+
+
+def found_in(tables: dict[str, list[DataFrame]], name: str, held: DataFrame, told: dict[str, Any]) -> int:
+    """What marts.rebuild finds where ``held`` is the live table."""
+    return marts_equal_their_rebuild(Evidence(scene_of(tables | {name: [held]}, {name: told}))).count
+
+
+def test_a_changed_cell_of_the_indices_is_found(spark: SparkSession) -> None:
+    """Two service points, a sustained interruption in January, a momentary one in March; as of the tenth of March."""
+    point = {"transformer_id": "T", "circuit_id": "C1", "feeder_id": "F", "substation_id": "S", "district": "North",
+             "status": "active", "effective_date": dt.date(2020, 1, 1), "expiry_date": dt.date(9999, 12, 31)}  # fmt: skip
+    hit = {"step_id": "1", "element_kind": "circuit", "element_id": "C1", "circuit_id": "C1", "district": "North",
+           "service_points": 2, "customers_interrupted": 2, "is_open": False, "planned": False,
+           "loss_of_supply": False}  # fmt: skip
+    first, second = (dt.datetime(2025, month, 5, 10, tzinfo=dt.timezone.utc) for month in (1, 3))
+    steps = [
+        hit | {"outage_id": "O1", "date_key": 20250105, "started_at": first, "restored_at": first + dt.timedelta(hours=1),
+               "minutes": 60.0, "customer_minutes": 120.0, "is_momentary": False},
+        hit | {"outage_id": "O2", "date_key": 20250305, "started_at": second, "restored_at": second + dt.timedelta(minutes=2),
+               "minutes": 2.0, "customer_minutes": 4.0, "is_momentary": True},
+    ]  # fmt: skip
+    network = rows(spark, outages.POINTS, *(point | {"service_point_key": n, "service_point_id": f"S{n}"} for n in (1, 2)))
+    tables = {outages.NAME: [rows(spark, outages.NAME, *steps)], outages.POINTS: [network], THRESHOLD: [rows(spark, THRESHOLD)]}
+    given = ReliabilitySettings(cemi_interruptions=1)  # other settings now; those told of count
+    told: dict[str, Any] = {n: 1 for n in tables}
+    told |= {"as_of": "2025-03-10", "definition": service_reliability.definition(given)}
+    january = service_reliability.Months(dt.date(2025, 1, 1), dt.date(2025, 3, 1), dt.date(2025, 3, 10))
+    frames = {n: states[0] for n, states in tables.items()}
+    made = service_reliability.indices_of(frames, january, given, "UTC", CONTRACTS[KPI], lambda frame, _: frame)
+    plain = [f"CAST({c.name} AS double)" if c.type.startswith("decimal") else c.name for c in CONTRACTS[KPI].columns]
+    made = rows(spark, KPI, *(dict(zip(made.columns, r, strict=True)) for r in made.selectExpr(*plain).collect()))
+    assert {(r["period"], r["saidi"], r["cemi_customers"]) for r in made.where("exclusions = 'none'").collect()} == {
+        ("2025-01", 60, 2), ("2025-02", 0, 2), ("2025-03", 0, 2)}  # fmt: skip
+    assert found_in(tables, KPI, made, told) == 0
+    changed = F.when((F.col("period") == "2025-02") & (F.col("exclusions") == "planned"), 1).otherwise(F.col("celid_customers"))
+    assert found_in(tables, KPI, made.withColumn("celid_customers", changed.cast("bigint")), told) == 2, "the row and its rebuild"
+    assert found_in(tables, KPI, made.where("period <> '2025-03'"), told) == 5, "a month that is missing"
+
+
+def test_a_changed_cell_of_the_scorecard_is_found(spark: SparkSession) -> None:
+    month = {"billing_period": "2025-02", "date_key": 20250201}
+    filings = {"compliance_key": 1, "date_key": 20250210, "status": "due", "is_filed": False}
+    tables = {
+        satisfaction.NAME: [rows(spark, satisfaction.NAME, month | {"complaints": 3, "on_time_requests": 1, "due_requests": 2})],
+        CUSTOMERS: [rows(spark, CUSTOMERS, customer_version(1, "A"))],
+        efficiency.NAME: [rows(spark, efficiency.NAME, month | {"bills_in_time": 3, "issued_bills": 4})],
+        compliance.NAME: [rows(spark, compliance.NAME, filings)],
+    }
+    told: dict[str, Any] = dict.fromkeys(tables, 1)
+    targets = scorecard.held_to(ReliabilitySettings(targets={"bills_in_time": 0.9}))
+    told |= {"targets": targets, "as_of": "2025-02-11"}
+    frames = {n: states[0] for n, states in tables.items()}
+    whole_card = scorecard.whole_scorecard(frames, {"bills_in_time": 0.9}, "none", dt.date(2025, 2, 11))
+    made = scorecard.keyed(whole_card, CONTRACTS[scorecard.NAME])
+    assert found_in(tables, scorecard.NAME, made, told) == 0
+    changed = made.withColumn("met", F.when(F.col("metric_code") == "bills_in_time", F.lit(True)))
+    assert found_in(tables, scorecard.NAME, changed, told) == 4, "both spans, and what they should be"
+    assert found_in(tables, scorecard.NAME, made, told | {"as_of": "2025-02-10"}) == 2, "on its last day it is not late yet"
+
+
+def customer_version(key: int, name: str) -> dict[str, Any]:
+    return {"customer_key": key, "customer_id": name, "effective_date": dt.date(2024, 1, 1), "expiry_date": dt.date(9999, 12, 31),
+            "is_current": True, "is_inferred": False}  # fmt: skip
+
+
+def test_a_changed_cell_of_efficiency_is_found(spark: SparkSession) -> None:
+    line = {"bill_id": "B1", "kind": "bill", "date_key": 20250203, "period_end": dt.date(2025, 2, 1)}
+    tables = {efficiency.BILLS: [rows(spark, efficiency.BILLS, line)]}
+    contract = CONTRACTS[efficiency.NAME]
+    made = efficiency.efficiency({efficiency.BILLS: tables[efficiency.BILLS][0]}, contract.property("parameters"), None)
+    made = made.select(*contract.column_names)
+    told = {efficiency.BILLS: 1, "parameters": ""}
+    assert found_in(tables, efficiency.NAME, made, told) == 0
+    assert found_in(tables, efficiency.NAME, made.withColumn("bills_in_time", F.lit(0).cast("bigint")), told) == 2
+
+
+def threshold(**more: Any) -> dict[str, Any]:
+    return {"year": 2025, "threshold_saidi": 66.353739, "alpha": -0.555, "beta": 1.9, "factor": 2.5,
+            "first_date": dt.date(2020, 1, 3), "last_date": dt.date(2024, 12, 30), "days": 400,
+            "frozen_as_of": dt.date(2025, 1, 2)} | more  # fmt: skip
+
+
+def test_thresholds_follow_from_their_own_rows(spark: SparkSession) -> None:
+    """Vector V14: exp(-0.555 + 2.5 x 1.90) is 66.3537."""
+
+    def found(**more: Any) -> tuple[str, ...]:
+        return thresholds_follow(Evidence(scene_of({THRESHOLD: [rows(spark, THRESHOLD, threshold(**more))]}, {}))).offenders
+
+    assert found() == ()
+    assert "is not exp(alpha + factor x beta)" in found(threshold_saidi=66.355)[0]
+    assert "is not exp(alpha + factor x beta)" in found(beta=1.901)[0]
+    assert "do not fit the year" in found(last_date=dt.date(2025, 1, 1))[0]
+    assert "do not fit the year" in found(frozen_as_of=dt.date(2024, 12, 31))[0]
+    assert "1 days do not fit its history" in found(days=1)[0]
+
+
+EVENTS: list[tuple[EventFact, dict[str, Any], str, str]] = [
+    (EVENT_FACTS[0], {"bill_id": "B1", "line_number": 1, "kind": "bill", "charge": "energy", "amount": 12.5, "currency": "USD",
+               "bill_date": DAY, "period_start": dt.date(2025, 2, 1), "period_end": dt.date(2025, 3, 1)},
+     "billed_days", "29"),
+    (EVENT_FACTS[1], {"payment_id": "P1", "kind": "payment", "status": "posted", "amount": 12.5, "currency": "USD",
+               "received_date": DAY, "due_date": dt.date(2025, 3, 30)}, "days_late", "2"),
+    (EVENT_FACTS[2], {"request_id": "R1", "request_type": "Outage", "status": "closed", "opened_date": DAY, "closed_date": DAY},
+     "resolution_hours", "CAST(24 AS decimal(12,2))"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "record", "measure", "other"), EVENTS, ids=[spec.what for spec, *_ in EVENTS])
+def test_a_changed_measure_of_an_event_is_found(spark: SparkSession, spec: EventFact, record: dict[str, Any], measure: str,
+                                                other: str) -> None:  # fmt: skip
+    """Of an event that was told of twice; the fact is of the later state."""
+    source, contract = CONTRACTS[spec.grain.source], CONTRACTS[spec.grain.name]
+    told = [record | {"customer_id": "A", "_batch_id": n, "_row_number": n} for n in (1, 2)]
+    records, customers = rows(spark, source.name, *told), rows(spark, CUSTOMERS, customer_version(1, "A"))
+    final = final_states(identified(records, source), "_identity")
+    facts = whole(event_facts(final, spec, source), contract)
+    fact = with_customer(facts, customers, Dimension.from_contract(CONTRACTS[CUSTOMERS]), contract.column_names, ())
+    consumed = {spec.grain.name: {source.name: 1, CUSTOMERS: 1}}
+
+    def found(held: DataFrame) -> int:
+        tables = {source.name: [records], CUSTOMERS: [customers], spec.grain.name: [held]}
+        return events_equal_their_rebuild(Evidence(scene_of(tables, consumed))).count
+
+    (row,) = fact.collect()
+    assert (row["customer_key"], row["_row_number"]) == (1, 2)
+    assert found(fact) == 0
+    assert found(fact.withColumn(measure, F.expr(other))) == 1
+    assert found(fact.limit(0)) == 1, "it is missing"
+    assert {s.grain.name for s, *_ in EVENTS} == {s.grain.name for s in EVENT_FACTS}

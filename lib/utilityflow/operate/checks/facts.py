@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from utilityflow.gold import compliance, outages
-from utilityflow.gold.changes import CUSTOMERS, Grain, identified
-from utilityflow.gold.events import EVENT_FACTS
-from utilityflow.gold.facts import EARLY
+from utilityflow.gold.changes import CUSTOMERS, Grain, final_states, identified, whole
+from utilityflow.gold.events import EVENT_FACTS, EventFact, event_facts
+from utilityflow.gold.facts import EARLY, with_customer
 from utilityflow.gold.replacing import differing
 from utilityflow.gold.usage import GRAIN as USAGE
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
@@ -146,6 +146,23 @@ def filings_equal_their_rebuild(evidence: Evidence) -> Found:
     return _not_rebuilt(fact.read(), compliance.compliance_facts(filings, audits, fact.contract), fact.contract)
 
 
+def events_equal_their_rebuild(evidence: Evidence) -> Found:
+    """Each fact of an event is what the final of its standing states and the customers' history, as it was made, give."""
+    scene = evidence.scene
+    names = [g.name for g in _facts(scene) if scene.consumed.get(g.name)]  # none told: rolled back to where it had not been made
+    return together(_events(scene, spec) for spec in EVENT_FACTS if spec.grain.name in names)
+
+
+def _events(scene: Scene, spec: EventFact) -> Found:
+    house, told = scene.house, scene.consumed[spec.grain.name]
+    fact, source, customers = (house.table(n) for n in (spec.grain.name, spec.grain.source, CUSTOMERS))
+    final = final_states(identified(source.read(told[source.name]), source.contract), "_identity")
+    rows = whole(event_facts(final, spec, source.contract), fact.contract)
+    dimension = Dimension.from_contract(customers.contract)
+    wanted = with_customer(rows, customers.read(told[CUSTOMERS]), dimension, fact.contract.column_names, ())
+    return _not_rebuilt(fact.read(), wanted, fact.contract)
+
+
 def _not_rebuilt(facts: DataFrame, wanted: DataFrame, contract: Contract) -> Found:
     said = {"I": "is missing", "D": "has no standing state", "U": "is not what its final state gives"}
     key = contract.primary_key[0]
@@ -203,5 +220,7 @@ CHECKS = (
     Check("facts.version", 6, "each fact has the key of the version valid on its day", lookups_are_right),
     Check("facts.outages", 6, "each restoration step has the fact that its final state gives", outages_equal_their_rebuild),
     Check("facts.filings", 6, "each filing has the fact that its states and its audit events give", filings_equal_their_rebuild),
+    Check("facts.events", 6, "each bill line, payment and request has the fact that its final state gives",
+          events_equal_their_rebuild, slow=True),
     Check("lineage.bronze", 8, "each gold row's file and record are in bronze", rows_lead_to_bronze),
 )

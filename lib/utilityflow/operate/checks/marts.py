@@ -1,15 +1,23 @@
-"""Invariant 2 for marts: each is what its inputs, at the versions that it reflects, give as a whole."""
+"""Invariant 2 for marts: each is what its inputs, at the versions that it reflects, give as a whole.
+
+The thresholds of major event days are frozen by the year, so of them only the arithmetic is looked at.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
+from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction, scorecard, service_reliability
 from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.gold.marts import unequal
-from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
+from utilityflow.gold.outages import NAME as OUTAGES
+from utilityflow.gold.outages import POINTS
+from utilityflow.gold.service_reliability import KPI, THRESHOLD
+from utilityflow.operate.checks.base import Check, Evidence, Found, named, rows_of, together
 from utilityflow.scd2 import Dimension
 
 if TYPE_CHECKING:
@@ -25,8 +33,8 @@ def _satisfaction(scene: Scene, contract: Contract, versions: Mapping[str, Any])
 
 
 def _efficiency(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
-    facts = {n: scene.house.table(n).read(versions[n]) for n in efficiency.INPUTS}
-    return efficiency.efficiency(facts, contract.property("parameters"), None)
+    frames = {n: scene.house.table(n).read(versions[n]) for n in efficiency.INPUTS if n in versions}
+    return efficiency.efficiency(frames, contract.property("parameters"), None)
 
 
 def _receivables(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
@@ -46,9 +54,27 @@ def _customer_360(scene: Scene, contract: Contract, versions: Mapping[str, Any])
     return customer360.customer_360(frames, contract, dt.date.fromisoformat(versions["as_of"]), words)
 
 
+def _reliability(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
+    frames = {n: scene.house.table(n).read(versions[n]) for n in (OUTAGES, POINTS, THRESHOLD)}
+    held = scene.house.table(KPI).read()
+    months = service_reliability.all_months(frames[OUTAGES], held, dt.date.fromisoformat(versions["as_of"]))
+    if months is None:
+        return held.limit(0)
+    given = service_reliability.defined(versions["definition"])
+    return service_reliability.indices_of(frames, months, given, scene.home.zone, contract, lambda rows, _: rows)
+
+
+def _scorecard(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
+    inputs = [n for n in (*scorecard.BRINGING, CUSTOMERS) if n in versions]
+    frames = {n: scene.house.table(n).read(versions[n]) for n in inputs}
+    targets, exclude = json.loads(versions["targets"])
+    as_of = dt.date.fromisoformat(versions.get("as_of", "1970-01-01"))  # without filings no row depends on it
+    return scorecard.keyed(scorecard.whole_scorecard(frames, targets, exclude, as_of), contract)
+
+
 MARTS: Mapping[str, Callable[..., DataFrame]] = {
     satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency, receivables.NAME: _receivables,
-    monthly.NAME: _monthly, customer360.NAME: _customer_360,
+    monthly.NAME: _monthly, customer360.NAME: _customer_360, KPI: _reliability, scorecard.NAME: _scorecard,
 }  # fmt: skip
 
 
@@ -67,4 +93,25 @@ def _differs(scene: Scene, name: str) -> Found:
     return rows_of(unequal(held, wanted), lambda r: f"{name} {r[contract.primary_key[0]]}: the row and its rebuild differ")
 
 
-CHECKS = (Check("marts.rebuild", 2, "each mart is what its inputs give as a whole", marts_equal_their_rebuild),)
+def thresholds_follow(evidence: Evidence) -> Found:
+    """Each threshold is exp(alpha + factor x beta) of its own row, of days before the year, and frozen in the year or later."""
+    columns = ("year", "threshold_saidi", "alpha", "beta", "factor", "first_date", "last_date", "days", "frozen_as_of")
+    return named(told for row in evidence.scene.rows(THRESHOLD, *columns) if (told := _wrong_threshold(row)))
+
+
+def _wrong_threshold(row: Mapping[str, Any]) -> str | None:
+    factor, held = float(row["factor"]), float(row["threshold_saidi"])
+    made = math.exp(float(row["alpha"]) + factor * float(row["beta"]))
+    slack = 1e-6 + made * (1 + factor) * 1e-6  # alpha, beta and the threshold are rounded to six digits
+    if abs(made - held) > slack:
+        return f"{THRESHOLD} {row['year']}: {held} is not exp(alpha + factor x beta), which is {made:.6f}"
+    if not row["first_date"] <= row["last_date"] < dt.date(row["year"], 1, 1) <= row["frozen_as_of"]:
+        return f"{THRESHOLD} {row['year']}: its days or the day on which it was frozen do not fit the year"
+    few = row["days"] < 2 or row["days"] > (row["last_date"] - row["first_date"]).days + 1
+    return f"{THRESHOLD} {row['year']}: {row['days']} days do not fit its history" if few else None
+
+
+CHECKS = (
+    Check("marts.rebuild", 2, "each mart is what its inputs give as a whole", marts_equal_their_rebuild),
+    Check("marts.thresholds", 2, "each threshold of major event days follows from its own row", thresholds_follow),
+)
