@@ -43,9 +43,11 @@ from utilityflow.gold.dimensions import (
     EVENTS,
     MEMBER_KEYS,
     MEMBERS,
+    run_dim_account,
     run_dim_customer,
     run_dim_meter,
     run_dim_rate_schedule,
+    run_dim_service_agreement,
     run_dim_service_point,
 )
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
@@ -130,6 +132,8 @@ def _gold(silver: Collection[str]) -> list[Step]:
         ("gold.dim_customer", ("silver.customers", *naming["gold.dim_customer"]), run_dim_customer),
         ("gold.dim_meter", (*(n for n in [EVENTS["gold.dim_meter"]] if n in silver), *naming["gold.dim_meter"]), run_dim_meter),
         ("gold.dim_rate_schedule", ("silver.rate_schedules", *naming["gold.dim_rate_schedule"]), run_dim_rate_schedule),
+        ("gold.dim_account", ("silver.accounts", *naming["gold.dim_account"]), run_dim_account),
+        ("gold.dim_service_agreement", ("silver.service_agreements",), run_dim_service_agreement),
         *((words.name, (words.source,), partial(run_words, words=words)) for words in WORDS),
         (
             "gold.fact_usage",
