@@ -39,7 +39,8 @@ OF_CHANGES = {
     "rate_schedules": "gold.dim_rate_schedule",
     "service_agreements": "gold.dim_service_agreement",
 }
-OPTIONAL = {"gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *ACROSS, *OF_CHANGES.values()}.union(*OF_EVENTS.values())
+IDENTITY = "gold.customer_identity"  # comes with accounts or agreements, and reads whatever names accounts
+OPTIONAL = {IDENTITY, "gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *ACROSS, *OF_CHANGES.values()}.union(*OF_EVENTS.values())
 
 
 def group(entity: str) -> set[str]:
@@ -127,7 +128,18 @@ def test_meters_and_rate_schedules_bring_their_events_to_dimensions() -> None:
 
 @pytest.mark.parametrize(("entity", "dimension"), OF_CHANGES.items())
 def test_some_dimensions_come_with_their_change_events_alone(entity: str, dimension: str) -> None:
-    assert OPTIONAL & set(steps_of(entity)) == {dimension}
+    assert OPTIONAL & set(steps_of(entity)) - {IDENTITY} == {dimension}
+
+
+@pytest.mark.parametrize("entity", ["accounts", "service_agreements"])
+def test_the_crosswalk_comes_with_them_and_reads_what_names_accounts(entity: str) -> None:
+    assert steps_of(entity)[IDENTITY] == ("silver.customers", f"silver.{entity}")
+    everything = ("accounts", "service_agreements", "service_points", "bills", "payments", "service_requests")
+    assert steps_of(*everything)[IDENTITY] == ("silver.customers", *(f"silver.{e}" for e in everything))
+    assert IDENTITY not in steps_of("bills", "payments", "service_points")
+    bills = {"some_bills": feed_of("bills")}
+    assert IDENTITY in {step.name for step in graph(bills, None, [IDENTITY])}, "asked for"
+    assert IDENTITY not in {step.name for step in graph({}, None, [IDENTITY])}, "nothing names an account"
 
 
 def test_accounts_are_named_by_bills_payments_and_requests_and_agreements_by_nobody() -> None:
@@ -149,7 +161,7 @@ def test_a_feed_of_filings_or_of_the_audit_trail_brings_their_fact(entity: str) 
 
 def test_a_mart_of_several_facts_needs_them_all() -> None:
     feeds = {f.feed: f for f in map(feed_of, OF_EVENTS)}
-    others = {*RELIABILITY, *OF_CHANGES.values(), "gold.fact_compliance"}
+    others = {IDENTITY, *RELIABILITY, *OF_CHANGES.values(), "gold.fact_compliance"}
     assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - others
 
 

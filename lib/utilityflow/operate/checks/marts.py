@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
+from utilityflow.gold import customer360, efficiency, identity, monthly, receivables, satisfaction
 from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.gold.marts import unequal
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
@@ -46,9 +46,14 @@ def _customer_360(scene: Scene, contract: Contract, versions: Mapping[str, Any])
     return customer360.customer_360(frames, contract, dt.date.fromisoformat(versions["as_of"]), words)
 
 
+def _identity(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
+    frames = {n: scene.house.table(n).read(version) for n, version in versions.items()}
+    return identity.identities(frames, contract, scene.home.zone)
+
+
 MARTS: Mapping[str, Callable[..., DataFrame]] = {
     satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency, receivables.NAME: _receivables,
-    monthly.NAME: _monthly, customer360.NAME: _customer_360,
+    monthly.NAME: _monthly, customer360.NAME: _customer_360, identity.NAME: _identity,
 }  # fmt: skip
 
 
