@@ -35,7 +35,7 @@ from utilityflow.control.soundness import Found, cause, damaged, examine, look_a
 from utilityflow.control.tablelog import last_note
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
-from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction, scorecard
+from utilityflow.gold import customer360, efficiency, identity, monthly, receivables, satisfaction, scorecard
 from utilityflow.gold.calendar import check_calendar, run_dim_date
 from utilityflow.gold.compliance import AUDITS, FILINGS, run_fact_compliance
 from utilityflow.gold.compliance import NAME as COMPLIANCE
@@ -43,9 +43,11 @@ from utilityflow.gold.dimensions import (
     EVENTS,
     MEMBER_KEYS,
     MEMBERS,
+    run_dim_account,
     run_dim_customer,
     run_dim_meter,
     run_dim_rate_schedule,
+    run_dim_service_agreement,
     run_dim_service_point,
 )
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
@@ -70,9 +72,15 @@ OF_ONE_STEP = frozenset({"UF-3004", "UF-3005", "UF-4001"})
 # of these, the tables of one come with a feed of another
 TOGETHER = ({"outages", "service_points"}, {"compliance_filings", "audit_events"})
 
-ACROSS_OF = {"bills", "payments", "service_requests", "outages"}  # one of these beside the others brings the marts of ACROSS
-# mart -> the names that bring it, where it was asked for or is there: its own, or that of one that is made of it
-ACROSS: Mapping[str, set[str]] = {monthly.NAME: {monthly.NAME, customer360.NAME}, customer360.NAME: {customer360.NAME}}
+# table across systems -> the names that bring it, where it was asked for or is there: its own, or that of one that is made of it
+ACROSS: Mapping[str, set[str]] = {
+    monthly.NAME: {monthly.NAME, customer360.NAME}, customer360.NAME: {customer360.NAME}, identity.NAME: {identity.NAME},
+}  # fmt: skip
+_THIRD = {"bills", "payments", "service_requests", "outages"}  # one of these beside customers and reads
+# table across systems -> the entities of which one brings it
+ACROSS_OF: Mapping[str, set[str]] = {
+    monthly.NAME: _THIRD, customer360.NAME: _THIRD, identity.NAME: {"accounts", "service_agreements"},
+}  # fmt: skip
 
 
 def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Iterable[str] = ()) -> list[Step]:
@@ -107,7 +115,7 @@ def graph(feeds: Mapping[str, Feed], lakehouse: Path | None = None, asked: Itera
         made.add(step.output)
     there = {f"gold.{log.parent.name}" for log in lakehouse.glob("gold/*/_delta_log")} if lakehouse else set()
     named = there | {graph_of.pattern_of(word) for word in asked}
-    return steps + [step for step in _across(made) if wanted & ACROSS_OF or _asked(named, ACROSS[step.name])]
+    return steps + [step for step in _across(made) if wanted & ACROSS_OF[step.name] or _asked(named, ACROSS[step.name])]
 
 
 def _asked(words: Iterable[str], names: Iterable[str]) -> bool:
@@ -130,12 +138,16 @@ def _of_those_there(made: Collection[str]) -> Iterator[Step]:
 
 
 def _across(made: Collection[str]) -> list[Step]:
-    """The steps of the marts that look across systems; the view of customers reads those of its tables which are made."""
+    """The steps of the tables that look across systems; the view of customers and the crosswalk read what is made."""
     inputs = (*customer360.ALWAYS, *(n for n in customer360.OPTIONAL if n in made))
     view = partial(customer360.run_customer_360, inputs=inputs)
+    sources = tuple(n for n in identity.SOURCES if n in made)
+    every = (identity.CUSTOMERS, *sources)
+    whom = Step(identity.NAME, every, identity.NAME, partial(identity.run_customer_identity, inputs=every))
     return [
         Step(monthly.NAME, monthly.INPUTS, monthly.NAME, monthly.run_usage_monthly),
         Step(customer360.NAME, inputs, customer360.NAME, view),
+        *([whom] if sources else []),
     ]
 
 
@@ -147,6 +159,8 @@ def _gold(silver: Collection[str]) -> list[Step]:
         ("gold.dim_customer", ("silver.customers", *naming["gold.dim_customer"]), run_dim_customer),
         ("gold.dim_meter", (*(n for n in [EVENTS["gold.dim_meter"]] if n in silver), *naming["gold.dim_meter"]), run_dim_meter),
         ("gold.dim_rate_schedule", ("silver.rate_schedules", *naming["gold.dim_rate_schedule"]), run_dim_rate_schedule),
+        ("gold.dim_account", ("silver.accounts", *naming["gold.dim_account"]), run_dim_account),
+        ("gold.dim_service_agreement", ("silver.service_agreements",), run_dim_service_agreement),
         *((words.name, (words.source,), partial(run_words, words=words)) for words in WORDS),
         (
             "gold.fact_usage",

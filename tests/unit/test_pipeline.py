@@ -37,8 +37,16 @@ OF_EVENTS = {
 OF_SEVERAL = {"gold.receivables_ageing"}  # it needs several of them
 OF_ANY = {"gold.kpi_operational_efficiency", "gold.kpi_regulatory_scorecard"}  # of what of their inputs is there
 ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
-OF_RATES = {"gold.dim_rate_schedule"}
-OPTIONAL = {"gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *OF_ANY, *ACROSS, *OF_RATES}.union(*OF_EVENTS.values())
+# dimensions that come with the feed of their change events, and nothing else does
+OF_CHANGES = {
+    "accounts": "gold.dim_account",
+    "rate_schedules": "gold.dim_rate_schedule",
+    "service_agreements": "gold.dim_service_agreement",
+}
+IDENTITY = "gold.customer_identity"  # comes with accounts or agreements, and reads whatever names accounts
+OPTIONAL = {IDENTITY, "gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *OF_ANY, *ACROSS, *OF_CHANGES.values()}.union(
+    *OF_EVENTS.values()
+)
 
 
 def group(entity: str) -> set[str]:
@@ -48,6 +56,7 @@ def group(entity: str) -> set[str]:
 
 def feed_of(entity: str, more: str = "") -> Feed:
     keys = {
+        "accounts": "account_id", "service_agreements": "agreement_id",
         "audit_events": "event_id", "bills": "bill_id", "compliance_filings": "filing_id", "meters": "meter_id",
         "outages": "outage_id", "payments": "payment_id", "rate_schedules": "rate_schedule",
         "service_points": "service_point_id", "service_requests": "request_id",
@@ -64,8 +73,8 @@ def silver(tables: list[str]) -> set[str]:
 def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None:
     feeds = read_feeds(load_settings(environ={}))
     assert RARE == [
-        "audit_events", "bills", "compliance_filings", "meters", "outages", "payments", "rate_schedules", "service_points",
-        "service_requests",
+        "accounts", "audit_events", "bills", "compliance_filings", "meters", "outages", "payments", "rate_schedules",
+        "service_agreements", "service_points", "service_requests",
     ]  # fmt: skip
     assert silver(tables_of(feeds)) == {name for entity in ALWAYS for name in tables_of_entity(entity)}
     steps = [step.name for step in graph(feeds)]
@@ -109,17 +118,42 @@ def test_a_feed_of_events_brings_its_facts_and_is_read_by_the_customers(entity: 
     assert f"silver.{entity}" not in steps["gold.dim_meter"].inputs
 
 
-def test_meters_and_rate_schedules_bring_their_events_to_dimensions() -> None:
-    def steps(*entities: str) -> dict[str, tuple[str, ...]]:
-        feeds = {f.feed: f for f in map(feed_of, entities)}
-        return {step.name: step.inputs for step in graph(feeds)}
+def steps_of(*entities: str) -> dict[str, tuple[str, ...]]:
+    """The steps of a home with feeds of these entities, and what they read."""
+    feeds = {f.feed: f for f in map(feed_of, entities)}
+    return {step.name: step.inputs for step in graph(feeds)}
 
-    assert steps()["gold.dim_meter"] == ("silver.meter_reads",)
-    assert steps("meters")["gold.dim_meter"] == ("silver.meters", "silver.meter_reads")
-    assert not OPTIONAL & set(steps("meters"))
-    assert steps("rate_schedules")["gold.dim_rate_schedule"] == ("silver.rate_schedules", "silver.meter_reads")
-    assert steps("rate_schedules", "bills")["gold.dim_rate_schedule"][1:] == ("silver.meter_reads", "silver.bills")
-    assert OPTIONAL & set(steps("rate_schedules")) == OF_RATES
+
+def test_meters_and_rate_schedules_bring_their_events_to_dimensions() -> None:
+    assert steps_of()["gold.dim_meter"] == ("silver.meter_reads",)
+    assert steps_of("meters")["gold.dim_meter"] == ("silver.meters", "silver.meter_reads")
+    assert not OPTIONAL & set(steps_of("meters"))
+    assert steps_of("rate_schedules")["gold.dim_rate_schedule"] == ("silver.rate_schedules", "silver.meter_reads")
+    assert steps_of("rate_schedules", "bills")["gold.dim_rate_schedule"][1:] == ("silver.meter_reads", "silver.bills")
+
+
+@pytest.mark.parametrize(("entity", "dimension"), OF_CHANGES.items())
+def test_some_dimensions_come_with_their_change_events_alone(entity: str, dimension: str) -> None:
+    assert OPTIONAL & set(steps_of(entity)) - {IDENTITY} == {dimension}
+
+
+@pytest.mark.parametrize("entity", ["accounts", "service_agreements"])
+def test_the_crosswalk_comes_with_them_and_reads_what_names_accounts(entity: str) -> None:
+    assert steps_of(entity)[IDENTITY] == ("silver.customers", f"silver.{entity}")
+    everything = ("accounts", "service_agreements", "service_points", "bills", "payments", "service_requests")
+    assert steps_of(*everything)[IDENTITY] == ("silver.customers", *(f"silver.{e}" for e in everything))
+    assert IDENTITY not in steps_of("bills", "payments", "service_points")
+    bills = {"some_bills": feed_of("bills")}
+    assert IDENTITY in {step.name for step in graph(bills, None, [IDENTITY])}, "asked for"
+    assert IDENTITY not in {step.name for step in graph({}, None, [IDENTITY])}, "nothing names an account"
+
+
+def test_accounts_are_named_by_bills_payments_and_requests_and_agreements_by_nobody() -> None:
+    naming = ("bills", "payments", "service_requests")
+    assert steps_of("accounts")["gold.dim_account"] == ("silver.accounts",)
+    assert steps_of("accounts", *naming)["gold.dim_account"] == ("silver.accounts", *(f"silver.{n}" for n in naming))
+    every = steps_of("accounts", "service_agreements", "service_points", *naming)
+    assert every["gold.dim_service_agreement"] == ("silver.service_agreements",)
 
 
 @pytest.mark.parametrize("entity", sorted(COMPLIANCE))
@@ -133,7 +167,7 @@ def test_a_feed_of_filings_or_of_the_audit_trail_brings_their_fact(entity: str) 
 
 def test_a_mart_of_several_facts_needs_them_all() -> None:
     feeds = {f.feed: f for f in map(feed_of, OF_EVENTS)}
-    others = {*RELIABILITY, *OF_RATES, "gold.fact_compliance"} - OF_ANY
+    others = {IDENTITY, *RELIABILITY, *OF_CHANGES.values(), "gold.fact_compliance"} - OF_ANY
     assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - others
 
 
@@ -211,7 +245,7 @@ def test_plan_tells_of_the_tables_that_a_first_run_makes(tmp_path: Path) -> None
     assert "silver.payments" in [step["step"] for step in told["steps"]]
 
 
-@pytest.mark.parametrize("entity", sorted(set(RARE) - {"meters", "rate_schedules", "service_points"}))
+@pytest.mark.parametrize("entity", sorted(e for e in RARE if not load_contracts()[f"silver.{e}"].property("history")))
 def test_an_entity_without_history_takes_no_snapshots(entity: str) -> None:
     feed = feed_of(entity, "mode: snapshot\nsnapshot_time: to_date(day)\n")
     with pytest.raises(UtilityFlowError, match="has no history, so 'mode: snapshot' does not apply") as caught:
@@ -224,6 +258,8 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
     catalog = load_contracts()
     personal = {e: {c.name for c in catalog[f"silver.{e}"].columns if c.private} for e in RARE}
     assert personal == {
+        "accounts": {"account_id", "customer_id"},
+        "service_agreements": {"agreement_id", "account_id", "customer_id", "service_point_id"},
         "audit_events": {"actor_id", "subject_id", "remarks"},
         "compliance_filings": set(),
         "bills": {"account_id", "customer_id", "service_point_id", "meter_id"},

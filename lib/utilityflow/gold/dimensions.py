@@ -1,4 +1,4 @@
-"""Dimensions with history: customers, meters, service points and rate schedules, kept by the history engine."""
+"""Dimensions with history, kept by the history engine: customers, accounts, service agreements, service points, meters, rates."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ from utilityflow.silver.judging import ENTITIES
 
 MEMBERS = {  # silver table -> its columns that name members of dimensions
     "silver.meter_reads": ("customer_id", "meter_id", "rate_schedule"),
-    "silver.bills": ("customer_id", "rate_schedule"),
+    "silver.bills": ("customer_id", "account_id", "rate_schedule"),
     "silver.outages": ("service_point_id",),
-    "silver.payments": ("customer_id",),
-    "silver.service_requests": ("customer_id",),
+    "silver.payments": ("customer_id", "account_id"),
+    "silver.service_requests": ("customer_id", "account_id"),
 }
 MEMBER_KEYS = {
+    "gold.dim_account": "account_id",
     "gold.dim_customer": "customer_id",
     "gold.dim_meter": "meter_id",
     "gold.dim_service_point": "service_point_id",
     "gold.dim_rate_schedule": "rate_schedule",
+    "gold.dim_service_agreement": "agreement_id",  # no other table names them
 }
 # dimension -> the silver table of its change events; dim_meter is there without one too
 EVENTS = {
+    "gold.dim_account": "silver.accounts",
     "gold.dim_customer": "silver.customers",
     "gold.dim_meter": "silver.meters",
     "gold.dim_service_point": "silver.service_points",
     "gold.dim_rate_schedule": "silver.rate_schedules",
+    "gold.dim_service_agreement": "silver.service_agreements",
 }
 LATELY = dt.timedelta(days=62)  # a member that is still named is most often named in so many days before the as-of date
 
@@ -57,6 +61,16 @@ def run_dim_service_point(run: Run) -> StepResult:
 def run_dim_rate_schedule(run: Run) -> StepResult:
     """Keep dim_rate_schedule from the rate schedules' change events and from those that standing reads and bills name."""
     return _keep(run, "gold.dim_rate_schedule")
+
+
+def run_dim_account(run: Run) -> StepResult:
+    """Keep dim_account from the accounts' change events and from the accounts that standing bills, payments and requests name."""
+    return _keep(run, "gold.dim_account")
+
+
+def run_dim_service_agreement(run: Run) -> StepResult:
+    """Keep dim_service_agreement from the service agreements' change events."""
+    return _keep(run, "gold.dim_service_agreement")
 
 
 def events_of(house: Lakehouse, dimension: str) -> str | None:
@@ -91,7 +105,7 @@ def _keep(run: Run, name: str) -> StepResult:
     events = _events(house.table(source), now[source]) if source else _no_events(house.spark, dimension)
     first = table.version() <= 0 or any(t.name not in was for t in inputs)
     keys = None if first else _touched(run, table, dimension, source, facts, was, now)
-    needed = _needed(run, dimension, facts, now, keys, events)
+    needed = _needed(run, dimension, facts, now, keys, events) if facts else None
     if keys is None:
         run.say(f"{name}: building all keys", step=name)
     touched = None if keys is None else keys.select(*dimension.key)

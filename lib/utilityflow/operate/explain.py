@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.gold import compliance, customer360, efficiency, monthly, outages, receivables, satisfaction
+from utilityflow.gold import compliance, customer360, efficiency, identity, monthly, outages, receivables, satisfaction
 from utilityflow.gold.changes import identified, latest_first
 from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
@@ -69,7 +69,7 @@ def _ways() -> dict[str, Callable[[Scene, Contract, str], dict[str, Any]]]:
     return dict.fromkeys(_EVENTS, _event) | {
         USAGE: _fact, outages.NAME: _outage, satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency,
         receivables.NAME: _receivables, KPI: _reliability, monthly.NAME: customers.usage, customer360.NAME: customers.customer,
-        compliance.NAME: _compliance,
+        compliance.NAME: _compliance, identity.NAME: customers.whom,
     }  # fmt: skip
 
 

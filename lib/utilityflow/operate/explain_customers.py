@@ -1,4 +1,4 @@
-"""``explain`` of the marts by customer: agg_usage_monthly and customer_360."""
+"""``explain`` of the tables by customer: agg_usage_monthly, customer_360 and customer_identity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.gold import customer360, monthly, outages, receivables
+from utilityflow.gold import customer360, identity, monthly, outages, receivables
 from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.gold.marts import MONTH, moved
 from utilityflow.gold.usage import READS
@@ -52,6 +52,22 @@ def customer(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
             records += _counted(scene, source, facts, most)
     why = f"as of {as_of}, made of the version and the facts of this customer; up to {most} of each table are shown"
     return {"rows": [_shown(row)], "records": records, "flags": {}, "why": why}
+
+
+def whom(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """An identifier: records of its feed that name it, and of the tables that say whom an account means."""
+    row = _row(scene, contract, key)
+    named = F.col(identity.KINDS[row["identifier_kind"]]) == row["identifier"]
+    masters = {identity.ACCOUNTS, identity.AGREEMENTS, identity.BILLS} if row["identifier_kind"] == "account" else set()
+    records = []
+    for name in identity.SOURCES:
+        table = scene.house.table(name)
+        if table.version() > 0:
+            mine = F.lit(name in masters) | (F.col("_feed") == row["feed"])
+            # of a change that was derived from a snapshot no file tells
+            records += _counted(scene, name, table.read().where(named & mine & (F.col("_row_number") > 0)), MOST)
+    why = f"{row['rule']}: {row['records']:,} record(s) of {row['feed']} name it; beside them what says whom an account means"
+    return {"rows": [_shown(row)], "records": records, "flags": {}, "why": f"{why}; up to {MOST} of each table are shown"}
 
 
 def _facts(scene: Scene, row: dict[str, Any], versions: dict[str, int], as_of: dt.date) -> Iterator[tuple[str, DataFrame]]:

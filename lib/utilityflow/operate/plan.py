@@ -22,6 +22,7 @@ from utilityflow.gold import (
     calendar,
     customer360,
     efficiency,
+    identity,
     marts,
     monthly,
     outages,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 _Files: TypeAlias = Sequence[Mapping[str, Any]]
 _IF, _MOVES, _NEW = "if", "the as-of date moves", "new inputs"
 # tables that reflect each input of their step; most others need some only to be there
-_OF_ALL_INPUTS = frozenset({customer360.NAME, efficiency.NAME, scorecard.NAME, *MEMBER_KEYS})
+_OF_ALL_INPUTS = frozenset({customer360.NAME, efficiency.NAME, identity.NAME, scorecard.NAME, *MEMBER_KEYS})
 BYTES_PER_RECORD = 60  # a guess for files whose records are not counted by looking at them
 
 

@@ -14,14 +14,15 @@ from typing import Any
 
 from utilityflow.control.home import hold
 from utilityflow.errors import EXIT_INTEGRITY, EXIT_OK, UtilityFlowError, nearest
-from utilityflow.operate.checks import accounting, facts, history, marts, privacy, published
+from utilityflow.operate.checks import accounting, agreements, facts, history, marts, privacy, published
 from utilityflow.operate.checks.base import Check, Evidence, Found, gather
 from utilityflow.operate.scene import Scene, open_scene
 from utilityflow.settings import Settings
 
 log = logging.getLogger("utilityflow")
 CHECKS: tuple[Check, ...] = (
-    *accounting.CHECKS, *history.CHECKS, *facts.CHECKS, *marts.CHECKS, *published.CHECKS, *privacy.CHECKS,
+    *accounting.CHECKS, *history.CHECKS, *agreements.CHECKS, *facts.CHECKS, *marts.CHECKS, *published.CHECKS,
+    *privacy.CHECKS,
 )  # fmt: skip
 # analysing a feed's expressions switches the session's time zone for a moment: nothing may run beside it
 ALONE = "accounting.duplicates"

@@ -19,6 +19,7 @@ from utilityflow.keys import hash64
 from utilityflow.lakehouse import Table
 from utilityflow.quality.rules import Rule, broken_rules, contract_rules, conversion_rules, judge, reasons
 from utilityflow.silver import (
+    accounts,
     audit_events,
     bills,
     compliance_filings,
@@ -28,6 +29,7 @@ from utilityflow.silver import (
     outages,
     payments,
     rate_schedules,
+    service_agreements,
     service_points,
     service_requests,
     snapshots,
@@ -49,6 +51,7 @@ class Entity:
 
 
 ENTITIES = {
+    "accounts": Entity("accounts", accounts.FILLED, accounts.conform),
     "audit_events": Entity("audit_events", audit_events.FILLED, audit_events.conform, audit_events.DAY),
     "bills": Entity("bills", bills.FILLED, bills.conform, bills.DAY),
     "compliance_filings": Entity(
@@ -60,6 +63,7 @@ ENTITIES = {
     "outages": Entity("outages", outages.FILLED, outages.conform, outages.DAY),
     "payments": Entity("payments", payments.FILLED, payments.conform, payments.DAY),
     "rate_schedules": Entity("rate_schedules", rate_schedules.FILLED, rate_schedules.conform),
+    "service_agreements": Entity("service_agreements", service_agreements.FILLED, service_agreements.conform),
     "service_points": Entity("service_points", service_points.FILLED, service_points.conform),
     "service_requests": Entity(
         "service_requests", service_requests.FILLED, service_requests.conform, service_requests.DAY

@@ -11,7 +11,16 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction, scorecard, service_reliability
+from utilityflow.gold import (
+    customer360,
+    efficiency,
+    identity,
+    monthly,
+    receivables,
+    satisfaction,
+    scorecard,
+    service_reliability,
+)
 from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.gold.marts import unequal
 from utilityflow.gold.outages import NAME as OUTAGES
@@ -72,9 +81,15 @@ def _scorecard(scene: Scene, contract: Contract, versions: Mapping[str, Any]) ->
     return scorecard.keyed(scorecard.whole_scorecard(frames, targets, exclude, as_of), contract)
 
 
+def _identity(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
+    frames = {n: scene.house.table(n).read(version) for n, version in versions.items()}
+    return identity.identities(frames, contract, scene.home.zone)
+
+
 MARTS: Mapping[str, Callable[..., DataFrame]] = {
     satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency, receivables.NAME: _receivables,
-    monthly.NAME: _monthly, customer360.NAME: _customer_360, KPI: _reliability, scorecard.NAME: _scorecard,
+    monthly.NAME: _monthly, customer360.NAME: _customer_360, identity.NAME: _identity, KPI: _reliability,
+    scorecard.NAME: _scorecard,
 }  # fmt: skip
 
 
