@@ -45,7 +45,7 @@ scd2-campaign: setup $(if $(filter floor,$(LANE)),setup-floor) ## tens of thousa
 	@SCD2_CAMPAIGN=$(HISTORIES) SCD2_SEEDS=200 SCD2_MANY=3000000 SCD2_BUSY=100000 SCD2_START=$(START) $(lane_python) -m pytest \
 		tests/scd2 -s --timeout=7200 $(ARGS)
 
-# POINTS=20 takes a sample by SEED (default: the day); RANDOM=50 kills at random times too; WALK=late takes one; LANE=floor
+# POINTS=20 takes a sample by SEED (default: the day); RANDOM=50 kills at random times too; WALK=systems takes one; LANE=floor
 crash: setup $(if $(filter floor,$(LANE)),setup-floor) ## kill runs at every commit, rename and outside write, start them again, compare
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(lane_python) tests/faults/crash_sweep.py "$$folder" \
 		$(if $(WALK),--walk $(WALK)) $(if $(POINTS),--points $(POINTS)) $(if $(RANDOM),--random $(RANDOM)) $(if $(SEED),--seed $(SEED))

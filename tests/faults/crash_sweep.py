@@ -27,16 +27,13 @@ from typing import Any
 
 import duckdb
 import pyspark
-from walk import AS_OF, FEEDS, WALKS, Story, killed, walked
+from walk import SYSTEMS, WALKS, Story, as_of, killed, settings, walked
 
 from utilityflow.bench._report import table as tabulated
 from utilityflow.contracts import load_contracts
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.content import content_hash, partition_hashes
 from utilityflow.session import SMALL, get_session
-
-TABLES = ["silver.customers", "silver.customers__quarantine", "silver.meter_reads", "silver.meter_reads__quarantine",
-          "gold.dim_date", "gold.dim_customer", "gold.dim_meter", "gold.fact_usage"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,22 +51,26 @@ def state(spark: Any, home: Path) -> dict[str, Any]:
     """What must be as after an uninterrupted run: content of all silver and gold tables, accounting, and what a reader sees."""
     house = Lakehouse(spark, str(home / "lakehouse"), load_contracts())
     found: dict[str, Any] = {}
-    for name in TABLES:
-        table = house.table(name)
-        found[name] = content_hash(partition_hashes(table.read(), table.contract)) if table.exists() else None
+    for contract in house.contracts.values():
+        table = house.table(contract.name)
+        if contract.layer in ("silver", "gold") and table.exists():
+            found[contract.name] = content_hash(partition_hashes(table.read(), contract))
     counts = ["feed", "file_name", "status", *(f"rows_{n}" for n in ("read", "loaded", "quarantined", "superseded", "duplicate"))]
     ledger = [tuple(row) for row in house.table("ops.file_ledger").read().select(*counts).collect()]
     found["accounting"] = sorted(map(str, ledger))
     found["unaccounted"] = [row for row in ledger if row[3] != sum(row[4:])]
     with duckdb.connect(str(home / "warehouse" / "utilityflow.duckdb"), read_only=True) as warehouse:
-        sums = "SELECT count(*), sum(usage_kwh), sum(customer_key) FROM gold.fact_usage"
         found["publication"] = warehouse.execute("SELECT publication FROM gold.publication").fetchall()[0][0]
-        found["published facts"] = warehouse.execute(sums).fetchall()
+        for name in [name for name in found if name.startswith("gold.") and house.contracts[name].property("publish")]:
+            rows = warehouse.execute(f"SELECT count(*), bit_xor(hash(t)) FROM {name} t").fetchall()  # noqa: S608
+            found[f"published {name}"] = rows
     return found
 
 
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    wrong = [f"{name}: {found[name]} instead of {expected[name]}" for name in expected if found[name] != expected[name]]
+    names = [*expected, *(name for name in found if name not in expected)]
+    both = [(name, found.get(name), expected.get(name)) for name in names]
+    wrong = [f"{name}: {one} instead of {other}" for name, one, other in both if one != other]
     return wrong + [f"rows that are not accounted for: {row}" for row in found["unaccounted"]]
 
 
@@ -98,14 +99,22 @@ class Sweep:
 
     def __init__(self, spark: Any, folder: Path, story: Story, walks: list[str]) -> None:
         self.spark, self.folder, self.walks = spark, folder, walks
-        self.story = story.tell(max(WALKS[walk] for walk in walks))
-        self.points = {walk: story.points[WALKS[walk]] for walk in walks}  # that a walk passes, in their order
-        self.after = cache(lambda number: state(spark, story.after[number]))
+        systems = Story(folder / "systems", SYSTEMS)
+        self.stories = {walk: systems if walk == "systems" else story for walk in walks}
+        for walk in walks:
+            self.stories[walk].tell(WALKS[walk])
+        self.points = {walk: self.stories[walk].points[WALKS[walk]] for walk in walks}  # that a walk passes, in their order
+        self._ends = cache(lambda home: state(spark, home))
+
+    def after(self, walk: str, number: int) -> dict[str, Any]:
+        """How a run of the walk's story ends when nobody interferes."""
+        found: dict[str, Any] = self._ends(self.stories[walk].after[number])
+        return found
 
     def copy(self, walk: str) -> Path:
         home = self.folder / "killed"
         shutil.rmtree(home, ignore_errors=True)
-        return shutil.copytree(self.story.before[WALKS[walk]], home)
+        return shutil.copytree(self.stories[walk].before[WALKS[walk]], home)
 
     def kill(self, walk: str, point: str) -> Kill:
         """Killed at a point by its name, as steps that run at once pass theirs in any order."""
@@ -114,13 +123,14 @@ class Sweep:
         if status != signal.SIGKILL:
             return Kill(walk, point, [f"was not killed, but ended with status {status}"], 0.0)
         begun = walk != "rollback" or "after append ops.rollback#1" in self.points[walk][: self.points[walk].index(point) + 1]
-        return recover(self.spark, home, walk, point, self.after(WALKS[walk] if begun else WALKS[walk] - 1))
+        return recover(self.spark, home, walk, point, self.after(walk, WALKS[walk] if begun else WALKS[walk] - 1))
 
     def kill_at_random(self, walk: str, after: float) -> Kill | None:
         """SIGKILL of a process with all its children, Spark too, some seconds after it began to write; None: it had ended."""
         home = self.copy(walk)
         code = "import sys; from utilityflow.cli import main; sys.exit(main(sys.argv[1:]))"
-        words = [sys.executable, "-c", code, "run", "--home", str(home), "--feeds", str(FEEDS), "--as-of", str(AS_OF)]
+        words = [sys.executable, "-c", code, "run", "--home", str(home), "--feeds", str(settings(home).feeds),
+                 "--as-of", str(as_of(home))]  # fmt: skip
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
         began = time.monotonic()
         while not list((home / "logs").glob("*.jsonl")) or time.monotonic() - began < after:
@@ -129,7 +139,7 @@ class Sweep:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return recover(self.spark, home, walk, f"after {after:.2f} s", self.after(WALKS[walk]), at="time")
+        return recover(self.spark, home, walk, f"after {after:.2f} s", self.after(walk, WALKS[walk]), at="time")
 
 
 def places(sweep: Sweep, count: int | None, only: str, seed: int) -> list[tuple[str, str]]:

@@ -1,7 +1,8 @@
-"""The walk that faults are tested on: the runs of the scenario given_facts_before_customers, and a death in mid-run.
+"""The walks that faults are tested on: the runs of the scenario given_facts_before_customers, and a death in mid-run.
 
 Run 1 is the first; 2 new customers take over inferred members (an ordinary run), 3 late events, 4 a file that supersedes;
-5 is a rollback of that, which the next run ends.
+5 is a rollback of that, which the next run ends. The walk ``systems`` is the second run of another story, in which bills,
+payments, requests, service points and outages land beside each other, so that their facts and marts are made.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import gc
 import os
 import shutil
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from utilityflow.settings import Settings
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "given_facts_before_customers"
 FEEDS = SCENARIO.parent / "feeds"
 AS_OF = dt.date(2025, 2, 1)
-WALKS = {"ordinary": 2, "late": 3, "superseding": 4, "rollback": 5}
+WALKS = {"ordinary": 2, "late": 3, "superseding": 4, "rollback": 5, "systems": 2}
+SYSTEMS = [SCENARIO.parent / name for name in ("given_payments_before_customers", "given_a_network_with_outages")]
 SETTINGS_OF_A_WRITE = (
     "spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion",
     "spark.databricks.delta.commitInfo.userMetadata",
@@ -31,20 +33,26 @@ SETTINGS_OF_A_WRITE = (
 
 
 def settings(home: Path) -> Settings:
-    return Settings(home=str(home), feeds=str(FEEDS), time_zone="UTC")
+    own = home / "feeds"
+    return Settings(home=str(home), feeds=str(own if own.is_dir() else FEEDS), time_zone="UTC")
 
 
-def land(home: Path, run: int) -> None:
-    source = SCENARIO / "when" / str(run)
-    if source.is_dir():
-        shutil.copytree(source, home / "landing", dirs_exist_ok=True)
+def as_of(home: Path) -> dt.date:
+    return dt.date(2025, 4, 2) if (home / "feeds").is_dir() else AS_OF
+
+
+def land(home: Path, run: int, scenarios: Sequence[Path] = (SCENARIO,)) -> None:
+    for scenario in scenarios:
+        source = scenario / "when" / str(run)
+        if source.is_dir():
+            shutil.copytree(source, home / "landing", dirs_exist_ok=True)
 
 
 def walked(home: Path, walk: str) -> bool:
     """Do what the walk does; whether it went well."""
     if walk == "rollback":
         return bool(way_back.rollback(settings(home))["publication"])
-    return pipeline.run(settings(home), as_of=AS_OF)["error"] is None
+    return pipeline.run(settings(home), as_of=as_of(home))["error"] is None
 
 
 @dataclass
@@ -52,24 +60,28 @@ class Story:
     """The walk as nobody disturbs it, run by run as it is asked for: homes before and after, and the points passed."""
 
     folder: Path
+    scenarios: Sequence[Path] = (SCENARIO,)
     before: dict[int, Path] = field(default_factory=dict)  # the run's files have landed
     after: dict[int, Path] = field(default_factory=dict)
     points: dict[int, list[str]] = field(default_factory=dict)  # in their order
 
     def tell(self, until: int) -> Story:
         """Have all runs up to this one done. Who uses the homes copies them."""
-        names = {number: walk for walk, number in WALKS.items()}
+        names = {WALKS["rollback"]: "rollback"}
         for number in range(len(self.after) + 1, until + 1):
             home = self.folder / str(number)
             if number > 1:
                 shutil.copytree(self.after[number - 1], home)
-            land(home, number)
+            elif len(self.scenarios) > 1:
+                for scenario in self.scenarios:
+                    shutil.copytree(scenario / "feeds", home / "feeds", dirs_exist_ok=True)
+            land(home, number, self.scenarios)
             self.before[number] = shutil.copytree(home, self.folder / f"before-{number}")
             log = self.folder / f"points-{number}"
             lakehouse._POINTS = lakehouse.CrashPoints()
             os.environ["UF_CRASH_LOG"] = str(log)
             try:
-                assert walked(home, names.get(number, "first")), f"run {number} of the walk failed without being killed"
+                assert walked(home, names.get(number, "run")), f"run {number} of the walk failed without being killed"
             finally:
                 del os.environ["UF_CRASH_LOG"]
             self.after[number] = home
