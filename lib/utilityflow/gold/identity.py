@@ -1,6 +1,6 @@
 """customer_identity: which customer an account, or a customer's number, means that a feed names, and by which rule.
 
-Rules, columns and what a conflict is: schemas/gold/customer_identity.yaml; why it stands in gold: docs/decisions/018. Frames are
+Rules, columns and what a conflict is: schemas/gold/customer_identity.yaml; why it stands in gold: docs/decisions/019. Frames are
 those of silver tables, by name; tables that a home does not have are left out.
 """
 
