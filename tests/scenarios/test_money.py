@@ -106,7 +106,7 @@ def clean_accounts(landing: Path, planted: dict[str, list[Row]]) -> tuple[dict[s
     billed: dict[str, Decimal] = defaultdict(Decimal)
     received: dict[str, Decimal] = defaultdict(Decimal)
     for file in sorted((landing / "cis_bills").iterdir()):
-        for row in csv.DictReader(file.read_text("utf-8").splitlines()[:-1]):
+        for row in csv.DictReader(file.read_text("utf-8").splitlines()[1:-1]):
             account = row["account_no"].strip()
             try:
                 billed[account] += Decimal(row["amount"])

@@ -42,8 +42,8 @@ class Extract:
     ``expected_rows``, ``row_bytes``: for the disk estimate and the time left.
     ``whole_stage``: whether Spark's whole-stage code generation suits the query (methods below 8,000 bytes).
     ``form``: in which its files land; None where the caller chooses (csv or parquet). ``numbers``: raw columns that JSON lines
-    show without quotes, where the text is one; ``nested``: those whose text is a JSON object. ``trailer``: control totals at the
-    end of each file (csv).
+    show without quotes, where the text is one; ``nested``: those whose text is a JSON object. ``headers``: the record before the
+    column names of each file, ``trailer``: control totals at its end (csv).
     """
 
     system: str
@@ -58,6 +58,7 @@ class Extract:
     form: Form | None = None
     numbers: frozenset[str] = frozenset()
     nested: frozenset[str] = frozenset()
+    headers: tuple[str, ...] = ()
     trailer: Trailer | None = None
 
     def lines(self, rows: DataFrame, form: Form) -> DataFrame:
@@ -68,7 +69,7 @@ class Extract:
         """One column ``value``: the lines of the files, header first, from the rows of the query."""
         columns = self.planter.columns
         fields = [quote(self.planter.dirty(c)) if c in self.quoted else self.planter.dirty(c) for c in columns]
-        return rows.selectExpr(_line(columns, fields))
+        return rows.selectExpr(_line(columns, fields, self.headers))
 
     def json_lines(self, rows: DataFrame) -> DataFrame:
         """One column ``value``: a JSON object a line; an empty text is null, a number stands as it is written."""
@@ -142,6 +143,9 @@ def escaped(value: str) -> str:
     return f"""replace(replace({value}, '\\\\', '\\\\\\\\'), '"', '\\\\"')"""
 
 
-def _line(names: tuple[str, ...], fields: list[str]) -> str:
+def _line(names: tuple[str, ...], fields: list[str], headers: tuple[str, ...] = ()) -> str:
     row = ", ',', ".join(fields)
-    return f"if(head, {text(','.join(names))}, concat({row})) AS value"
+    head = text(",".join(names))
+    if headers:  # two lines of one value
+        head = f"concat({at(text_array(headers), 'file_no')}, '\\n', {head})"
+    return f"if(head, {head}, concat({row})) AS value"
