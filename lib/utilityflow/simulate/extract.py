@@ -13,7 +13,7 @@ from typing import Literal
 
 from pyspark.sql import DataFrame
 
-from utilityflow.simulate.defects import LEDGER_COLUMNS, Planter
+from utilityflow.simulate.defects import CELL, LEDGER_COLUMNS, Planter
 from utilityflow.simulate.draws import at, text, text_array
 from utilityflow.simulate.model import Layer
 
@@ -92,13 +92,12 @@ class Extract:
     def ledger_lines(self, rows: DataFrame, ending: str) -> DataFrame:
         """One column ``value``: CSV lines of the ledger, header first, one file per landed file."""
         names = text_array([f"{name}.{ending}" for name in self.files])
-        values = self.planter.ledger()
         fixed = [text(self.system), text(self.feed), at(names, "file_no"), "row_key", "cast(copy as string)"]
-        columns = [f"{e} AS `{c}`" for c, e in values.items()]
-        drawn = rows.where("head OR defect > 0").selectExpr("head", "file_no", "row_key", "copy", *columns)
-        # not a filter: the optimizer would push its long condition down through every layer of the query
-        planted = "explode(if(head OR clean_value <> planted_value, array(1), cast(array() as array<int>))) AS planted"
-        fields = fixed + [quote(c) for c in values]
+        drawn = rows.where("head OR defect > 0")
+        drawn = drawn.selectExpr("head", "file_no", "row_key", "copy", f"{self.planter.ledger()} AS cells")
+        # not a filter of rows: the optimizer would push its long condition down through every layer of the query
+        planted = "explode(if(head, slice(cells, 1, 1), filter(cells, c -> c.clean_value <> c.planted_value))) AS cell"
+        fields = fixed + [quote(f"cell.{c}") for c in CELL]
         return drawn.selectExpr("*", planted).selectExpr(_line(LEDGER_COLUMNS, fields))
 
 
