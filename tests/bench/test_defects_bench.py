@@ -32,6 +32,7 @@ PROFILE: dict[str, Any] = {
         {"kind": "wrong_case", "column": "state", "rate": 0.05},
         {"kind": "bad_date", "column": "changed_at", "rate": 0.05},
         {"kind": "mistyped", "column": "zip", "rate": 0.05},
+        {"kind": "swapped", "column": "city", "other": "zip", "rate": 0.1},
         {"kind": "missing", "column": "customer_id", "rate": 0.05},
     ],
     "usage_monitoring": [
@@ -40,6 +41,9 @@ PROFILE: dict[str, Any] = {
         {"kind": "wrong_unit", "column": "unit", "rate": 0.01},
         {"kind": "missing", "column": "meter_id", "rate": 0.02, "among": "circuit"},
         {"kind": "unknown_id", "column": "customer_id", "rate": 0.005},
+        {"kind": "spike", "column": "kwh", "rate": 0.01},
+        {"kind": "stuck", "column": "kwh", "rate": 0.03, "days": 4},
+        {"kind": "wrong_multiplier", "column": "kwh", "other": "peak_kw", "rate": 0.03, "days": 28},
     ],
 }
 TABLES = (
@@ -106,9 +110,17 @@ def test_the_scorer_accounts_for_every_planted_defect(made: Any, tmp_path: Path)
     alone("bad_date", "quarantined")
     alone("mistyped", "missed", "repeat")
     alone("negative", "flagged", "repeat")
-    alone("lost_point", "missed", "repeat", "quarantined")  # 100 GWh are too much for a day
+    alone("lost_point", "flagged", "repeat", "quarantined")  # 100 GWh are too much for a day
+    alone("spike", "flagged", "repeat")
+    alone("stuck", "flagged", "repeat")
     alone("wrong_unit", "quarantined")
     alone("unknown_id", "missed", "repeat")
+    for column in ("kwh", "peak_kw"):  # ten times both is as plausible as both
+        (one,) = [k for name, k in kinds.items() if name[1:] == ("wrong_multiplier", column)]
+        assert one["missed"] > 0 == one["flagged"] + one["quarantined"] + one["repaired"]
+    for column in ("city", "zip"):
+        (one,) = [k for name, k in kinds.items() if name[1:] == ("swapped", column)]
+        assert one["quarantined"] > 0 == one["repaired"]  # most towns are longer than a zip code may be
     assert all(k["quarantined"] + k["not_landed"] == k["planted"] for name, k in kinds.items() if name[1] == "missing")
     assert not [a for a in result["false_alarms"] if a["severity"] == "error"], "nothing clean is quarantined"
     assert result["total"]["precision"] == 1.0

@@ -29,7 +29,8 @@ SPRING, BOXES = dt.date(2025, 3, 9), 40
 @pytest.mark.engine
 def test_hours_become_days(spark: SparkSession, tmp_path: Path) -> None:
     landing = tmp_path / "home" / "landing"
-    given = {"customers": 90, "months": 3, "start": dt.date(2025, 1, 1), "seed": 3, "systems": CORE, "interval_meters": BOXES}
+    given = {"customers": 90, "months": 3, "start": dt.date(2025, 1, 1), "seed": 3, "systems": CORE, "interval_meters": BOXES,
+             "profile": {}}  # fmt: skip
     summary = simulate(spark, landing=landing, defects=tmp_path / "defects", only_month=3, **given)  # type: ignore[arg-type]
     rows: list[dict[str, str]] = []
     for file in sorted((landing / "ev_interval_reads").iterdir()):

@@ -121,12 +121,10 @@ class _Score:
             F.col("_row_number").isNotNull() & F.col("_file_sha256").isin([e.sha256 for e in entries])
         )
         raw = raw_rows(run, self.scene.feeds[feed], entries)
-        planted = found.select(*ROW, F.col("column").alias("_defective"), F.col("clean_value").alias("_clean"))
+        cells = F.collect_list(F.struct("column", "clean_value"))  # two of a row where a defect sits in two columns
+        planted = found.groupBy(*ROW).agg(F.map_from_entries(cells).alias("_clean"))
         cleaned = raw.join(F.broadcast(planted), [*ROW])
-        values = {
-            n: F.when(F.col("_defective") == n, F.col("_clean")).otherwise(F.col(n))
-            for n in _raw_columns(self.scene, feed)
-        }
+        values = {n: F.coalesce(F.col("_clean").getItem(n), F.col(n)) for n in _raw_columns(self.scene, feed)}
         clean, _ = judged(run, self.scene.feeds[feed], entries, cleaned.withColumns(values).select(*raw.columns))
         contract = self.scene.contracts[f"silver.{self.scene.feeds[feed].entity}"]
         return outcomes(found, clean, silver, fence, canonical_columns(contract))

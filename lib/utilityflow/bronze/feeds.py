@@ -100,14 +100,25 @@ _FIRST_OPTIONS = ("header", "delimiter", "encoding", "quote", "escape", "names",
 
 @dataclass(frozen=True)
 class Control:
-    """Control totals: the trailer starts with ``trailer_prefix``; ``_cN`` is its N-th field, counted from 0.
+    """Records around the data: the header starts with ``header_prefix``, the trailer with ``trailer_prefix``.
 
-    ``rows`` names the field with the number of records, ``sums`` maps cleaned raw columns to the fields of their sums.
+    ``_cN`` is the N-th field of such a record, counted from 0. Of the trailer: ``rows`` names the field with the number of
+    records, ``sums`` maps cleaned raw columns to the fields of their sums. Of the header: ``header_rows`` likewise,
+    ``header_date`` its day or month, ``header_sequence`` its running number. ``file_name``: a pattern that the file's name holds;
+    its groups ``date`` and ``sequence`` agree with the header's.
     """
 
-    trailer_prefix: str
+    trailer_prefix: str | None = None
     rows: str | None = None
     sums: dict[str, str] = field(default_factory=dict)
+    header_prefix: str | None = None
+    header_rows: str | None = None
+    header_date: str | None = None
+    header_sequence: str | None = None
+    file_name: str | None = None
+
+
+_FIRST_CONTROL = ("trailer_prefix", "rows", "sums")
 
 
 @dataclass(frozen=True)
@@ -180,12 +191,14 @@ class Feed:
     def definition_hash(self) -> str:
         """SHA-256 of what the feed file says, its place and comments aside; equal definitions give equal hashes.
 
-        Options that came with later formats count for those alone, so that homes know the feeds that they know. How a source
-        is asked does not count: it says nothing of how a landed file is read.
+        Options that came with later formats count for those alone, and later keys of ``control`` where they are set, so that
+        homes know the feeds that they know. How a source is asked does not count: it says nothing of how a landed file is read.
         """
         told = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NO_KEYS}
         counted = {*_FIRST_OPTIONS, *_OPTIONS[self.format]}
         told["options"] = {k: v for k, v in told["options"].items() if k in counted}
+        if told["control"]:
+            told["control"] = {k: v for k, v in told["control"].items() if k in _FIRST_CONTROL or v is not None}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
@@ -372,12 +385,29 @@ def _check(feed: Feed, keys: dict[str, Node], node: Node) -> None:
 def _check_control(feed: Feed, node: Node) -> None:
     control = feed.control
     if control is None or feed.format not in ("csv", "fixed_width"):
-        raise _wrong(node, "left out: only csv and fixed_width files have a trailer")
-    if not control.trailer_prefix or (control.rows is None and not control.sums):
-        raise _wrong(node, "a trailer_prefix and at least one of rows and sums")
-    for value in [control.rows, *control.sums.values()]:
-        if value is not None and not _FIELD.match(value):
-            raise _wrong(node, "made of trailer fields _c0, _c1, ...")
+        raise _wrong(node, "left out: only csv and fixed_width files have a header record or a trailer")
+    totals = [value for value in (control.rows, *control.sums.values()) if value is not None]
+    told = [value for value in (control.header_rows, control.header_date, control.header_sequence) if value is not None]
+    if bool(control.trailer_prefix) != bool(totals) or not (control.trailer_prefix or control.header_prefix):
+        raise _wrong(node, "a header_prefix, or a trailer_prefix and at least one of rows and sums")
+    if told and not control.header_prefix:
+        raise _wrong(node, "without header_rows, header_date and header_sequence where there is no header_prefix")
+    if control.header_prefix and control.header_prefix == control.trailer_prefix:
+        raise _wrong(node, "of two different prefixes")
+    if not all(_FIELD.match(value) for value in (*totals, *told)):
+        raise _wrong(node, "made of fields _c0, _c1, ... of the header or trailer")
+    if control.file_name is not None:
+        _check_file_name(control, node.value["file_name"])
+
+
+def _check_file_name(control: Control, node: Node) -> None:
+    try:
+        groups = set(re.compile(control.file_name or "").groupindex)
+    except re.error as error:
+        raise _wrong(node, f"a regular expression: {error}") from None
+    known = {name for name in ("date", "sequence") if getattr(control, f"header_{name}") is not None}
+    if not groups or groups - known:
+        raise _wrong(node, "a pattern with groups named date or sequence, of which header_date and header_sequence tell")
 
 
 def _check_expressions(keys: dict[str, Node]) -> None:

@@ -20,8 +20,8 @@ from typing import Literal
 
 from utilityflow.bronze.feeds import Feed
 from utilityflow.bronze.names import Names, clean_names
-from utilityflow.bronze.records import bad_line, csv_reader, is_gzip
-from utilityflow.bronze.scan import Block, Limits, LineScan, chunks, line_blocks, quoted_fields
+from utilityflow.bronze.records import Controls, Lines, bad_line, csv_reader, is_gzip, lines_before
+from utilityflow.bronze.scan import HEAD, Block, Limits, LineScan, chunks, line_blocks, quoted_fields
 from utilityflow.bronze.staging import Part, count_records, parquet_columns, stage_records
 from utilityflow.errors import UtilityFlowError, nearest
 
@@ -35,7 +35,7 @@ class Inspection:
     """What was found out about one file.
 
     ``path``: real path, once ``located``; ``file_name``: path under the landing root with ``/``. ``kind``: how it is
-    read: ``lines`` (Spark, line by line), ``parquet`` (Spark), ``staged`` (plain Python). ``records``: header and
+    read: ``lines`` (Spark, line by line), ``parquet`` (Spark), ``staged`` (plain Python). ``records``: headers and
     trailer not counted. ``stable``: False for a file that is still being written; then nothing else need be set.
     ``reason``: why the file is rejected (or, unstable, not taken now). ``notes``: what is odd but harmless.
     """
@@ -193,13 +193,17 @@ def _read(feed: Feed, found: Inspection, shown: str, limits: Limits, stage: Path
         found, spark_reads = _parquet(found, shown)
         if spark_reads:
             return _judged(feed, found, shown)
-    elif feed.format in ("csv", "fixed_width") and not scan.odd and feed.control is None and scan.utf8:
+    simple = feed.format in ("csv", "fixed_width") and not scan.odd and scan.utf8
+    if simple and feed.control is None:
         return _judged(feed, _lines(feed, found, scan, shown), shown)
     if feed.format == "csv":
         found = dataclasses.replace(found, raw_names=_header(feed, scan, shown, found.path))
         _check_columns(feed, found, shown)
     if feed.format == "fixed_width":
         found = dataclasses.replace(found, raw_names=tuple(feed.options.fields))
+    if simple:  # one pass more for what the header and the trailer say, and the engine reads the records
+        count_records(feed, found.path, shown, limits)
+        return _judged(feed, _lines(feed, found, scan, shown), shown)
     notes = [f"{shown}: read by the slow parser: {scan.odd}"] if scan.odd and feed.format == "csv" else []
     if stage is not None:
         count, names, parts = stage_records(feed, found.path, shown, found.sha256, stage, limits, notes)
@@ -214,7 +218,7 @@ def _read(feed: Feed, found: Inspection, shown: str, limits: Limits, stage: Path
 def _scanner(feed: Feed, shown: str, limits: Limits) -> LineScan:
     options = feed.options
     utf8 = feed.file_format in ("csv", "jsonl", "json", "fixed_width") and options.encoding == "utf-8"
-    scan = LineScan(shown, limits, utf8=utf8, text=feed.file_format in ("csv", "jsonl", "fixed_width"))
+    scan = LineScan(shown, limits, utf8=utf8, text=feed.file_format in ("csv", "fixed_width"))
     if feed.format == "csv" and utf8:
         if not (options.delimiter + options.quote).isascii():
             scan.odd = "a delimiter or quote outside ASCII"
@@ -229,14 +233,22 @@ def _scanner(feed: Feed, shown: str, limits: Limits) -> LineScan:
 
 
 def _header(feed: Feed, scan: LineScan, shown: str, path: Path) -> tuple[str, ...]:
-    """Raw column names, from the first record or the feed file."""
+    """Raw column names: of the feed file, or the first record after a header record.
+
+    :raises UtilityFlowError: UF-2001 where there is none, UF-2005, UF-2006 (as ``Controls.take``), UF-2009 for one beyond HEAD.
+    """
     if feed.options.names:
         return feed.options.names
     encoding = feed.options.encoding
     text = scan.head.decode("utf-8-sig" if scan.utf8 else encoding, "ignore")
+    lines, controls = Lines(io.StringIO(text, newline="")), Controls(feed, shown)
     try:
-        for row in csv_reader(feed, io.StringIO(text, newline=""), scan.limits):
-            if row:
+        for row in csv_reader(feed, lines, scan.limits):
+            raw = "".join(lines.taken)
+            if scan.size > HEAD and not raw.endswith(("\n", "\r")):
+                raise UtilityFlowError("UF-2009", f"{shown}: line {lines.count}: the header goes on after {HEAD} bytes")
+            lines.taken.clear()
+            if row and not controls.take(raw, lines.count, row, named=False):
                 return tuple(row)
     except csv.Error:
         problem = "holds a quote that is never closed"
@@ -248,7 +260,8 @@ def _header(feed: Feed, scan: LineScan, shown: str, path: Path) -> tuple[str, ..
 
 def _lines(feed: Feed, found: Inspection, scan: LineScan, shown: str) -> Inspection:
     raw = _header(feed, scan, shown, found.path) if feed.format == "csv" else tuple(feed.options.fields)
-    records = scan.lines - scan.blank_lines - (feed.format == "csv" and feed.options.header)
+    records = scan.lines - scan.blank_lines - lines_before(feed)
+    records -= feed.control is not None and feed.control.trailer_prefix is not None
     blocks = line_blocks(scan, single=is_gzip(found.path))
     names = tuple(clean_names(raw))
     kind: Literal["lines", "staged"] = "lines" if _plain_path(found.path) else "staged"

@@ -21,6 +21,7 @@ from utilityflow.bronze.expressions import in_zone
 from utilityflow.bronze.feeds import Feed
 from utilityflow.bronze.inspect import Inspection
 from utilityflow.bronze.names import PROVENANCE
+from utilityflow.bronze.records import lines_before
 from utilityflow.bronze.scan import BLOCK, Limits
 from utilityflow.bronze.staging import Part, stage_records
 from utilityflow.session import local_frame
@@ -33,7 +34,8 @@ BLOCK_CONF = {"spark.sql.files.maxPartitionBytes": str(BLOCK), "spark.sql.files.
 
 _CORRUPT = "_corrupt_record"
 _BLOCKS = (
-    "_uf_path string, _uf_start bigint, _uf_first bigint, _uf_lines bigint, _file_sha256 string, _file_name string"
+    "_uf_path string, _uf_start bigint, _uf_first bigint, _uf_lines bigint, _uf_records bigint, "
+    "_file_sha256 string, _file_name string"
 )
 
 
@@ -111,22 +113,25 @@ def _read_lines(
         F.col("_metadata.file_block_start").alias("_uf_start"),
         F.expr("monotonically_increasing_id() & 8589934591").alias("_uf_place"),  # its place within the task's block
     )
-    rows = [(address, b.start, b.first_line, b.lines, f.sha256, f.file_name)
+    rows = [(address, b.start, b.first_line, b.lines, f.records, f.sha256, f.file_name)
             for f in files for b in f.blocks for address in _addresses(f.path)]  # fmt: skip
     blocks = local_frame(spark, rows, _BLOCKS)
-    header = 1 if feed.format == "csv" and feed.options.header else 0
+    before = lines_before(feed)
     joined = lines.join(F.broadcast(blocks), ["_uf_path", "_uf_start"], "left")
     strange = F.col("_uf_first").isNull() | (F.col("_uf_place") >= F.col("_uf_lines"))
     problem = "a file changed while it was read, or its blocks were not those that were inspected"
     number = F.when(strange, F.raise_error(F.lit(problem)).cast("bigint"))
-    number = number.otherwise(F.col("_uf_first") + F.col("_uf_place") + (1 - header))
+    number = number.otherwise(F.col("_uf_first") + F.col("_uf_place") + (1 - before))
     value = F.col("value")
     if crlf:
         value = F.when(value.endswith("\r"), value.substr(F.lit(1), F.length(value) - 1)).otherwise(value)
-    if not header:
+    if not before:
         value = F.when(number == 1, F.regexp_replace(value, "^\ufeff", "")).otherwise(value)
-    numbered = joined.select("_file_sha256", "_file_name", number.alias("_row_number"), value.alias("_uf_value"))
-    records = numbered.where((F.col("_row_number") > 0) & (F.col("_uf_value") != ""))
+    numbered = joined.select(
+        "_file_sha256", "_file_name", number.alias("_row_number"), value.alias("_uf_value"), "_uf_records"
+    )
+    # after the last record there are a trailer, where the feed has one, and blank lines: the inspection has seen to that
+    records = numbered.where((F.col("_row_number") > 0) & (F.col("_row_number") <= F.col("_uf_records")))
     return _fixed_width(records, feed, names) if feed.format == "fixed_width" else _csv(records, feed, names)
 
 

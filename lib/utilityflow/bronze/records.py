@@ -9,6 +9,7 @@ the whole file are raised with the file's name and the record's number, counted 
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import gzip
 import io
 import itertools
@@ -67,7 +68,7 @@ def not_in_encoding(stream: IO[bytes], encoding: str, name: str) -> UtilityFlowE
     return UtilityFlowError("UF-2004", f"{name}: line {line} is not {encoding}", hint=hint)
 
 
-class _Lines:
+class Lines:
     """An iterator of lines that remembers those of the present record and their count."""
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -75,7 +76,7 @@ class _Lines:
         self.taken: list[str] = []
         self.count = 0
 
-    def __iter__(self) -> _Lines:
+    def __iter__(self) -> Lines:
         return self
 
     def __next__(self) -> str:
@@ -85,27 +86,52 @@ class _Lines:
         return line
 
 
-class Trailer:
-    """Control totals of one file: counts and sums what passes, compares with the trailer."""
+def lines_before(feed: Feed) -> int:
+    """Lines before the first record: the header record and the column names, where the feed has them."""
+    names = feed.format == "csv" and feed.options.header
+    return names + (feed.control is not None and feed.control.header_prefix is not None)
+
+
+class Controls:
+    """Header and trailer of one file: counts and sums what passes between them, and compares."""
 
     def __init__(self, feed: Feed, name: str) -> None:
         self.control = feed.control
         self.name = name
-        self.fields: list[str] | None = None
+        self.sign = None if feed.options.delimiter == "," else feed.options.delimiter
+        self.header: tuple[int, Sequence[str]] | None = None  # line and fields
+        self.trailer: tuple[int, Sequence[str]] | None = None
         self.rows = 0
         self.sums: dict[str, Decimal] = dict.fromkeys(feed.control.sums if feed.control else (), Decimal(0))
         self.places: dict[str, int] = {}
 
-    def is_trailer(self, raw: str) -> bool:
-        """Whether a record is the trailer, by its beginning.
+    def take(self, raw: str, line: int, row: Sequence[str] | None = None, *, named: bool = True) -> bool:
+        """Whether a record, which begins on ``line``, is the header or the trailer, by its beginning; its fields are kept then.
 
-        :raises UtilityFlowError: UF-2006 when a record follows the trailer.
+        :param row: its fields; None: the words of the text, or what the delimiter cuts.
+        :param named: the column names were read, so it may be the trailer.
+        :raises UtilityFlowError: UF-2006 for a file that does not begin with its header, has a second one or goes on after
+            its trailer, and for a header that names no date or number, or others than the file's name.
         """
-        if self.control is None:
+        control = self.control
+        if control is None:
             return False
-        if self.fields is not None:
-            raise UtilityFlowError("UF-2006", f"{self.name}: a record follows the trailer, after record {self.rows}")
-        return raw.startswith(self.control.trailer_prefix)
+        if self.trailer is not None:
+            raise self._wrong(line, "control.trailer_prefix", f"a record follows the trailer, after record {self.rows}")
+        if control.header_prefix is not None:
+            begins = raw.startswith(control.header_prefix)
+            if begins and self.header is not None:
+                raise self._wrong(line, "control.header_prefix", f"a second header record, after record {self.rows}")
+            if begins:
+                self.header = (line, raw.split(self.sign) if row is None else row)
+                self._check_header()
+                return True
+            if self.header is None:
+                raise self._headless(line)
+        if not named or control.trailer_prefix is None or not raw.startswith(control.trailer_prefix):
+            return False
+        self.trailer = (line, raw.split(self.sign) if row is None else row)
+        return True
 
     def add(self, names: Sequence[str], values: Sequence[str | None] | None) -> None:
         """Count a record; a corrupt one (None) counts without adding to the sums."""
@@ -120,24 +146,97 @@ class Trailer:
                 self.sums[column] += number
 
     def check(self) -> None:
-        """Compare.
+        """Compare, at the file's end.
 
         :raises UtilityFlowError: UF-2006 with both numbers.
         """
-        if self.control is None:
+        control = self.control
+        if control is None:
             return
-        if self.fields is None:
-            prefix = self.control.trailer_prefix
-            raise UtilityFlowError("UF-2006", f"{self.name}: no trailer '{prefix}' after {self.rows} records")
-        wanted = {"rows": (self.control.rows, Decimal(self.rows))} if self.control.rows else {}
-        wanted |= {f"sum of {c}": (self.control.sums[c], total) for c, total in self.sums.items()}
-        for what, (place, found) in wanted.items():
-            at = int(str(place)[2:])
-            told = _decimal(self.fields[at]) if at < len(self.fields) else None
+        if control.header_prefix is not None and self.header is None:
+            raise self._headless(1)
+        if control.trailer_prefix is not None and self.trailer is None:
+            problem = f"no trailer '{control.trailer_prefix}' after {self.rows} records"
+            raise UtilityFlowError("UF-2006", f"{self.name}: {problem} ('control.trailer_prefix')")
+        if control.header_rows is not None:
+            self._compare("header", "header_rows", control.header_rows, Decimal(self.rows), "rows")
+        if control.rows is not None:
+            self._compare("trailer", "rows", control.rows, Decimal(self.rows), "rows")
+        for column, total in self.sums.items():
+            self._compare("trailer", f"sums.{column}", control.sums[column], total, f"sum of {column}")
+
+    def _compare(self, record: str, key: str, place: str, found: Decimal, what: str) -> None:
+        text = self._field(record, place)
+        told = None if text is None else _decimal(text)
+        line = self._line(record)
+        if told is None:
+            raise self._wrong(line, f"control.{key}", f"the {record} has no number in {place} ({what})")
+        if told != found:
+            raise self._wrong(line, f"control.{key}", f"{what}: the {record} says {told}, the file has {found}")
+
+    def _check_header(self) -> None:
+        """The header's date and running number, each sound, and those of the file's name."""
+        control = self.control
+        if control is None:
+            return
+        found = re.search(control.file_name, self.name.rsplit("/", 1)[-1]) if control.file_name else None
+        if control.file_name and found is None:
+            raise self._wrong(self._line("header"), "control.file_name", "the file's name does not hold the pattern")
+        named = found.groupdict() if found else {}
+        for what, place, read in (("date", control.header_date, _day), ("sequence", control.header_sequence, _number)):
+            if place is None:
+                continue
+            text, line = self._field("header", place), self._line("header")
+            told = None if text is None else read(text)
             if told is None:
-                raise UtilityFlowError("UF-2006", f"{self.name}: the trailer has no number in {place} ({what})")
-            if told != found:
-                raise UtilityFlowError("UF-2006", f"{self.name}: {what}: the trailer says {told}, the file has {found}")
+                raise self._wrong(line, f"control.header_{what}", f"the header has no {what} in {place}")
+            if named.get(what) is not None and not _same(told, read(named[what])):
+                problem = f"{what}: the header says {str(text).strip()}, the file's name {named[what]}"
+                raise self._wrong(line, f"control.header_{what}", problem)
+
+    def _field(self, record: str, place: str) -> str | None:
+        kept = self.header if record == "header" else self.trailer
+        at = int(place[2:])
+        return kept[1][at] if kept is not None and at < len(kept[1]) else None
+
+    def _line(self, record: str) -> int:
+        kept = self.header if record == "header" else self.trailer
+        return kept[0] if kept is not None else 1
+
+    def _headless(self, line: int) -> UtilityFlowError:
+        prefix = self.control.header_prefix if self.control else ""
+        return self._wrong(line, "control.header_prefix", f"the file begins without its header '{prefix}'")
+
+    def _wrong(self, line: int, rule: str, problem: str) -> UtilityFlowError:
+        return UtilityFlowError("UF-2006", f"{self.name}: line {line}: {problem} ('{rule}')")
+
+
+_DAY = re.compile(r"(\d{4})-?(\d{2})(?:-?(\d{2}))?(?:[T ].*)?\Z", re.ASCII)
+_WHOLE = re.compile(r"\d{1,18}\Z", re.ASCII)
+
+
+def _day(text: str) -> str | None:
+    """A day as eight digits, or a month as six; None for what is no date. A time of day after it does not matter."""
+    found = _DAY.match(text.strip())
+    if found is None:
+        return None
+    try:
+        dt.date(int(found[1]), int(found[2]), int(found[3] or 1))
+    except ValueError:
+        return None
+    return "".join(part for part in found.groups() if part)
+
+
+def _number(text: str) -> str | None:
+    """A whole number without leading zeros."""
+    return str(int(text)) if _WHOLE.match(text.strip()) else None
+
+
+def _same(told: str, named: str | None) -> bool:
+    """Whether two days or numbers are one; a month agrees with its days."""
+    if named is None or len(told) == len(named):
+        return told == named
+    return {len(told), len(named)} == {6, 8} and (told.startswith(named) or named.startswith(told))
 
 
 def _decimal(text: str) -> Decimal | None:
@@ -165,10 +264,10 @@ def csv_records(feed: Feed, stream: Iterable[str], name: str, limits: Limits) ->
 
     :raises UtilityFlowError: UF-2001 no header, UF-2005 unclosed quote, UF-2006 control totals, UF-2009 field too long.
     """
-    lines = _Lines(stream)
+    lines = Lines(stream)
     reader = csv_reader(feed, lines, limits)
     names = tuple(clean_names(feed.options.names)) if feed.options.names else None
-    trailer = Trailer(feed, name)
+    controls = Controls(feed, name)
     while True:
         lines.taken.clear()
         start = lines.count + 1
@@ -177,29 +276,30 @@ def csv_records(feed: Feed, stream: Iterable[str], name: str, limits: Limits) ->
         except StopIteration:
             break
         except csv.Error as error:
-            _reject(str(error), name, trailer.rows + 1, start, lines)
+            _reject(str(error), name, controls.rows + 1, start, lines)
             row = None
         raw = "".join(lines.taken)
         if row is not None and not row:
+            continue
+        if controls.take(raw, start, row or (), named=names is not None):
             continue
         if names is None:
             if row is None:
                 raise UtilityFlowError("UF-2001", f"{name}: the header on line {start} cannot be read")
             names = tuple(clean_names(row))
-        elif trailer.is_trailer(raw):
-            trailer.fields = row or []
         elif row is None or len(row) != len(names):
-            trailer.add(names, None)
+            controls.add(names, None)
             yield names, None, raw.rstrip("\r\n")
         else:
-            trailer.add(names, row)
+            controls.add(names, row)
             yield names, list(row), None
     if names is None:
-        raise UtilityFlowError("UF-2001", f"{name}: the file is empty")
-    trailer.check()
+        what = "is empty" if controls.header is None else "holds a header record and no column names"
+        raise UtilityFlowError("UF-2001", f"{name}: the file {what}")
+    controls.check()
 
 
-def _reject(problem: str, name: str, record: int, line: int, lines: _Lines) -> None:
+def _reject(problem: str, name: str, record: int, line: int, lines: Lines) -> None:
     """Raise when a record that the CSV reader refuses spoils the rest of the file."""
     if "field larger" in problem:
         raise UtilityFlowError("UF-2009", f"{name}: record {record} (line {line}) holds a field that is too long")
@@ -215,23 +315,22 @@ def fixed_width_records(feed: Feed, stream: Iterable[str], name: str, limits: Li
     names = tuple(clean_names(list(feed.options.fields)))
     slices = [slice(start - 1, start - 1 + length) for start, length in feed.options.fields.values()]
     width = max(s.stop for s in slices)
-    trailer = Trailer(feed, name)
-    for line in stream:
+    controls = Controls(feed, name)
+    for number, line in enumerate(stream, 1):
         raw = line.rstrip("\r\n")
         if not raw:
             continue
-        if trailer.is_trailer(raw):
-            trailer.fields = raw.split(None if feed.options.delimiter == "," else feed.options.delimiter)
+        if controls.take(raw, number):
             continue
         short = len(raw) < width and feed.options.short_lines == "reject"
         if short or raw[width:].strip(" "):
-            trailer.add(names, None)
+            controls.add(names, None)
             yield names, None, raw
             continue
         values: list[str | None] = [raw[s].strip(" ") for s in slices]
-        trailer.add(names, values)
+        controls.add(names, values)
         yield names, values, None
-    trailer.check()
+    controls.check()
 
 
 # -- JSON ------------------------------------------------------------------------------------------------------------
@@ -310,11 +409,29 @@ def _is_text(value: Any, raw: str) -> bool:
     return _HALF.search(raw) is None or not _HALVES.search(json_nested(value))
 
 
-def jsonl_records(feed: Feed, stream: Iterable[str], name: str, limits: Limits) -> Iterator[Record]:
-    """Records of JSON lines: one object per line; anything else is a corrupt record."""
-    keys = _Keys()
-    for line in stream:
+BEGINNING = 1000  # characters of a line that is too long
+
+
+def _bounded_lines(stream: TextIO, bound: int) -> Iterator[tuple[str, int]]:
+    """Lines; of one that has more characters than the bound only its BEGINNING is kept, and their number is told beside."""
+    while line := stream.readline(bound + 1):
+        if len(line) <= bound or line.endswith(("\n", "\r")):
+            yield line, 0
+            continue
+        beginning, size = line[:BEGINNING], len(line)
+        while not line.endswith(("\n", "\r")) and (line := stream.readline(65536)):
+            size += len(line)
+        yield beginning, size
+
+
+def jsonl_records(feed: Feed, stream: TextIO, name: str, limits: Limits) -> Iterator[Record]:
+    """Records of JSON lines: one object per line; anything else is a corrupt record, and so is a line beyond the bound."""
+    keys, bound = _Keys(), limits.max_record_bytes
+    for line, size in _bounded_lines(stream, bound):
         raw = line.strip()
+        if size:
+            yield keys.names, None, f"{raw} ... (the beginning of a line of {size:,} characters; {bound:,} are the bound)"
+            continue
         if not raw:
             continue
         try:

@@ -21,8 +21,9 @@ HEAD = 1024 * 1024
 class Limits:
     """Bounds against files that are made, or broken, to exhaust the machine; bytes, if not said otherwise.
 
-    ``max_columns``: columns of one XLSX or XML file. The others are of XLSX: ``max_workbook_bytes`` bounds its parts
-    unpacked, and the texts of its cells, together; ``max_shared_bytes`` its shared texts, which are held in memory;
+    ``max_record_bytes``: of JSON lines and documents characters. ``max_columns``: columns of one XLSX or XML file.
+    The others are of XLSX: ``max_workbook_bytes`` bounds its parts unpacked, and the texts of its cells, together;
+    ``max_shared_bytes`` its shared texts, which are held in memory;
     ``max_part_bytes`` every other part but the sheet; ``max_zip_ratio`` how far a part may unpack.
     """
 
@@ -92,7 +93,8 @@ class LineScan:
     """Looks at the lines of a text as its chunks pass by.
 
     A text is safe for line by line reading when it is UTF-8, its lines end with LF or CRLF, no quoted field holds a
-    line end, quotes stand only where both parsers read them alike, and blank lines come at its end alone. ``odd`` says
+    line end, quotes stand only where both parsers read them alike, blank lines come at its end alone and a byte order mark at its
+    beginning. ``odd`` says
     why it is not. Problems that reject the file are raised: UF-2004 (encoding, NUL bytes), UF-2009 (an endless line).
     """
 
@@ -211,6 +213,8 @@ class LineScan:
         self._tail = ends if filled else self._tail + ends
         if self.quoted is not None and self.quote in body and self.quote in self.quoted.sub(b"", body):
             self.odd = "quotes that span lines or stand within a field"
+        if b"\n" + codecs.BOM_UTF8 in body or (self.size and body.startswith(codecs.BOM_UTF8)):
+            self.odd = "a byte order mark within the text"  # the engine skips one where a task begins
         if self.forbidden and self.forbidden in body:
             self.odd = "escape characters"
 

@@ -1,4 +1,4 @@
-"""Billing: one file of bills a month, a line of a bill per record, with control totals in a trailer.
+"""Billing: one file of bills a month, a line of a bill per record, between a header record and a trailer with control totals.
 
 What it knows in its own way: customers by a number of twelve digits with two check digits (and a few not at all any more),
 accounts by premise and occupant. What a bill is: simulate/accounts.py (who and when) and simulate/charges.py (how much).
@@ -63,8 +63,14 @@ def bills_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -> E
         row_bytes=ROW_BYTES,
         whole_stage=False,
         form="csv",
+        headers=tuple(_header(utility.almanac.month_start(m).strftime("%Y-%m"), first) for m, first in chunks),
         trailer=Trailer("TRL", "amount"),
     )
+
+
+def _header(month: str, first: int) -> str:
+    """Kind of the file, the month in which its bills were issued, which part of the month it is (from 1)."""
+    return f"HDR,{FEED},{month},{first // CHUNK + 1:02d}"
 
 
 def _file_name(month: str, first: int, premises: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from zoneinfo import ZoneInfo
 
-from utilityflow.simulate.defects import Planter
+from utilityflow.simulate.defects import Planter, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array
 from utilityflow.simulate.extract import Extract, layered, one_file_each
 from utilityflow.simulate.model import FIRST_METER_NUMBER, Layer, Utility
@@ -17,13 +17,14 @@ from utilityflow.simulate.reads import SYSTEM, tenant
 
 FEED = "ev_interval_reads"
 COLUMNS = ("meter_id", "customer_id", "interval_start", "wh", "quality")
+KEY = ("meter_id", "interval_start")  # the raw columns of which the ledger's row_key is made
 ROW_BYTES = 52
 HOURS = 25  # of the longest day
 BOX_W, STANDBY_WH = 7200, 4
 
 
-def charging_extract(utility: Utility, months: range, boxes: int) -> Extract:
-    """The hourly reads of some months (indexes from 0); one partition and file a day. No defects are planted in them.
+def charging_extract(utility: Utility, months: range, boxes: int, specs: tuple[Spec, ...] = ()) -> Extract:
+    """The hourly reads of some months (indexes from 0); one partition and file a day.
 
     :param boxes: how many premises have one, at most all that stood at the start.
     """
@@ -31,19 +32,20 @@ def charging_extract(utility: Utility, months: range, boxes: int) -> Extract:
     boxes = min(boxes, utility.customers)
     first, last = almanac.month_starts[months.start], almanac.month_starts[months.stop]
     days = [almanac.days[d - almanac.first_day] for d in range(first, last)]
+    planter = Planter(utility.seed, FEED, specs, {}, COLUMNS, day="f")
     return Extract(
         system=SYSTEM,
         feed=FEED,
-        query=layered(one_file_each(len(days), boxes * 2 * HOURS, "n"), _layers(utility, boxes, first)),
+        query=layered(one_file_each(len(days), boxes * 2 * HOURS, "n"), _layers(utility, boxes, first, planter)),
         files=tuple(f"{FEED}_{day.isoformat()}" for day in days),
-        planter=Planter(utility.seed, FEED, (), {}, COLUMNS),
+        planter=planter,
         expected_rows=round(len(days) * boxes * 24.1),
         row_bytes=ROW_BYTES,
         form="csv",
     )
 
 
-def _layers(utility: Utility, boxes: int, first: int) -> list[Layer | str]:
+def _layers(utility: Utility, boxes: int, first: int, planter: Planter) -> list[Layer | str]:
     almanac, seed = utility.almanac, utility.seed
     zone = ZoneInfo(almanac.time_zone)
     midnights = [int(dt.datetime.combine(day, dt.time(), zone).timestamp()) // 60 for day in almanac.days]
@@ -51,6 +53,7 @@ def _layers(utility: Utility, boxes: int, first: int) -> list[Layer | str]:
     return [
         {"f": f"file_no + {first}L", "box": f"n div {2 * HOURS}L", "h": f"n % {HOURS}L", "again": f"n div {HOURS}L % 2L = 1L"},
         {"d": "f - if(again, 1L, 0L)", "p": f"{utility.annexes}L + box * {utility.customers // boxes}L"},
+        {"defect": planter.drawn("box", "f", "n")},
         f"head OR d >= {almanac.first_day}L",
         {"day": f"cast(greatest(d, {almanac.first_day}L) - {almanac.first_day}L as int)"},
         f"head OR h < {at(int_array(almanac.hours), 'day')}",
@@ -86,5 +89,4 @@ def _texts() -> Layer:
         "quality": "if(estimated, 'E', 'A')",
         "row_key": f"concat({meter}, '|', {stamp})",
         "copy": "if(again, 1, 0)",
-        "defect": "0",
     }

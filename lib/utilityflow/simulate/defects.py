@@ -1,7 +1,9 @@
 """Planted defects: a profile says which, how often and among whom; a ledger says exactly where.
 
 A spec hits a row when the row's one draw falls into the spec's slice and the row belongs to the affected clerk,
-firmware, file or circuit: so defects are correlated as in life, a row has at most one, and planting costs one hash.
+firmware, file or circuit: so defects are correlated as in life, a row has at most one, and planting costs one hash. A spec of
+several ``days`` hits spells of them instead, drawn by what the days belong to (a meter), with a hash of its own. A defect may
+sit in two columns of a row; then the ledger has an entry for each.
 """
 
 from __future__ import annotations
@@ -30,8 +32,20 @@ LEDGER_COLUMNS = (
     "planted_value",
     "cause",
 )
+CELL = ("column", "kind", "clean_value", "planted_value", "cause")  # of LEDGER_COLUMNS, what the planter knows
 
-# kind -> what it makes of the clean text {v}; where that is the clean text itself, nothing was planted
+SPELL = 7  # days; a spell lies within a stretch of so many, or of as many as it lasts
+_LAST_TWO = "try_cast(right(replace({v}, '.', ''), 2) as int)"
+
+
+def _times(factor: str) -> str:
+    """Template of a number with three decimals, or a whole one, times a factor."""
+    exact, whole = (f"cast(try_cast({{v}} as {kind}) * {factor} as string)" for kind in ("decimal(18,3)", "bigint"))
+    return f"coalesce(if(instr({{v}}, '.') > 0, {exact}, {whole}), {{v}})"
+
+
+# kind -> what it makes of the clean text {v}; where that is the clean text itself, nothing was planted. {o} is the clean text of
+# the other column of the kinds of TWO.
 KINDS: dict[str, str] = {
     "missing": "''",
     "too_long": "concat({v}, repeat(' see remarks', 20))",
@@ -48,14 +62,23 @@ KINDS: dict[str, str] = {
     "padded": "concat('  ', {v}, ' ')",
     "wrong_case": "if({v} = upper({v}), lower({v}), upper({v}))",
     "mistyped": "translate({v}, '01', 'OI')",
+    "spike": _times(f"(10 + {_LAST_TWO} % 31)"),
+    "stuck": "CASE WHEN {v} = '' THEN {v} WHEN instr({v}, '.') > 0 THEN '0.000' ELSE '0' END",
+    "begins_early": "if(length({v}) = 10, coalesce(cast(date_sub(try_cast({v} as date), 10) as string), {v}), {v})",
+    "stale": "{v}_before",
+    "swapped": "{o}",
+    "wrong_multiplier": _times("10"),
 }
+TWO = ("swapped", "wrong_multiplier")
 
 
 @dataclass(frozen=True)
 class Spec:
     """One line of a profile: ``kind`` in ``column``, in a share ``rate`` of the rows ``among`` whom it occurs.
 
-    ``pick``: how many clerks, firmwares, circuits, or files a month (a year, for monthly files) are affected.
+    ``pick``: how many clerks, firmwares, circuits, or files a month (a year, for monthly files) are affected. ``other``: the
+    second column of the kinds of TWO. ``days``: how long it lasts; above 1 ``rate`` is the share of the stretches (SPELL) that
+    have it.
     """
 
     kind: str
@@ -63,14 +86,25 @@ class Spec:
     rate: float
     among: Literal["row", "clerk", "firmware", "circuit", "file", "method"] = "row"
     pick: int = 1
+    other: str = ""
+    days: int = 1
+
+    def cells(self) -> dict[str, str]:
+        """Defective column -> SQL of what is planted there."""
+        found = {self.column: KINDS[self.kind].format(v=self.column, o=self.other)}
+        return found | ({self.other: KINDS[self.kind].format(v=self.other, o=self.column)} if self.other else {})
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A defect profile: the specs of each system; of regulatory reporting those of outages, of filings and of the audit trail."""
+    """A defect profile: the specs of each system; of regulatory reporting those of outages, of filings and of the audit trail.
+
+    ``wall_boxes``: of usage monitoring, the hourly reads.
+    """
 
     customer_management: tuple[Spec, ...] = ()
     usage_monitoring: tuple[Spec, ...] = ()
+    wall_boxes: tuple[Spec, ...] = ()
     billing: tuple[Spec, ...] = ()
     payment_processing: tuple[Spec, ...] = ()
     service_requests: tuple[Spec, ...] = ()
@@ -131,14 +165,25 @@ def _check(spec: Spec, entry: Node) -> None:
         raise UtilityFlowError(
             "UF-1002", f"{entry.where}: 'rate' must lie between 0 and 1 and 'pick' must be 1 or more"
         )
+    if bool(spec.other) != (spec.kind in TWO) or spec.other == spec.column:
+        raise UtilityFlowError("UF-1002", f"{entry.where}: 'other', another column, belongs to the kinds {', '.join(TWO)}")
+    if not 1 <= spec.days <= 366:
+        raise UtilityFlowError("UF-1002", f"{entry.where}: 'days' must lie between 1 and 366")
+
+
+def _cell(values: list[str]) -> str:
+    """SQL of a struct of CELL."""
+    return f"named_struct({', '.join(f'{text(name)}, {value}' for name, value in zip(CELL, values, strict=True))})"
 
 
 @dataclass(frozen=True)
 class Planter:
     """Plants one system's specs: gives the SQL of the drawn defect, of dirty columns and of ledger values.
 
-    :param scopes: what its specs may be among, by name. :param columns: its raw columns.
-    :raises UtilityFlowError: UF-1001 when a spec names a column or an ``among`` that the system does not have.
+    :param scopes: what its specs may be among, by name. :param columns: its raw columns. :param before: those of which the query
+        also gives the former value, as ``<column>_before``. :param day: SQL of the day of a row, where defects can last.
+    :raises UtilityFlowError: UF-1001 when a spec names a column or an ``among`` that the system does not have, UF-1002 for a
+        stale value or a spell where there are none.
     """
 
     seed: int
@@ -146,26 +191,47 @@ class Planter:
     specs: tuple[Spec, ...]
     scopes: Mapping[str, Scope]
     columns: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    day: str = ""
 
     def __post_init__(self) -> None:
         for spec in self.specs:
-            for word, known in ((spec.column, self.columns), (spec.among, ("row", *self.scopes))):
+            named = [(column, self.columns) for column in spec.cells()]
+            for word, known in (*named, (spec.among, ("row", *self.scopes))):
                 if word not in known:
                     raise UtilityFlowError(
                         "UF-1001", f"defect profile: {self.system} has no '{word}'", hint=nearest(word, known)
                     )
+            if spec.kind == "stale" and spec.column not in self.before:
+                raise UtilityFlowError("UF-1002", f"defect profile: {self.system} knows no former '{spec.column}'")
+            if spec.days > 1 and not self.day:
+                raise UtilityFlowError("UF-1002", f"defect profile: no defect of {self.system} lasts several days")
 
     def drawn(self, *ids: str) -> str:
-        """SQL of the number (from 1) of the spec that hits a row with these ids, 0 for none; needs scope columns."""
-        if not self.specs:
-            return "0"
+        """SQL of the number (from 1) of the spec that hits a row with these ids, 0 for none; needs scope columns.
+
+        :param ids: first what has spells, such as a meter; these come before what hits single rows.
+        """
+        numbered = list(enumerate(self.specs, 1))
+        short = [(i, s) for i, s in numbered if s.days == 1]
+        long = [f"WHEN {self._spell(s, ids[0])} THEN {n}" for n, s in numbered if s.days > 1]
         u = bits(draw(self.seed, f"defects of {self.system}", *ids), 0, DRAW_BITS)
         cases, low = [], 0
-        for index, spec in enumerate(self.specs, 1):
+        for index, spec in short:
             high = low + round(spec.rate * 2**DRAW_BITS)
             cases.append(f"WHEN {u} >= {low}L AND {u} < {high}L AND {self._among(spec)} THEN {index}")
             low = high
-        return f"CASE WHEN {u} >= {low}L THEN 0 {' '.join(cases)} ELSE 0 END"
+        if not cases:
+            return f"CASE {' '.join(long)} ELSE 0 END" if long else "0"
+        return f"CASE {' '.join(long)} WHEN {u} >= {low}L THEN 0 {' '.join(cases)} ELSE 0 END"
+
+    def _spell(self, spec: Spec, whose: str) -> str:
+        """SQL: whether the row's day lies in a spell; one stretch of days has one at most, anywhere within."""
+        stretch = max(SPELL, spec.days)
+        hashed = draw(self.seed, f"spells of {self.system}/{spec.kind}/{spec.column}", whose, f"{self.day} div {stretch}L")
+        begins = f"{bits(hashed, DRAW_BITS, 16)} % {stretch - spec.days + 1}L"
+        within = f"{self.day} % {stretch}L - {begins} BETWEEN 0L AND {spec.days - 1}L"
+        return f"{bits(hashed, 0, DRAW_BITS)} < {round(spec.rate * 2**DRAW_BITS)}L AND {within} AND {self._among(spec)}"
 
     def _among(self, spec: Spec) -> str:
         if spec.among == "row":
@@ -181,26 +247,19 @@ class Planter:
 
     def dirty(self, column: str) -> str:
         """SQL of a column with its defects; needs ``defect`` and the clean columns."""
-        own = [(i, s) for i, s in enumerate(self.specs, 1) if s.column == column]
+        own = [(i, s.cells()[column]) for i, s in enumerate(self.specs, 1) if column in s.cells()]
         if not own:
             return column
-        cases = " ".join(f"WHEN {i} THEN {KINDS[s.kind].format(v=column)}" for i, s in own)
-        return f"CASE defect {cases} ELSE {column} END"
+        return f"CASE defect {' '.join(f'WHEN {i} THEN {planted}' for i, planted in own)} ELSE {column} END"
 
-    def ledger(self) -> dict[str, str]:
-        """SQL of the ledger's ``column``, ``kind``, ``clean_value``, ``planted_value`` and ``cause``."""
-
-        def pick(values: list[str]) -> str:
-            cases = " ".join(f"WHEN {i} THEN {v}" for i, v in enumerate(values, 1))
-            return f"CASE defect {cases} END" if values else "CAST(NULL AS string)"
-
-        return {
-            "column": pick([text(s.column) for s in self.specs]),
-            "kind": pick([text(s.kind) for s in self.specs]),
-            "clean_value": pick([s.column for s in self.specs]),
-            "planted_value": pick([KINDS[s.kind].format(v=s.column) for s in self.specs]),
-            "cause": pick([self._cause(s) for s in self.specs]),
-        }
+    def ledger(self) -> str:
+        """SQL of an array of structs: CELL for each cell of a row's defect; one of nulls where it has none."""
+        nothing = _cell(["CAST(NULL AS string)"] * len(CELL))
+        cases = []
+        for i, spec in enumerate(self.specs, 1):
+            told = [_cell([text(c), text(spec.kind), c, v, self._cause(spec)]) for c, v in spec.cells().items()]
+            cases.append(f"WHEN {i} THEN array({', '.join(told)})")
+        return f"CASE defect {' '.join(cases)} ELSE array({nothing}) END" if cases else f"array({nothing})"
 
     def _cause(self, spec: Spec) -> str:
         if spec.among in ("row", "file"):

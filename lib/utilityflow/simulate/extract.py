@@ -13,7 +13,7 @@ from typing import Literal
 
 from pyspark.sql import DataFrame
 
-from utilityflow.simulate.defects import LEDGER_COLUMNS, Planter
+from utilityflow.simulate.defects import CELL, LEDGER_COLUMNS, Planter
 from utilityflow.simulate.draws import at, text, text_array
 from utilityflow.simulate.model import Layer
 
@@ -42,8 +42,8 @@ class Extract:
     ``expected_rows``, ``row_bytes``: for the disk estimate and the time left.
     ``whole_stage``: whether Spark's whole-stage code generation suits the query (methods below 8,000 bytes).
     ``form``: in which its files land; None where the caller chooses (csv or parquet). ``numbers``: raw columns that JSON lines
-    show without quotes, where the text is one; ``nested``: those whose text is a JSON object. ``trailer``: control totals at the
-    end of each file (csv).
+    show without quotes, where the text is one; ``nested``: those whose text is a JSON object. ``headers``: the record before the
+    column names of each file, ``trailer``: control totals at its end (csv).
     """
 
     system: str
@@ -58,6 +58,7 @@ class Extract:
     form: Form | None = None
     numbers: frozenset[str] = frozenset()
     nested: frozenset[str] = frozenset()
+    headers: tuple[str, ...] = ()
     trailer: Trailer | None = None
 
     def lines(self, rows: DataFrame, form: Form) -> DataFrame:
@@ -68,7 +69,7 @@ class Extract:
         """One column ``value``: the lines of the files, header first, from the rows of the query."""
         columns = self.planter.columns
         fields = [quote(self.planter.dirty(c)) if c in self.quoted else self.planter.dirty(c) for c in columns]
-        return rows.selectExpr(_line(columns, fields))
+        return rows.selectExpr(_line(columns, fields, self.headers))
 
     def json_lines(self, rows: DataFrame) -> DataFrame:
         """One column ``value``: a JSON object a line; an empty text is null, a number stands as it is written."""
@@ -91,13 +92,12 @@ class Extract:
     def ledger_lines(self, rows: DataFrame, ending: str) -> DataFrame:
         """One column ``value``: CSV lines of the ledger, header first, one file per landed file."""
         names = text_array([f"{name}.{ending}" for name in self.files])
-        values = self.planter.ledger()
         fixed = [text(self.system), text(self.feed), at(names, "file_no"), "row_key", "cast(copy as string)"]
-        columns = [f"{e} AS `{c}`" for c, e in values.items()]
-        drawn = rows.where("head OR defect > 0").selectExpr("head", "file_no", "row_key", "copy", *columns)
-        # not a filter: the optimizer would push its long condition down through every layer of the query
-        planted = "explode(if(head OR clean_value <> planted_value, array(1), cast(array() as array<int>))) AS planted"
-        fields = fixed + [quote(c) for c in values]
+        drawn = rows.where("head OR defect > 0")
+        drawn = drawn.selectExpr("head", "file_no", "row_key", "copy", f"{self.planter.ledger()} AS cells")
+        # not a filter of rows: the optimizer would push its long condition down through every layer of the query
+        planted = "explode(if(head, slice(cells, 1, 1), filter(cells, c -> c.clean_value <> c.planted_value))) AS cell"
+        fields = fixed + [quote(f"cell.{c}") for c in CELL]
         return drawn.selectExpr("*", planted).selectExpr(_line(LEDGER_COLUMNS, fields))
 
 
@@ -142,6 +142,9 @@ def escaped(value: str) -> str:
     return f"""replace(replace({value}, '\\\\', '\\\\\\\\'), '"', '\\\\"')"""
 
 
-def _line(names: tuple[str, ...], fields: list[str]) -> str:
+def _line(names: tuple[str, ...], fields: list[str], headers: tuple[str, ...] = ()) -> str:
     row = ", ',', ".join(fields)
-    return f"if(head, {text(','.join(names))}, concat({row})) AS value"
+    head = text(",".join(names))
+    if headers:  # two lines of one value
+        head = f"concat({at(text_array(headers), 'file_no')}, '\\n', {head})"
+    return f"if(head, {head}, concat({row})) AS value"

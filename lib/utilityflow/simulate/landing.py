@@ -106,11 +106,12 @@ def write_extract(
         extract.ledger_lines(rows, form), "csv", defects / STAGING / extract.feed, ledger_folder, extract.files
     )
     written = tally(files, form, _kinds(ledger))
-    return replace(written, rows=written.rows - len(files)) if extract.trailer else written
+    around = bool(extract.headers) + bool(extract.trailer)
+    return replace(written, rows=written.rows - around * len(files))
 
 
 def tally(files: tuple[Path, ...], form: Form, defects: dict[str, int]) -> Written:
-    """What landed, counted; a trailer counts as a record."""
+    """What landed, counted; a header record and a trailer count as records."""
     rows, size = sum(_rows(file, form) for file in files), sum(file.stat().st_size for file in files)
     return Written(files, rows, size, defects)
 
@@ -143,15 +144,18 @@ def _write(
     target.mkdir(parents=True, exist_ok=True)
     landed = [(part, names[number]) for number, part in sorted(parts.items()) if form != "jsonl" or part.stat().st_size]
     if extract and extract.trailer:
-        add_trailers([part for part, _ in landed], extract.trailer, extract.planter.columns)
+        add_trailers([part for part, _ in landed], extract.trailer, extract.planter.columns, skip=bool(extract.headers))
     files = tuple(part.replace(target / f"{name}.{form}") for part, name in landed)
     shutil.rmtree(staging)
     _remove_if_empty(staging.parent)
     return files
 
 
-def add_trailers(files: Sequence[Path], trailer: Trailer, columns: Sequence[str]) -> None:
-    """Add to CSV files with a header their control totals, from one streaming pass over each."""
+def add_trailers(files: Sequence[Path], trailer: Trailer, columns: Sequence[str], *, skip: int = 0) -> None:
+    """Add to CSV files with column names their control totals, from one streaming pass over each.
+
+    :param skip: lines before the column names.
+    """
     import duckdb
 
     shape = ", ".join(f"'{c}': 'VARCHAR'" for c in columns)
@@ -160,7 +164,7 @@ def add_trailers(files: Sequence[Path], trailer: Trailer, columns: Sequence[str]
     sums = f"count(*), coalesce(sum(TRY_CAST({trailer.sum} AS DECIMAL(18,4))), 0)::DECIMAL(30,2)::VARCHAR"
     with duckdb.connect(config={"threads": 2, "memory_limit": "512MB"}) as engine:
         for file in files:
-            source = f"read_csv(?, header = true, auto_detect = false, {marks}, columns = {{{shape}}})"
+            source = f"read_csv(?, header = true, skip = {skip:d}, auto_detect = false, {marks}, columns = {{{shape}}})"
             rows, total = engine.execute(f"SELECT {sums} FROM {source}", [str(file)]).fetchall()[0]
             with file.open("a", encoding="utf-8", newline="") as stream:
                 stream.write(f"{trailer.prefix},{rows},{total}\n")

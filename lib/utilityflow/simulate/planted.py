@@ -7,18 +7,25 @@ other months nor on the machine.
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
+from utilityflow.errors import UtilityFlowError
 from utilityflow.simulate.defects import DRAW_BITS, LEDGER_COLUMNS, Planter, Spec
 from utilityflow.simulate.draws import number
 
 SYSTEM = "regulatory_reporting"
 
-# kind -> what it makes of the clean text: ``defects.KINDS`` in Python (a test holds them together)
+_NUMBER = re.compile(r"-?[0-9]+([.][0-9]+)?\Z")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+
+# kind -> what it makes of the clean text: ``defects.KINDS`` of one column in Python (a test holds them together)
 TWINS: Mapping[str, Callable[[str], str]] = {
     "missing": lambda _: "",
     "too_long": lambda v: v + " see remarks" * 20,
@@ -35,7 +42,14 @@ TWINS: Mapping[str, Callable[[str], str]] = {
     "padded": lambda v: f"  {v} ",
     "wrong_case": lambda v: v.lower() if v == v.upper() else v.upper(),
     "mistyped": lambda v: v.translate(str.maketrans("01", "OI")),
+    "spike": lambda v: _times(v, 10 + int(v.replace(".", "")[-2:]) % 31) if _NUMBER.match(v) else v,
+    "stuck": lambda v: v if v == "" else "0.000" if "." in v else "0",
+    "begins_early": lambda v: str(dt.date.fromisoformat(v) - dt.timedelta(days=10)) if _DATE.match(v) else v,
 }
+
+
+def _times(value: str, factor: int) -> str:
+    return str(Decimal(value).quantize(Decimal("0.001")) * factor) if "." in value else str(int(value) * factor)
 
 
 @dataclass
@@ -56,6 +70,9 @@ class Ledger:
 
     def __post_init__(self) -> None:
         Planter(self.seed, self.feed, self.specs, {}, self.columns)  # it refuses what does not fit
+        for spec in self.specs:
+            if spec.kind not in TWINS:
+                raise UtilityFlowError("UF-1002", f"defect profile: {self.feed} knows no defects of kind '{spec.kind}'")
 
     def planted(self, row: int, key: str, clean: Callable[[str], str]) -> tuple[str, str] | None:
         """Column and planted text of the defect that hits a row of the file; None for most. An empty value stays as it is.

@@ -41,7 +41,7 @@ def reads_extract(utility: Utility, months: range, specs: tuple[Spec, ...], befo
     first, last = almanac.month_starts[months.start], almanac.month_starts[months.stop]
     days = [*before, *(almanac.days[d - almanac.first_day] for d in range(first, last))]
     reach = range(months.start - bool(before), months.stop)
-    planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, reach), COLUMNS)
+    planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, reach), COLUMNS, before=("meter_id",), day="f")
     file_day = f"file_no + {first}L"
     if before:
         file_day = f"cast({at(int_array([(d - EPOCH).days for d in days]), 'file_no')} as bigint)"
@@ -280,6 +280,7 @@ def _texts(utility: Utility) -> Layer:
     register = "if(received, '2.8.0', '1.8.0')"
     return {
         "meter_id": meter,
+        "meter_id_before": f"concat('M', {FIRST_METER_NUMBER}L + p)",  # the first meter, which may still hang there
         "customer_id": "if(customer is null, '', cast(customer as string))",
         "read_date": date,
         "register": register,

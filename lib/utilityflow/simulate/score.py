@@ -22,6 +22,7 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.simulate import (
     audit_trail,
     bills,
+    charging_reads,
     customers,
     filing_register,
     outages,
@@ -34,7 +35,8 @@ from utilityflow.simulate import (
 from utilityflow.simulate.defects import LEDGER_COLUMNS
 
 SYSTEMS = {
-    **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, bills, payments, requests, service_points, outages)},
+    **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, charging_reads, bills, payments, requests)},
+    **{of.FEED: (of.SYSTEM, of.KEY) for of in (service_points, outages)},
     **{of.FEED: (planted.SYSTEM, of.KEY) for of in (filing_register, audit_trail)},
 }
 ROW = ("_file_sha256", "_row_number")

@@ -118,7 +118,7 @@ def simulate(
     if gas:
         planned.append((gas_extract(utility, span), "csv"))
     if interval_meters:
-        planned.append((charging_extract(utility, span, interval_meters), "csv"))
+        planned.append((charging_extract(utility, span, interval_meters, specs.wall_boxes), "csv"))
     regulatory = "regulatory_reporting" in systems
     check_disk(planned, landing, free, progress, len(span) * MONTH_BYTES if regulatory else 0)
     places = {FEED: landing / STAGING / "whole"} if operations else {}

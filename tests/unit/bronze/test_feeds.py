@@ -86,6 +86,15 @@ def test_unknown_feed_key_names_file_line_and_the_nearest():
         ("settle_seconds: -1", "UF-1002", "0 or more"),
         ("control: {trailer_prefix: T}", "UF-1002", "at least one of rows and sums"),
         ("control: {trailer_prefix: T, rows: c1}", "UF-1002", "_c0, _c1"),
+        ("control: {rows: _c1}", "UF-1002", "a header_prefix, or a trailer_prefix"),
+        ("control: {header_prefix: H, rows: _c1}", "UF-1002", "a header_prefix, or a trailer_prefix"),
+        ("control: {trailer_prefix: T, rows: _c1, header_rows: _c1}", "UF-1002", "where there is no header_prefix"),
+        ("control: {header_prefix: T, trailer_prefix: T, rows: _c1}", "UF-1002", "two different prefixes"),
+        ("control: {header_prefix: H, header_date: c1}", "UF-1002", "_c0, _c1"),
+        ("control: {header_prefix: H, header_day: _c1}", "UF-1001", "did you mean 'header_date'"),
+        ("control: {header_prefix: H, header_date: _c1, file_name: '(a'}", "UF-1002", "a regular expression"),
+        ("control: {header_prefix: H, header_date: _c1, file_name: 'a'}", "UF-1002", "groups named date"),
+        ("control: {header_prefix: H, header_date: _c1, file_name: '(?P<sequence>a)'}", "UF-1002", "groups named date"),
         ("event: {effective_at: now()}", "UF-1011", "'now' may not be used"),
         ("null_values: [NA, NULL]", "UF-1002", "'null_values[1]' must be a text"),
         ("options: {delimiter: '\"'}", "UF-1002", "another character than quote and escape"),
@@ -335,6 +344,10 @@ def test_formats_that_came_later_leave_the_hashes_of_older_ones_alone():
     """Homes keep them; another hash would make every known file a new one."""
     known = "eb750195b9952e6ff929de1f5bd68a0623ac812226f27c5cc842ae20063dbb9b"
     assert parse_feed(MINIMAL, "a.yaml").definition_hash() == known
+    control = MINIMAL + "control: {trailer_prefix: TRL, rows: _c1}\n"
+    known = "eef0d1eff99b0a2c175c0eab040695b34ef87543502100cfa5ccbc281bebeec4"
+    assert parse_feed(control, "a.yaml").definition_hash() == known
+    assert parse_feed(control.replace("{trailer", "{header_prefix: HDR, trailer"), "a.yaml").definition_hash() != known
     one = parse_feed(XLSX + "options: {sheet: 1}\n", "f").definition_hash()
     assert one != parse_feed(XLSX + "options: {sheet: 2}\n", "f").definition_hash()
 

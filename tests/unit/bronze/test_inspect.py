@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ import pytest
 from utilityflow.bronze import inspect as module
 from utilityflow.bronze.feeds import Feed, parse_feed
 from utilityflow.bronze.inspect import Inspection, Limits, find_files, inspect_file, unchanged
+from utilityflow.bronze.records import jsonl_records
 from utilityflow.bronze.scan import LineScan, line_blocks
 from utilityflow.errors import UtilityFlowError
 
@@ -122,6 +125,104 @@ def test_control_totals(tmp_path: Path):
     control = layout + "\ncontrol: {trailer_prefix: TRL, rows: _c1, sums: {amount: _c2}}"
     assert look(tmp_path, b"001 12.50\n002  1.50\nTRL 2 14.00\n", control).reason is None
     assert_refused(look(tmp_path, b"001 12.50\nTRL 2 14.00\n", control), "UF-2006", "has 1")
+    assert_refused(
+        look(tmp_path, b"001 12.50\n002 1.50\nTRL 1 12.50\n", control), "UF-2006", "line 3", "'control.rows'"
+    )
+
+
+HEADED = """format: csv
+control: {header_prefix: 'HDR,', header_date: _c1, header_sequence: _c2, header_rows: _c3, trailer_prefix: 'TRL,', rows: _c1,
+          file_name: 'bills_(?P<date>\\d+)(_(?P<sequence>\\d+))?\\.csv'}"""
+FIRST, NAMES, BODY, LAST = b"HDR,2024-03-05,007,2\n", b"id,b\n", b"1,x\n2,y\n", b"TRL,2\n"
+
+
+@pytest.mark.parametrize("name", ["bills_20240305_7.csv", "bills_20240305.csv", "sub/bills_202403_07.csv"])
+@pytest.mark.parametrize(
+    "first", [FIRST, b"\xef\xbb\xbf" + FIRST, FIRST.replace(b"-05,", b"-05T06:00:00Z,"), FIRST[:-1] + b",more\r\n"]
+)
+def test_a_header_record_comes_before_the_column_names(tmp_path: Path, name: str, first: bytes):
+    found = look(tmp_path, first + NAMES + BODY + LAST, HEADED, name)
+    assert (found.reason, found.records, found.names) == (None, 2, ("id", "b"))
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (NAMES + BODY + LAST, "UF-2006", ("line 1", "without its header 'HDR,'", "'control.header_prefix'")),
+        (NAMES + BODY + FIRST + LAST, "UF-2006", ("line 1", "without its header")),
+        (b"\n\n" + NAMES + FIRST + BODY + LAST, "UF-2006", ("line 3", "without its header")),
+        (FIRST + FIRST + NAMES + BODY + LAST, "UF-2006", ("line 2", "second header", "'control.header_prefix'")),
+        (FIRST + NAMES + b"1,x\n" + FIRST + b"2,y\n" + LAST, "UF-2006", ("line 4", "second header", "after record 1")),
+        (FIRST + NAMES + BODY + LAST + FIRST, "UF-2006", ("line 6", "follows the trailer", "'control.trailer_prefix'")),
+        (FIRST + NAMES + b"1,x\n" + b"TRL,1\n", "UF-2006", ("line 1", "header says 2, the file has 1", "'control.header_rows'")),
+        (FIRST + NAMES + BODY + b"TRL,3\n", "UF-2006", ("line 5", "trailer says 3, the file has 2", "'control.rows'")),
+        (b"HDR,2024-03-05,7\n" + NAMES + BODY + LAST, "UF-2006", ("line 1", "no number in _c3", "'control.header_rows'")),
+        (b"HDR,2024-02-30,7,2\n" + NAMES + BODY + LAST, "UF-2006", ("line 1", "no date in _c1", "'control.header_date'")),
+        (b"HDR,05/03/2024,7,2\n" + NAMES + BODY + LAST, "UF-2006", ("line 1", "no date in _c1")),
+        (b"HDR,2024-03-06,7,2\n" + NAMES + BODY + LAST, "UF-2006", ("says 2024-03-06, the file's name 20240305",)),
+        (b"HDR,2024-03-05,8,2\n" + NAMES + BODY + LAST, "UF-2006", ("sequence: the header says 8, the file's name 7",)),
+        (b"HDR,2024-03-05,7.0,2\n" + NAMES + BODY + LAST, "UF-2006", ("no sequence in _c2", "'control.header_sequence'")),
+        (FIRST, "UF-2001", ("no header",)),
+        (FIRST + LAST, "UF-2002", ("no column 'id'",)),
+        (FIRST + NAMES, "UF-2006", ("no trailer 'TRL,'",)),
+        (b"HDR,2024-03-05,7,0\n" + NAMES + b"TRL,0\n", "UF-2001", ("no records",)),
+        (b"HDR," + b"x" * 2000 + b"\n" + NAMES + BODY + LAST, "UF-2009", ("line 1", "longer than 1500 bytes")),
+    ],
+)  # fmt: skip
+def test_a_header_record_that_does_not_fit(tmp_path: Path, content: bytes, code: str, words: tuple[str, ...]):
+    name, limits = "bills_20240305_7.csv", Limits(max_record_bytes=1500)
+    for same in (content, content.replace(b"2,y", b'2,"y"z')):  # of the second each line is for the slow parser
+        assert_refused(look(tmp_path, same, HEADED, name, limits=limits), code, *words)
+
+
+def test_a_header_beyond_what_is_looked_at(tmp_path: Path):
+    long = b"HDR,2024-03-05,7,2," + b"x" * 1_100_000 + b"\n"
+    assert_refused(
+        look(tmp_path, long + NAMES + BODY + LAST, HEADED, "bills_20240305.csv"), "UF-2009", "line 1", "goes on after"
+    )
+    columns = b"id," + b"x" * 1_100_000 + b"\n"
+    assert_refused(look(tmp_path, columns + BODY), "UF-2009", "line 1", "the header goes on after 1048576 bytes")
+
+
+def test_a_name_without_the_pattern(tmp_path: Path):
+    content = FIRST + NAMES + BODY + LAST
+    assert_refused(
+        look(tmp_path, content, HEADED, "bills.csv"), "UF-2006", "'control.file_name'", "does not hold the pattern"
+    )
+
+
+def test_header_records_of_fixed_width(tmp_path: Path):
+    layout = "format: fixed_width\noptions: {fields: {id: [1, 3], amount: [4, 6]}}"
+    control = layout + "\ncontrol: {header_prefix: HDR, header_rows: _c2, header_date: _c1}"
+    found = look(tmp_path, b"HDR 20240305 2\n001 12.50\n002  1.50\n\n", control)
+    assert (found.reason, found.records, found.kind) == (None, 2, "lines")
+    assert_refused(
+        look(tmp_path, b"HDR 20240305 3\n001 12.50\n002  1.50\n", control), "UF-2006", "line 1", "says 3", "has 2"
+    )
+    assert_refused(look(tmp_path, b"HDR 20241305 1\n001 12.50\n", control), "UF-2006", "line 1", "no date")
+    assert_refused(look(tmp_path, b"001 12.50\nHDR 20240305 1\n", control), "UF-2006", "line 1", "without its header")
+    assert_refused(
+        look(tmp_path, b"HDR 20240305 1\nHDR 20240305 1\n001 12.50\n", control), "UF-2006", "line 2", "second"
+    )
+    assert_refused(look(tmp_path, b"\n\n", control), "UF-2006", "without its header")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (BODY, "lines"),
+        (b'1,"x"\n2,"TRL,9"\n', "lines"),
+        (b'1,"x\nTRL,9"\n2,y\n', "staged"),
+        (b"1,x\n\n2,y\n", "staged"),
+    ],
+)
+def test_records_between_header_and_trailer_are_read_line_by_line_where_that_is_safe(
+    tmp_path: Path, body: bytes, kind: str
+):
+    found = look(tmp_path, FIRST + NAMES + body + LAST + b"\n", HEADED, "bills_20240305_7.csv")
+    assert (found.reason, found.records, found.kind) == (None, 2, kind)
+    if kind == "staged":
+        assert "read by the slow parser" in found.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +326,60 @@ def test_an_endless_line(tmp_path: Path):
     assert_refused(look(tmp_path, b'id,b\n1,"' + b"x\n" * 2000 + b'"\n', limits=limits), "UF-2009", "too long")
 
 
+LONG_LINE = """
+import resource, sys
+from pathlib import Path
+import pyarrow.parquet as pq
+from utilityflow.bronze.feeds import parse_feed
+from utilityflow.bronze.inspect import inspect_file
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+folder = Path(sys.argv[1])
+feed = parse_feed(sys.argv[2], "f.yaml")
+(folder / "small.jsonl").write_text('{"id": 1}\\n')
+inspect_file(feed, folder / "small.jsonl", folder, stage=folder / "s")
+before = peak()
+found = inspect_file(feed, folder / "a.jsonl", folder, stage=folder / "s")
+assert (found.reason, found.records) == (None, 4), found
+rows = [row for part in found.parts for row in pq.read_table(part.path).to_pylist()]
+assert [(r["_row_number"], r["id"]) for r in rows] == [(1, "1"), (2, None), (3, "3"), (4, "4")], rows
+assert rows[1]["_file_name"] == "a.jsonl" and len(rows[1]["_corrupt_record"]) < 1200
+print(rows[1]["_corrupt_record"][-80:])
+print(peak() - before)
+"""
+
+
+def test_a_json_line_of_100_mb_is_kept_out_and_the_other_lines_load(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    with path.open("wb") as stream:
+        stream.write(b'{"id": 1}\n{"id": 2, "text": "')
+        for _ in range(100):
+            stream.write(b"x" * 1_000_000)
+        stream.write(b'"}\n{"id": 3}\r\n{"id": 4}')
+    script = [sys.executable, "-c", LONG_LINE, str(tmp_path), HEAD + "format: jsonl\n"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    raw, grown = done.stdout.splitlines()
+    assert raw.endswith("(the beginning of a line of 100,000,022 characters; 16,777,216 are the bound)")
+    assert int(grown) < 100, "MiB: not the whole line"  # 70 without it, for chunks of 4 MiB and a line up to the bound
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", ""])
+def test_json_lines_around_the_bound(tmp_path: Path, end: str):
+    first = '{"id": 1}' + end
+    limits = Limits(max_record_bytes=9)
+    for content, records in ((first, 1), ('{"id": 1} ' + end, 1), ("\n" + first, 1), (first + "\n" + '{"id": 22}' + end, 2)):
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(content.encode())
+        with path.open(newline="") as stream:
+            found = list(jsonl_records(feed("format: jsonl"), stream, "a.jsonl", limits))
+        assert len(found) == records
+        long = "2" in content or "} " in content
+        assert [raw is None for _, _, raw in found] == [True] * (records - long) + [False] * long, content
+
+
 def test_what_is_not_its_format(tmp_path: Path):
     assert_refused(look(tmp_path, b"PAR1 no", "format: parquet", "a.parquet"), "UF-2009", "no readable Parquet")
     binary = pa.table({"id": pa.array([b"a", b"\xff"], pa.binary()), "n": pa.array([1, 2], pa.time32("s"))})
@@ -256,6 +411,8 @@ def test_what_is_not_its_format(tmp_path: Path):
         (b'id,b\n1,"a"b\n', 1, "staged"),
         (b'id,b\n"1","a""b,c"\n', 1, "lines"),
         (b'\xef\xbb\xbf"id",b\n1,2\n', 1, "staged"),
+        (b"\xef\xbb\xbfid\n1\n", 1, "lines"),
+        (b"id\n\xef\xbb\xbf1\n", 1, "staged"),
     ],
 )
 def test_only_safe_files_are_read_line_by_line(tmp_path: Path, content: bytes, records: int, kind: str):

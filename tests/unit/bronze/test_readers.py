@@ -138,6 +138,63 @@ def test_fixed_width_the_two_ways_agree(spark: SparkSession, tmp_path: Path):
     assert rows(spark, padded, files, tmp_path / "s") == rows(spark, padded, slow(files), tmp_path / "s")
 
 
+CONTROLLED = {  # body -> its records
+    b"1,x\n2,y\n": 2,
+    b"1,x\r\n2,y\r\n": 2,
+    b'1,"a ""quoted"" word"\n2,"TRL,x"\n"","HDR,y"\n': 3,
+    b"1\n2,a,b\n3,ok\n,,,\n": 4,
+    "é,x\n2,\u2028 HDR,\n TRL,9\n".encode(): 3,
+    b"#1,x\\\n2,\\\n": 2,
+    b'1,"two\nlines"\n2,"TRL,9\nHDR,1"\n': 2,
+    b'1,5" pipe\n2,y\n': 2,
+    b"1,x\n\n2,y\n": 2,
+    "\ufeff1,x\n2,y\n".encode(): 2,
+}
+STAGED = 4  # the last of them are not safe for the fast reader
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("names", ["", "options: {names: [id, b]}\n"])
+def test_the_two_ways_of_reading_agree_between_header_and_trailer(spark: SparkSession, tmp_path: Path, names: str):
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    wanted = feed(
+        f"format: csv\n{names}control: {{header_prefix: 'HDR,', header_rows: _c1, trailer_prefix: 'TRL,', rows: _c1}}"
+    )
+    for n, (body, count) in enumerate(CONTROLLED.items()):
+        end = b"\r\n" if b"\r" in body else b"\n"
+        first = [b"HDR,%d" % count, *([] if names else [b"id,b"]), body + b"TRL,%d" % count]
+        (landing / f"{n}.csv").write_bytes((b"\xef\xbb\xbf" if n == 1 else b"") + end.join(first) + end * (n % 3))
+    (landing / "a.csv.gz").write_bytes(gzip.compress((landing / "0.csv").read_bytes()))
+    files = inspected(landing, wanted)
+    assert [f.kind for f in files] == [*["lines"] * (len(CONTROLLED) - STAGED), *["staged"] * STAGED, "lines"]
+    fast = rows(spark, wanted, files, tmp_path / "s", cleared=False)
+    assert fast == rows(spark, wanted, slow(files), tmp_path / "s", cleared=False)
+    assert [len([r for r in fast if r["_file_name"] == f.file_name]) for f in files] == [*CONTROLLED.values(), 2]
+    assert [r["_row_number"] for r in fast if r["_file_name"] == "3.csv"] == [1, 2, 3, 4]
+    assert [r.get("_corrupt_record") for r in fast if r["_file_name"] == "3.csv"] == ["1", "2,a,b", None, ",,,"]
+
+
+@pytest.mark.engine
+def test_numbers_between_header_and_trailer_are_exact_over_many_blocks(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    monkeypatch.setattr(scan, "BLOCK", 4096)
+    monkeypatch.setattr(scan, "CHUNK", 4096)
+    monkeypatch.setattr("utilityflow.bronze.readers.BLOCK_CONF", dict.fromkeys(BLOCK_CONF, "4096"))
+    body = "".join(f"{i:06d}{'x' * (i * 7919 % 97):>97}\n" for i in range(1, 2000))
+    (landing / "a.txt").write_text(f"HDR 1999 {'h' * 9000}\n{body}TRL {'0' * 5000}1999\n\n")
+    wanted = feed("format: fixed_width\noptions: {fields: {id: [1, 6], b: [7, 97]}}\n"
+                  "control: {header_prefix: HDR, header_rows: _c1, trailer_prefix: TRL, rows: _c1}")  # fmt: skip
+    files = inspected(landing, wanted)
+    assert files[0].kind == "lines" and len(files[0].blocks) > 10
+    frame = read_files(spark, wanted, files, tmp_path / "s")
+    assert frame.where("cast(id as bigint) <> _row_number or _corrupt_record is not null").count() == 0
+    assert frame.count() == files[0].records == 1999
+
+
 @pytest.mark.engine
 def test_numbers_are_exact_over_many_blocks_and_files(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -46,14 +46,15 @@ class Money:
 
     landed: Landed
     bills: list[Row]
+    headers: dict[str, str]  # file -> its first record
     trailers: dict[str, list[str]]  # file -> fields
     payments: list[Row]
 
     @classmethod
     def of(cls, landed: Landed) -> Money:
-        bills, trailers, payments = [], {}, []
+        bills, headers, trailers, payments = [], {}, {}, []
         for file in landed.files("cis_bills"):
-            *lines, last = file.read_text("utf-8").splitlines()
+            headers[file.name], *lines, last = file.read_text("utf-8").splitlines()
             trailers[file.name] = last.split(",")
             bills += [row | {"_file": file.name} for row in csv.DictReader(lines)]
         for file in landed.files("pay_payments"):
@@ -61,7 +62,7 @@ class Money:
                 # numbers stay the texts that they are
                 row = json.loads(line, parse_float=str, parse_int=str)
                 payments.append({k: v or "" for k, v in row.items()} | {"_file": file.name})
-        return cls(landed, bills, trailers, payments)
+        return cls(landed, bills, headers, trailers, payments)
 
 
 @pytest.fixture(scope="package")

@@ -61,7 +61,8 @@ def half_up(amount: Decimal) -> Decimal:
 # -- the files ---------------------------------------------------------------------------------------------------------
 
 
-def test_trailers_agree_with_their_files(money: Money) -> None:
+def test_headers_and_trailers_agree_with_their_files(money: Money) -> None:
+    assert money.headers == {f"cis_bills_2024-0{m}.csv": f"HDR,cis_bills,2024-0{m},01" for m in (2, 3, 4)}
     assert sorted(money.trailers) == [f"cis_bills_2024-0{m}.csv" for m in (2, 3, 4)]
     for name, (prefix, rows, total) in money.trailers.items():
         lines = [r for r in money.bills if r["_file"] == name]
@@ -75,6 +76,10 @@ def test_a_trailer_adds_up_what_is_written(tmp_path: Path) -> None:
     file.write_text('name,amount\n"a, b",12.30\nc,-0.10\nd,#5.00\ne,\nf,1230\n', encoding="utf-8")
     add_trailers([file], Trailer("TRL", "amount"), ("name", "amount"))
     assert file.read_text("utf-8").splitlines()[-1] == "TRL,5,1242.20"
+    headed = tmp_path / "headed.csv"
+    headed.write_text('HDR,x\nname,amount\n"a, b",12.30\n', encoding="utf-8")
+    add_trailers([headed], Trailer("TRL", "amount"), ("name", "amount"), skip=1)
+    assert headed.read_text("utf-8").splitlines()[-1] == "TRL,1,12.30"
 
 
 def test_a_month_alone_has_the_same_bytes(money: Money, simulated: Callable[..., Landed]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +40,82 @@ def test_every_planted_defect_stands_in_its_file(feed: str, months: Landed) -> N
         assert hits, entry
 
 
-def test_without_a_profile_nothing_is_planted_and_all_else_is_equal(
-    months: Landed, simulated: Callable[..., Landed]
-) -> None:
-    spotless = simulated(only_month=2, profile={})
-    assert spotless.summary.defects == {feed: {} for feed in KEYS}
+BOXES = "ev_interval_reads"
+KINDS_OF_TIME = {
+    "customer_management": [{"kind": "swapped", "column": "city", "other": "zip", "rate": 0.1}],
+    "usage_monitoring": [
+        {"kind": "spike", "column": "kwh", "rate": 0.01},
+        {"kind": "stale", "column": "meter_id", "rate": 0.3},
+        {"kind": "stuck", "column": "kwh", "rate": 0.02, "days": 4},
+        {"kind": "wrong_multiplier", "column": "kwh", "other": "peak_kw", "rate": 0.02, "days": 28},
+    ],
+    "wall_boxes": [
+        {"kind": "negative", "column": "wh", "rate": 0.02},
+        {"kind": "spike", "column": "wh", "rate": 0.02},
+        {"kind": "missing", "column": "meter_id", "rate": 0.02},
+        {"kind": "bad_date", "column": "interval_start", "rate": 0.02},
+        {"kind": "unknown_code", "column": "quality", "rate": 0.02},
+        {"kind": "stuck", "column": "wh", "rate": 0.1, "days": 3},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def spotless(simulated: Callable[..., Landed]) -> Landed:
+    """March without defects; with wall boxes."""
+    return simulated(only_month=2, profile={}, interval_meters=30)
+
+
+@pytest.fixture(scope="module")
+def spells(simulated: Callable[..., Landed]) -> Landed:
+    """March with the defects that sit in two columns or last for days."""
+    return simulated(only_month=2, profile=KINDS_OF_TIME, interval_meters=30)
+
+
+@pytest.mark.parametrize("feed", [*KEYS, BOXES])
+def test_the_clean_values_of_the_ledger_restore_the_file(feed: str, spotless: Landed, spells: Landed) -> None:
+    key = (KEYS | {BOXES: ("meter_id", "interval_start")})[feed]
+    pairs = list(zip(spotless.rows(feed), spells.rows(feed), strict=True))
+    changed = Counter(
+        (a["_file"], "|".join(a[k] for k in key), c, a[c], b[c]) for a, b in pairs for c in a if a[c] != b[c]
+    )
+    entries = spells.rows(feed, "defects")
+    assert Counter((e["file"], e["row_key"], e["column"], e["clean_value"], e["planted_value"]) for e in entries) == changed
+    system = {"cis_customers": "customer_management", "ami_daily_reads": "usage_monitoring", BOXES: "wall_boxes"}[feed]
+    wanted = {(s["kind"], s[c]) for s in KINDS_OF_TIME[system] for c in ("column", "other") if c in s}
+    assert {(e["kind"], e["column"]) for e in entries} == wanted
+
+
+def test_a_defect_of_two_columns_has_an_entry_for_each(spells: Landed) -> None:
+    swapped = [e for e in spells.rows("cis_customers", "defects") if e["kind"] == "swapped"]
+    by_row: dict[tuple[str, ...], dict[str, Row]] = defaultdict(dict)
+    for e in swapped:
+        by_row[e["file"], e["row_key"], e["copy"]][e["column"]] = e
+    assert by_row and all(cells.keys() == {"city", "zip"} for cells in by_row.values())
+    assert all(c["city"]["planted_value"] == c["zip"]["clean_value"] for c in by_row.values())
+    assert all(c["zip"]["planted_value"] == c["city"]["clean_value"] for c in by_row.values())
+
+
+def test_defects_of_meters_last_for_days(spells: Landed) -> None:
+    days: dict[tuple[str, str], set[dt.date]] = defaultdict(set)
+    for e in spells.rows("ami_daily_reads", "defects"):
+        days[e["kind"], e["row_key"].split("|")[0]].add(dt.date.fromisoformat(e["file"][-14:-4]))
+        if e["kind"] == "stuck":
+            assert e["planted_value"] == "0.000"
+        if e["kind"] == "wrong_multiplier":
+            assert Decimal(e["planted_value"]) == 10 * Decimal(e["clean_value"])
+        if e["kind"] == "spike":
+            assert 10 <= Decimal(e["planted_value"]) / Decimal(e["clean_value"]) <= 40
+        if e["kind"] == "stale":
+            assert e["planted_value"] < e["clean_value"], "the meter that hung there before"
+    stuck = [sorted(found) for (kind, _), found in days.items() if kind == "stuck"]
+    assert max(map(len, stuck)) >= 4 and any((found[-1] - found[0]).days == 3 and len(found) == 4 for found in stuck)
+    longest = max(len(found) for (kind, _), found in days.items() if kind == "wrong_multiplier")
+    assert longest > 14 and any(kind == "stale" for kind, _ in days)
+
+
+def test_without_a_profile_nothing_is_planted_and_all_else_is_equal(months: Landed, spotless: Landed) -> None:
+    assert spotless.summary.defects == {feed: {} for feed in (*KEYS, BOXES)}
     for feed in KEYS:
         here = [r for r in months.rows(feed) if "2024-03" in r["_file"]]
         differing = [(a, b) for a, b in zip(here, spotless.rows(feed), strict=True) if a != b]
@@ -73,6 +146,13 @@ def test_defects_are_correlated(months: Landed) -> None:
         ),
         ({"usage_monitoring": [{"kind": "negative", "column": "kwh", "rate": 1.1}]}, "UF-1002", "rate"),
         ({"usage_monitoring": [{"kind": "negative", "column": "kwh", "rate": 0.6}] * 2}, "UF-1002", "1.2"),
+        ({"usage_monitoring": [{"kind": "swapped", "column": "kwh", "rate": 0.1}]}, "UF-1002", "other"),
+        ({"usage_monitoring": [{"kind": "spike", "column": "kwh", "other": "unit", "rate": 0.1}]}, "UF-1002", "other"),
+        ({"usage_monitoring": [{"kind": "swapped", "column": "kwh", "other": "kwh", "rate": 0.1}]}, "UF-1002", "other"),
+        ({"usage_monitoring": [{"kind": "swapped", "column": "kwh", "other": "kw", "rate": 0.1}]}, "UF-1001", "kwh"),
+        ({"usage_monitoring": [{"kind": "stuck", "column": "kwh", "rate": 0.1, "days": 0}]}, "UF-1002", "days"),
+        ({"usage_monitoring": [{"kind": "stale", "column": "kwh", "rate": 0.1}]}, "UF-1002", "former"),
+        ({"customer_management": [{"kind": "missing", "column": "name", "rate": 0.1, "days": 2}]}, "UF-1002", "several days"),
     ],
 )
 def test_a_wrong_profile_is_refused(
@@ -95,10 +175,12 @@ def test_a_wrong_profile_is_refused(
 
 
 def test_each_kind_changes_a_usual_value(spark: SparkSession) -> None:
-    values = {"wrong_case": "NY", "mistyped": "13001", "bad_date": "2024-02-03", "other_scale": "kWh"}
+    values = {"wrong_case": "NY", "mistyped": "13001", "other_scale": "kWh"}
+    values |= dict.fromkeys(("bad_date", "begins_early"), "2024-02-03")
     for kind, template in KINDS.items():
         value = values.get(kind, "12.345")
-        planted = spark.sql(f"SELECT {template.format(v='v')} AS planted FROM VALUES ('{value}') AS t(v)").first()
+        columns = f"SELECT {template.format(v='v', o='o')} AS planted FROM VALUES ('{value}', 'another', 'former')"
+        planted = spark.sql(f"{columns} AS t(v, o, v_before)").first()
         assert planted is not None and planted.planted != value, kind
 
 
