@@ -35,7 +35,7 @@ from utilityflow.control.soundness import Found, cause, damaged, examine, look_a
 from utilityflow.control.tablelog import last_note
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
-from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
+from utilityflow.gold import customer360, efficiency, eia861, monthly, receivables, satisfaction
 from utilityflow.gold.calendar import check_calendar, run_dim_date
 from utilityflow.gold.compliance import AUDITS, FILINGS, run_fact_compliance
 from utilityflow.gold.compliance import NAME as COMPLIANCE
@@ -47,6 +47,7 @@ from utilityflow.gold.dimensions import (
     run_dim_meter,
     run_dim_rate_schedule,
     run_dim_service_point,
+    run_dim_utility,
 )
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
 from utilityflow.gold.members import WORDS, run_words
@@ -130,6 +131,7 @@ def _gold(silver: Collection[str]) -> list[Step]:
         ("gold.dim_customer", ("silver.customers", *naming["gold.dim_customer"]), run_dim_customer),
         ("gold.dim_meter", (*(n for n in [EVENTS["gold.dim_meter"]] if n in silver), *naming["gold.dim_meter"]), run_dim_meter),
         ("gold.dim_rate_schedule", ("silver.rate_schedules", *naming["gold.dim_rate_schedule"]), run_dim_rate_schedule),
+        ("gold.dim_utility", (EVENTS["gold.dim_utility"],), run_dim_utility),
         *((words.name, (words.source,), partial(run_words, words=words)) for words in WORDS),
         (
             "gold.fact_usage",
@@ -139,6 +141,7 @@ def _gold(silver: Collection[str]) -> list[Step]:
         *((fact.grain.name, fact.inputs, partial(run_event_fact, spec=fact)) for fact in EVENT_FACTS),
         *_reliability(naming["gold.dim_service_point"]),
         (COMPLIANCE, (FILINGS, AUDITS, "gold.dim_date"), run_fact_compliance),
+        (eia861.NAME, (eia861.FILINGS,), eia861.run_benchmark),
         (receivables.NAME, receivables.INPUTS, receivables.run_receivables),
         (efficiency.NAME, efficiency.INPUTS, efficiency.run_efficiency),
         (satisfaction.NAME, (satisfaction.REQUESTS, satisfaction.TYPES), satisfaction.run_satisfaction),

@@ -34,7 +34,8 @@ OF_EVENTS = {
 OF_SEVERAL = {"gold.kpi_operational_efficiency", "gold.receivables_ageing"}  # they need several of them
 ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
 OF_RATES = {"gold.dim_rate_schedule"}
-OPTIONAL = {"gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *ACROSS, *OF_RATES}.union(*OF_EVENTS.values())
+OF_FORMS = {"reliability_filings": "gold.reliability_benchmark", "utilities": "gold.dim_utility"}  # what a regulator publishes
+OPTIONAL = {"gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *ACROSS, *OF_RATES, *OF_FORMS.values()}.union(*OF_EVENTS.values())
 
 
 def group(entity: str) -> set[str]:
@@ -46,7 +47,8 @@ def feed_of(entity: str, more: str = "") -> Feed:
     keys = {
         "audit_events": "event_id", "bills": "bill_id", "compliance_filings": "filing_id", "meters": "meter_id",
         "outages": "outage_id", "payments": "payment_id", "rate_schedules": "rate_schedule",
-        "service_points": "service_point_id", "service_requests": "request_id",
+        "reliability_filings": "utility_number", "service_points": "service_point_id", "service_requests": "request_id",
+        "utilities": "utility_number",
     }  # fmt: skip
     head = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n"
     text = f"{head}{more}columns: {{{keys[entity]}: id}}\n"
@@ -60,8 +62,8 @@ def silver(tables: list[str]) -> set[str]:
 def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None:
     feeds = read_feeds(load_settings(environ={}))
     assert RARE == [
-        "audit_events", "bills", "compliance_filings", "meters", "outages", "payments", "rate_schedules", "service_points",
-        "service_requests",
+        "audit_events", "bills", "compliance_filings", "meters", "outages", "payments", "rate_schedules", "reliability_filings",
+        "service_points", "service_requests", "utilities",
     ]  # fmt: skip
     assert silver(tables_of(feeds)) == {name for entity in ALWAYS for name in tables_of_entity(entity)}
     steps = [step.name for step in graph(feeds)]
@@ -118,6 +120,15 @@ def test_meters_and_rate_schedules_bring_their_events_to_dimensions() -> None:
     assert OPTIONAL & set(steps("rate_schedules")) == OF_RATES
 
 
+@pytest.mark.parametrize("entity", sorted(OF_FORMS))
+def test_a_form_that_a_regulator_publishes_brings_its_table_alone(entity: str) -> None:
+    feed = feed_of(entity)
+    steps = {step.name: step.inputs for step in graph({feed.feed: feed})}
+    assert OPTIONAL & set(steps) == {OF_FORMS[entity]}
+    assert steps[OF_FORMS[entity]] == (f"silver.{entity}",)
+    assert f"silver.{entity}" not in steps["gold.dim_customer"]
+
+
 @pytest.mark.parametrize("entity", sorted(COMPLIANCE))
 def test_a_feed_of_filings_or_of_the_audit_trail_brings_their_fact(entity: str) -> None:
     feed = feed_of(entity)
@@ -129,7 +140,7 @@ def test_a_feed_of_filings_or_of_the_audit_trail_brings_their_fact(entity: str) 
 
 def test_a_mart_of_several_facts_needs_them_all() -> None:
     feeds = {f.feed: f for f in map(feed_of, OF_EVENTS)}
-    others = {*RELIABILITY, *OF_RATES, "gold.fact_compliance"}
+    others = {*RELIABILITY, *OF_RATES, *OF_FORMS.values(), "gold.fact_compliance"}
     assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - others
 
 
@@ -207,7 +218,7 @@ def test_plan_tells_of_the_tables_that_a_first_run_makes(tmp_path: Path) -> None
     assert "silver.payments" in [step["step"] for step in told["steps"]]
 
 
-@pytest.mark.parametrize("entity", sorted(set(RARE) - {"meters", "rate_schedules", "service_points"}))
+@pytest.mark.parametrize("entity", sorted(set(RARE) - {"meters", "rate_schedules", "service_points", "utilities"}))
 def test_an_entity_without_history_takes_no_snapshots(entity: str) -> None:
     feed = feed_of(entity, "mode: snapshot\nsnapshot_time: to_date(day)\n")
     with pytest.raises(UtilityFlowError, match="has no history, so 'mode: snapshot' does not apply") as caught:
@@ -225,6 +236,8 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
         "bills": {"account_id", "customer_id", "service_point_id", "meter_id"},
         "meters": {"meter_id", "serial_number", "service_point_id", "premise_id"},
         "rate_schedules": set(),
+        "reliability_filings": set(),
+        "utilities": set(),
         "outages": {"element_id", "service_point_id"},
         "service_points": {"service_point_id", "premise_id", "account_id", "customer_id"},
         "payments": {"account_id", "customer_id"},

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from utilityflow.gold import customer360, efficiency, monthly, receivables, satisfaction
+from utilityflow.gold import customer360, efficiency, eia861, monthly, receivables, satisfaction
 from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.gold.marts import unequal
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
@@ -46,9 +46,13 @@ def _customer_360(scene: Scene, contract: Contract, versions: Mapping[str, Any])
     return customer360.customer_360(frames, contract, dt.date.fromisoformat(versions["as_of"]), words)
 
 
+def _benchmark(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
+    return eia861.benchmark(scene.house.table(eia861.FILINGS).read(versions[eia861.FILINGS]), contract)
+
+
 MARTS: Mapping[str, Callable[..., DataFrame]] = {
     satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency, receivables.NAME: _receivables,
-    monthly.NAME: _monthly, customer360.NAME: _customer_360,
+    monthly.NAME: _monthly, customer360.NAME: _customer_360, eia861.NAME: _benchmark,
 }  # fmt: skip
 
 
