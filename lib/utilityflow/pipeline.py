@@ -35,7 +35,7 @@ from utilityflow.control.soundness import Found, cause, damaged, examine, look_a
 from utilityflow.control.tablelog import last_note
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
-from utilityflow.gold import customer360, efficiency, identity, monthly, receivables, satisfaction, scorecard
+from utilityflow.gold import customer360, efficiency, eia861, identity, monthly, receivables, satisfaction, scorecard
 from utilityflow.gold.calendar import check_calendar, run_dim_date
 from utilityflow.gold.compliance import AUDITS, FILINGS, run_fact_compliance
 from utilityflow.gold.compliance import NAME as COMPLIANCE
@@ -49,6 +49,7 @@ from utilityflow.gold.dimensions import (
     run_dim_rate_schedule,
     run_dim_service_agreement,
     run_dim_service_point,
+    run_dim_utility,
 )
 from utilityflow.gold.events import EVENT_FACTS, run_event_fact
 from utilityflow.gold.members import WORDS, run_words
@@ -161,6 +162,7 @@ def _gold(silver: Collection[str]) -> list[Step]:
         ("gold.dim_rate_schedule", ("silver.rate_schedules", *naming["gold.dim_rate_schedule"]), run_dim_rate_schedule),
         ("gold.dim_account", ("silver.accounts", *naming["gold.dim_account"]), run_dim_account),
         ("gold.dim_service_agreement", ("silver.service_agreements",), run_dim_service_agreement),
+        ("gold.dim_utility", (EVENTS["gold.dim_utility"],), run_dim_utility),
         *((words.name, (words.source,), partial(run_words, words=words)) for words in WORDS),
         (
             "gold.fact_usage",
@@ -170,6 +172,7 @@ def _gold(silver: Collection[str]) -> list[Step]:
         *((fact.grain.name, fact.inputs, partial(run_event_fact, spec=fact)) for fact in EVENT_FACTS),
         *_reliability(naming["gold.dim_service_point"]),
         (COMPLIANCE, (FILINGS, AUDITS, "gold.dim_date"), run_fact_compliance),
+        (eia861.NAME, (eia861.FILINGS,), eia861.run_benchmark),
         (receivables.NAME, receivables.INPUTS, receivables.run_receivables),
         (satisfaction.NAME, (satisfaction.REQUESTS, satisfaction.TYPES), satisfaction.run_satisfaction),
     ]

@@ -43,9 +43,10 @@ OF_CHANGES = {
     "rate_schedules": "gold.dim_rate_schedule",
     "service_agreements": "gold.dim_service_agreement",
 }
+OF_FORMS = {"reliability_filings": "gold.reliability_benchmark", "utilities": "gold.dim_utility"}  # what a regulator publishes
 IDENTITY = "gold.customer_identity"  # comes with accounts or agreements, and reads whatever names accounts
-OPTIONAL = {IDENTITY, "gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *OF_ANY, *ACROSS, *OF_CHANGES.values()}.union(
-    *OF_EVENTS.values()
+OPTIONAL = {IDENTITY, "gold.fact_compliance", *RELIABILITY, *OF_SEVERAL, *OF_ANY, *ACROSS}.union(
+    OF_CHANGES.values(), OF_FORMS.values(), *OF_EVENTS.values()
 )
 
 
@@ -59,7 +60,8 @@ def feed_of(entity: str, more: str = "") -> Feed:
         "accounts": "account_id", "service_agreements": "agreement_id",
         "audit_events": "event_id", "bills": "bill_id", "compliance_filings": "filing_id", "meters": "meter_id",
         "outages": "outage_id", "payments": "payment_id", "rate_schedules": "rate_schedule",
-        "service_points": "service_point_id", "service_requests": "request_id",
+        "reliability_filings": "utility_number", "service_points": "service_point_id", "service_requests": "request_id",
+        "utilities": "utility_number",
     }  # fmt: skip
     head = f"feed: some_{entity}\nsystem: billing\nentity: {entity}\nformat: csv\npath: x/*.csv\n"
     text = f"{head}{more}columns: {{{keys[entity]}: id}}\n"
@@ -74,7 +76,7 @@ def test_with_the_shipped_feeds_there_is_nothing_of_the_other_entities() -> None
     feeds = read_feeds(load_settings(environ={}))
     assert RARE == [
         "accounts", "audit_events", "bills", "compliance_filings", "meters", "outages", "payments", "rate_schedules",
-        "service_agreements", "service_points", "service_requests",
+        "reliability_filings", "service_agreements", "service_points", "service_requests", "utilities",
     ]  # fmt: skip
     assert silver(tables_of(feeds)) == {name for entity in ALWAYS for name in tables_of_entity(entity)}
     steps = [step.name for step in graph(feeds)]
@@ -156,6 +158,15 @@ def test_accounts_are_named_by_bills_payments_and_requests_and_agreements_by_nob
     assert every["gold.dim_service_agreement"] == ("silver.service_agreements",)
 
 
+@pytest.mark.parametrize("entity", sorted(OF_FORMS))
+def test_a_form_that_a_regulator_publishes_brings_its_table_alone(entity: str) -> None:
+    feed = feed_of(entity)
+    steps = {step.name: step.inputs for step in graph({feed.feed: feed})}
+    assert OPTIONAL & set(steps) == {OF_FORMS[entity]}
+    assert steps[OF_FORMS[entity]] == (f"silver.{entity}",)
+    assert f"silver.{entity}" not in steps["gold.dim_customer"]
+
+
 @pytest.mark.parametrize("entity", sorted(COMPLIANCE))
 def test_a_feed_of_filings_or_of_the_audit_trail_brings_their_fact(entity: str) -> None:
     feed = feed_of(entity)
@@ -167,7 +178,7 @@ def test_a_feed_of_filings_or_of_the_audit_trail_brings_their_fact(entity: str) 
 
 def test_a_mart_of_several_facts_needs_them_all() -> None:
     feeds = {f.feed: f for f in map(feed_of, OF_EVENTS)}
-    others = {IDENTITY, *RELIABILITY, *OF_CHANGES.values(), "gold.fact_compliance"} - OF_ANY
+    others = {IDENTITY, *RELIABILITY, *OF_CHANGES.values(), *OF_FORMS.values(), "gold.fact_compliance"} - OF_ANY
     assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - others
 
 
@@ -265,6 +276,8 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
         "bills": {"account_id", "customer_id", "service_point_id", "meter_id"},
         "meters": {"meter_id", "serial_number", "service_point_id", "premise_id"},
         "rate_schedules": set(),
+        "reliability_filings": set(),
+        "utilities": set(),
         "outages": {"element_id", "service_point_id"},
         "service_points": {"service_point_id", "premise_id", "account_id", "customer_id"},
         "payments": {"account_id", "customer_id"},

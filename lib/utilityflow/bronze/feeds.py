@@ -134,6 +134,7 @@ class Event:
 class Feed:
     """One feed file; the fields are its keys. ``source`` is where it was read from, for messages.
 
+    ``duplicate_keys``: what different records of one key in one snapshot mean (silver/snapshots.py).
     ``extract``: of a format whose files are landed by an extract, its options (sources.py); None for the others.
     """
 
@@ -148,6 +149,7 @@ class Feed:
     time_zone: str | None = None
     mode: Literal["events", "snapshot"] = "events"
     snapshot_time: str | None = None
+    duplicate_keys: Literal["keep", "first", "reject"] = "keep"
     same_name: Literal["supersede", "append"] = "supersede"
     settle_seconds: int = 0
     null_values: tuple[str, ...] = ("",)
@@ -191,10 +193,12 @@ class Feed:
     def definition_hash(self) -> str:
         """SHA-256 of what the feed file says, its place and comments aside; equal definitions give equal hashes.
 
-        Options that came with later formats count for those alone, and later keys of ``control`` where they are set, so that
+        Options that came with later formats count for those alone, and keys that came later where they say something, so that
         homes know the feeds that they know. How a source is asked does not count: it says nothing of how a landed file is read.
         """
         told = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NO_KEYS}
+        if self.duplicate_keys == "keep":
+            del told["duplicate_keys"]
         counted = {*_FIRST_OPTIONS, *_OPTIONS[self.format]}
         told["options"] = {k: v for k, v in told["options"].items() if k in counted}
         if told["control"]:
@@ -373,6 +377,8 @@ def _check(feed: Feed, keys: dict[str, Node], node: Node) -> None:
     if (feed.mode == "snapshot") != (feed.snapshot_time is not None):
         place = keys.get("snapshot_time", keys.get("mode", node)).where
         raise UtilityFlowError("UF-1002", f"{place}: 'snapshot_time' belongs to mode snapshot, which needs it")
+    if feed.mode != "snapshot" and "duplicate_keys" in keys:
+        raise UtilityFlowError("UF-1002", f"{keys['duplicate_keys'].where}: 'duplicate_keys' belongs to mode snapshot")
     if feed.control is not None:
         _check_control(feed, keys["control"])
     if feed.extract is not None:

@@ -1,4 +1,4 @@
-"""Dimensions with history, kept by the history engine: customers, accounts, service agreements, service points, meters, rates."""
+"""Dimensions with history, kept by the history engine: customers, accounts, agreements, points, meters, rates, utilities."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ EVENTS = {
     "gold.dim_service_point": "silver.service_points",
     "gold.dim_rate_schedule": "silver.rate_schedules",
     "gold.dim_service_agreement": "silver.service_agreements",
+    "gold.dim_utility": "silver.utilities",
 }
 LATELY = dt.timedelta(days=62)  # a member that is still named is most often named in so many days before the as-of date
 
@@ -73,6 +74,22 @@ def run_dim_service_agreement(run: Run) -> StepResult:
     return _keep(run, "gold.dim_service_agreement")
 
 
+def run_dim_utility(run: Run) -> StepResult:
+    """Keep dim_utility from the utilities' change events; no record names a utility, so it has no inferred members."""
+    name = "gold.dim_utility"
+    table, source = run.house.table(name), run.house.table(EVENTS[name])
+    dimension = Dimension.from_contract(table.contract)
+    now: dict[str, Any] = {source.name: source.version(), "as_of": run.as_of.isoformat()}
+    was = run.consumed.get(name, {})
+    if was == now and table.version() > 0:
+        return StepResult(name, "skipped", version=table.version(), consumed=now)
+    events, keys = _events(source, now[source.name]), None
+    if table.version() > 0 and source.name in was:
+        changed = source.changes(was[source.name], now[source.name]) if was[source.name] < now[source.name] else events.limit(0)
+        keys = changed.select(*dimension.key).distinct()
+    return _applied(run, table, dimension, events, keys, None, now)
+
+
 def events_of(house: Lakehouse, dimension: str) -> str | None:
     """The silver table of a dimension's change events, if there is one."""
     name = EVENTS.get(dimension)
@@ -81,7 +98,7 @@ def events_of(house: Lakehouse, dimension: str) -> str | None:
 
 def naming(house: Lakehouse, dimension: str) -> dict[str, str]:
     """The silver tables that there are whose rows name members of a dimension, with the column that does."""
-    column = MEMBER_KEYS[dimension]
+    column = MEMBER_KEYS.get(dimension, "")  # of utilities none
     return {name: column for name, columns in MEMBERS.items() if column in columns and house.table(name).version() >= 0}
 
 
@@ -109,7 +126,13 @@ def _keep(run: Run, name: str) -> StepResult:
     if keys is None:
         run.say(f"{name}: building all keys", step=name)
     touched = None if keys is None else keys.select(*dimension.key)
-    outcome = apply(table, dimension, events, touched, needed, zone=run.zone, as_of=run.as_of,
+    return _applied(run, table, dimension, events, touched, needed, now)
+
+
+def _applied(run: Run, table: Table, dimension: Dimension, events: DataFrame, keys: DataFrame | None,
+             needed: DataFrame | None, now: Mapping[str, Any]) -> StepResult:  # fmt: skip
+    name = table.name
+    outcome = apply(table, dimension, events, keys, needed, zone=run.zone, as_of=run.as_of,
                     scratch=str(run.stage / name.replace(".", "_")), note={"consumed": now})  # fmt: skip
     run.metrics.append((name, "conflicts", float(outcome.conflicts)))
     status = "ok" if outcome.commit else "skipped"

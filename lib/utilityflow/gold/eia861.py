@@ -1,91 +1,94 @@
-"""Reliability as utilities file it with the EIA (form 861, Schedule 3): pooled national figures, and rules for the rows.
+"""reliability_benchmark: the reliability that utilities filed with the EIA (form 861, schedule 3), pooled by customers.
 
-Source: reference of the domain, section 1.3 and vectors V3 and V4; the footnote and headers of the workbook
-Reliability_YYYY.xlsx, sheet Reliability_States, as a feed with ``header_rows: [1, 2]`` names its columns. A utility fills one of
-two blocks: that of the IEEE standard, or that of another one, which knows nothing of losses of supply.
+Source: reference of the domain, section 1.3 and vector V4. The rules by which filings are flagged (V3) are those of
+schemas/silver/reliability_filings.yaml.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-BLOCKS = {"ieee": "ieee_standard", "other": "other_standard"}
-# ours -> the workbook's; the header of the third CAIDI is wrong there: it goes with the columns without loss of supply
-_FIGURES = {
-    "saidi_with": "saidi_with_med", "saifi_with": "saifi_with_med", "caidi_with": "caidi_with_med",
-    "saidi_without": "saidi_without_med", "saifi_without": "saifi_without_med", "caidi_without": "caidi_without_med",
-    "saidi_without_los": "saidi_with_med_minus_los", "saifi_without_los": "saifi_with_med_minus_los",
-    "caidi_without_los": "caidi_minus_med", "customers": "number_of_customers",
-}  # fmt: skip
-_KEY = {"year": "data_year", "utility_number": "utility_number", "state": "state"}
-POOLED = ("saidi_with", "saifi_with", "saidi_without", "saifi_without")
-VARIANTS = ("with", "without", "without_los")
-ROUNDING = 0.0005  # by which a filed CAIDI may differ from SAIDI / SAIFI
-LONGEST_CAIDI = 7 * 1440  # minutes; what a loss of supply implies beyond is not believed
+from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.changes import final_states
+from utilityflow.gold.marts import replace_rows
+from utilityflow.keys import hash64
+from utilityflow.silver.reliability_filings import INDICES, METHODS
+
+if TYPE_CHECKING:
+    from utilityflow.contracts import Contract
+
+NAME, FILINGS = "gold.reliability_benchmark", "silver.reliability_filings"
+FILING = ("report_year", "utility_number", "state")  # what a filing is known by, however often it is revised
+GROUP = ("report_year", "state", "method")
+COUNTRY, BOTH = "US", "all"  # state and method of what is pooled over all of them
+POOLED = ("saidi_with_med", "saifi_with_med", "saidi_without_med", "saifi_without_med")
+_FIGURES = (*INDICES["ieee"], "customers")
+# exact, so that a sum is the same in whatever order it is made; of these types the engine keeps 18 decimals of a quotient
+_SUM, _CUSTOMERS, _FIGURE = "decimal(24,8)", "decimal(18,4)", "decimal(18,10)"
 
 
-def filed(raw: DataFrame) -> DataFrame:
-    """One row per filer, state and block that says a number of customers or any index.
+def filed(filings: DataFrame) -> DataFrame:
+    """One row per filing and method that says a number of customers or any index.
 
-    :param raw: the workbook's rows, all texts.
-    :return: year, utility_number, state (texts), ``block`` (``ieee``, ``other``), the figures as DOUBLE: minutes, interruptions
-        per customer, customers (which are no whole numbers in every row); null for ``.``, blanks and what a block lacks.
+    :param filings: rows of silver.reliability_filings, of whole filings: the final revision of each counts.
+    :return: FILING, ``method`` (one of METHODS), the indices (minutes, interruptions per customer) and ``customers`` without
+        the method in their names, null for what a method lacks; ``quality_flags``.
     """
-    key = [F.col(f"utility_characteristics_{theirs}").alias(ours) for ours, theirs in _KEY.items()]
-    blocks = []
-    for name, head in BLOCKS.items():
-        texts = {ours: f"{head}_{theirs}" for ours, theirs in _FIGURES.items()}
-        figures = [
-            F.expr(f"try_cast({text if text in raw.columns else 'NULL'} AS double) AS {ours}") for ours, text in texts.items()
-        ]
-        blocks.append(raw.select(*key, F.lit(name).alias("block"), *figures))
-    return reduce(DataFrame.unionByName, blocks).where(F.coalesce(*_FIGURES).isNotNull())
+    final = final_states(filings, *FILING)
+
+    def of(method: str) -> DataFrame:
+        own = [F.col(f"{method}_{n}").alias(n) for n in _FIGURES if f"{method}_{n}" in final.columns]
+        return final.select(*FILING, F.lit(method).alias("method"), *own, "quality_flags")
+
+    parts = [of(method) for method in METHODS]
+    rows = reduce(lambda some, more: some.unionByName(more, allowMissingColumns=True), parts)
+    return rows.where(F.coalesce(*_FIGURES).isNotNull())
 
 
 def pooled(rows: DataFrame, by: Sequence[str] = ()) -> DataFrame:
-    """The averages weighted by customers, each over the rows that have both, index and customers; and the customers of SAIDI with
-    major event days.
+    """The averages weighted by customers, each over the rows that have both, index and customers.
 
     :param rows: as ``filed`` gives them. :param by: columns by which they are told apart.
-    :return: ``by``, POOLED, ``customers`` (DOUBLE); null where no row has both.
-    """  # noqa: D205
-
-    def average(name: str) -> Column:
-        weight = F.when(F.col(name).isNotNull(), F.col("customers"))
-        every = F.sum(weight)
-        return (F.sum(F.col(name) * weight) / F.when(every != 0.0, every)).alias(name)
-
-    counted = F.sum(F.when(F.col("saidi_with").isNotNull(), F.col("customers"))).alias("customers")
-    return rows.groupBy(*by).agg(*[average(name) for name in POOLED], counted)
-
-
-def flagged(rows: DataFrame) -> DataFrame:
-    """The rows with ``flags``, ARRAY of codes, sorted; nothing is corrected.
-
-    caidi_differs: a filed CAIDI is not SAIDI / SAIFI. without_exceeds_with: an index without major event days is above that
-    with them. los_exceeds_with: likewise without losses of supply. los_is_without: the columns without losses of supply repeat
-    those without major event days although these left something out, as if the one had been taken for the other.
-    los_caidi: what losses of supply took is minutes without interruptions, interruptions without minutes, or an average of
-    more than LONGEST_CAIDI.
+    :return: ``by``, POOLED, ``customers`` (of the rows that say SAIDI with major event days), ``filings``, ``flagged_filings``;
+        an average is null where no row has both, or nobody is a customer.
     """
 
-    def above(variant: str) -> str:
-        return " OR ".join(f"{index}_{variant} > {index}_with" for index in ("saidi", "saifi"))
+    def average(name: str) -> Column:
+        whole = f"CAST(sum({name} * customers) AS {_SUM})"
+        return F.expr(f"CAST({whole} / nullif({weight(name)}, 0) AS {_FIGURE}) AS {name}")
 
-    minutes, times = "(saidi_with - saidi_without_los)", "(saifi_with - saifi_without_los)"
-    tests = {
-        "caidi_differs": " OR ".join(
-            f"abs(saidi_{v} / nullif(saifi_{v}, 0) - caidi_{v}) > {ROUNDING}" for v in VARIANTS
-        ),
-        "los_caidi": f"({minutes} > 0 AND {times} <= 0) OR ({minutes} <= 0 AND {times} > 0) "
-        f"OR ({times} > 0 AND {minutes} / nullif({times}, 0) > {LONGEST_CAIDI})",
-        "los_exceeds_with": above("without_los"),
-        "los_is_without": "saidi_without_los = saidi_without AND saidi_without <> saidi_with",
-        "without_exceeds_with": above("without"),
-    }
-    found = [F.when(F.expr(test), F.lit(flag)) for flag, test in tests.items()]
-    return rows.withColumn("flags", F.array_compact(F.array(*found)))
+    def weight(name: str) -> str:
+        return f"CAST(sum(IF({name} IS NOT NULL, customers, NULL)) AS {_CUSTOMERS})"
+
+    return rows.groupBy(*by).agg(
+        *[average(name) for name in POOLED],
+        F.expr(f"{weight(POOLED[0])} AS customers"),
+        F.count(F.lit(1)).alias("filings"),
+        F.count_if(F.size("quality_flags") > 0).alias("flagged_filings"),
+    )
+
+
+def benchmark(filings: DataFrame, contract: Contract) -> DataFrame:
+    """Rows of the mart: each filing counts for its state and the country, by its method and by both.
+
+    :param filings: as ``filed`` takes them.
+    """
+    several = {"state": F.array("state", F.lit(COUNTRY)), "method": F.array("method", F.lit(BOTH))}
+    rows = reduce(lambda frame, name: frame.withColumn(name, F.explode(several[name])), several, filed(filings))
+    key = hash64(contract, GROUP, domain=contract.table)
+    return pooled(rows, GROUP).withColumn("benchmark_key", key).select(*contract.column_names)
+
+
+def run_benchmark(run: Run) -> StepResult:
+    """Make the mart anew from all filings, and write it where it differs: they are few, some thousands a year."""
+    table = run.house.table(NAME)
+    now = {FILINGS: run.house.table(FILINGS).version()}
+    if table.version() > 0 and run.consumed.get(NAME) == now:
+        return StepResult(NAME, "skipped", version=table.version(), consumed=now)
+    rows = benchmark(run.house.table(FILINGS).read(now[FILINGS]), table.contract)
+    return replace_rows(run, table, rows, None, now)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import and_
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -14,8 +16,18 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.gold import compliance, customer360, efficiency, identity, monthly, outages, receivables, satisfaction
-from utilityflow.gold.changes import identified, latest_first
+from utilityflow.gold import (
+    compliance,
+    customer360,
+    efficiency,
+    eia861,
+    identity,
+    monthly,
+    outages,
+    receivables,
+    satisfaction,
+)
+from utilityflow.gold.changes import final_states, identified, latest_first
 from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
 from utilityflow.gold.scorecard import NAME as SCORECARD
@@ -69,7 +81,7 @@ def _ways() -> dict[str, Callable[[Scene, Contract, str], dict[str, Any]]]:
     return dict.fromkeys(_EVENTS, _event) | {
         USAGE: _fact, outages.NAME: _outage, satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency,
         receivables.NAME: _receivables, KPI: _reliability, monthly.NAME: customers.usage, customer360.NAME: customers.customer,
-        compliance.NAME: _compliance, identity.NAME: customers.whom,
+        compliance.NAME: _compliance, eia861.NAME: _benchmark, identity.NAME: customers.whom,
     }  # fmt: skip
 
 
@@ -190,6 +202,18 @@ def _receivables(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
             "why": f"the account's bills and money until {row['as_of_date']}; up to {MOST} of each are shown"}  # fmt: skip
 
 
+def _benchmark(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """A row of the benchmark: the final filings that it pools."""
+    row, table = _row(scene, contract, key), scene.house.table(eia861.FILINGS)
+    final = final_states(table.read().where(F.col("report_year") == row["report_year"]), *eia861.FILING)
+    counted = eia861.filed(final)
+    for name, every in (("state", eia861.COUNTRY), ("method", eia861.BOTH)):
+        counted = counted if row[name] == every else counted.where(F.col(name) == row[name])
+    own = final.join(counted, list(eia861.FILING), "left_semi")
+    return {"rows": [_shown(row)], "records": _counted(scene, table.name, own, MOST), "flags": {},
+            "why": f"the average over {row['filings']:,} filing(s), weighted by customers; up to {MOST} are shown"}  # fmt: skip
+
+
 def _counted(scene: Scene, source: str, facts: DataFrame, most: int) -> list[dict[str, Any]]:
     """The records behind some of the facts that a row of a mart counts, in the order of their places."""
     table = scene.house.table(source)
@@ -289,6 +313,7 @@ def _dimension(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     d = Dimension.from_contract(contract)
     number = _number(key)
     rows = _rows(scene, contract, None if number is None else F.col(d.surrogate_key) == number)
+    whole = d.key if rows else d.key[:1]  # a surrogate key is of one natural key, a number may stand in several
     rows = rows or sorted(_rows(scene, contract, F.col(d.key[0]) == key), key=lambda r: r[d.valid_from])
     if not rows:
         raise _no_such(contract, f"{d.surrogate_key} or {d.key[0]}")
@@ -307,7 +332,7 @@ def _dimension(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     assert source is not None  # noqa: S101 - a row that is not inferred comes from events
     mine = (
         source.read()
-        .where(F.col(d.key[0]) == natural)
+        .where(reduce(and_, (F.col(n) == rows[0][n] for n in whole)))
         .orderBy("effective_at", F.col("sequence").asc_nulls_first(), "_batch_id", "_row_number")
     )
     ordered = [r.asDict() for r in mine.limit(MOST).collect()]

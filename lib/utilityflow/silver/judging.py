@@ -29,10 +29,12 @@ from utilityflow.silver import (
     outages,
     payments,
     rate_schedules,
+    reliability_filings,
     service_agreements,
     service_points,
     service_requests,
     snapshots,
+    utilities,
 )
 from utilityflow.silver.typed import check_mapping, typed
 
@@ -63,11 +65,13 @@ ENTITIES = {
     "outages": Entity("outages", outages.FILLED, outages.conform, outages.DAY),
     "payments": Entity("payments", payments.FILLED, payments.conform, payments.DAY),
     "rate_schedules": Entity("rate_schedules", rate_schedules.FILLED, rate_schedules.conform),
+    "reliability_filings": Entity("reliability_filings", reliability_filings.FILLED, reliability_filings.conform),
     "service_agreements": Entity("service_agreements", service_agreements.FILLED, service_agreements.conform),
     "service_points": Entity("service_points", service_points.FILLED, service_points.conform),
     "service_requests": Entity(
         "service_requests", service_requests.FILLED, service_requests.conform, service_requests.DAY
     ),
+    "utilities": Entity("utilities", utilities.FILLED, utilities.conform),
 }
 
 
@@ -123,8 +127,12 @@ def judged(
         frame = frame.withColumns({"_place": place, "_at": at})
         frame = frame.withColumn("effective_at", F.coalesce("effective_at", "_at"))
     rules = _rules(run, contract, entity, mapped)
+    said = record_hash(contract, of_snapshot=feed.mode == "snapshot")
+    if feed.duplicate_keys != "keep":
+        frame, rule = snapshots.taken(frame, contract.property("identity"), said, feed.duplicate_keys)
+        rules.append(rule)
     frame = judge(frame, rules)
-    hashes = {"_record_hash": record_hash(contract, of_snapshot=feed.mode == "snapshot")}
+    hashes = {"_record_hash": said}
     if "_identity" in contract.column_names:
         hashes["_identity"] = identity_hash(contract)
     return frame.withColumns(hashes), rules

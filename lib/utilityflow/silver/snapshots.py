@@ -3,6 +3,10 @@
 A key is first seen at its own effective time (where the feed maps one), afterwards at the snapshots' times; a key that the
 next snapshot lacks is deleted at that snapshot's time. The events of a feed are a pure function of its standing snapshots,
 so a late or a superseded snapshot changes both its sides.
+
+A key that comes several times in one snapshot, with records that differ (``duplicate_keys`` of the feed): ``keep`` makes each
+an event, of which the history engine chooses one and counts a conflict; ``first`` takes the record that stands first in the file,
+``reject`` none; what they do not take goes to quarantine by the rule DUPLICATE_KEY. Equal records are duplicates in any case.
 """
 
 from __future__ import annotations
@@ -18,6 +22,10 @@ from utilityflow.bronze.feeds import Feed
 from utilityflow.control.ledger import Entry
 from utilityflow.control.run import Run
 from utilityflow.errors import UtilityFlowError
+from utilityflow.quality.rules import Rule
+
+DUPLICATE_KEY = "duplicate_key"  # the rule that a record breaks whose key another record of its snapshot has taken
+_TAKEN = "_key_taken"
 
 
 def times(run: Run, feed: Feed, entries: Sequence[Entry]) -> None:
@@ -90,6 +98,23 @@ def places(entries: Sequence[Entry]) -> tuple[Column, Column]:
     stamps = [x for e in entries for x in (F.lit(e.sha256), F.lit(order(e)[0].timestamp()))]
     sha = F.col("_file_sha256")
     return F.element_at(F.create_map(*pairs), sha), F.element_at(F.create_map(*stamps), sha).cast("timestamp")
+
+
+def taken(rows: DataFrame, key: Sequence[str], values: Column, which: str) -> tuple[DataFrame, Rule]:
+    """The rows with a BOOLEAN column of whether their key is taken, and the rule that such rows break.
+
+    :param rows: conformed rows of whole snapshots. :param values: hash of what a record says.
+    :param which: ``first`` or ``reject``.
+    """
+    one = Window.partitionBy("_file_sha256", *key)
+    if which == "first":
+        differs = F.first(values).over(one.orderBy("_row_number")) != values
+        reason = "an earlier record of the snapshot has the same key and says otherwise"
+    else:
+        differs = F.min(values).over(one) != F.max(values).over(one)
+        reason = "another record of the snapshot has the same key and says otherwise"
+    named = F.expr(" AND ".join(f"{n} IS NOT NULL" for n in key))
+    return rows.withColumn(_TAKEN, named & differs), Rule(DUPLICATE_KEY, "uniqueness", "error", DUPLICATE_KEY, reason, _TAKEN)
 
 
 def upserts(good: DataFrame, key: Sequence[str]) -> DataFrame:

@@ -82,6 +82,8 @@ def test_unknown_feed_key_names_file_line_and_the_nearest():
         ("time_zone: Europe/Pariss", "UF-1002", "no IANA time zone"),
         ("mode: snapshot", "UF-1002", "snapshot_time"),
         ("snapshot_time: to_date(x)", "UF-1002", "belongs to mode snapshot"),
+        ("duplicate_keys: first", "UF-1002", "'duplicate_keys' belongs to mode snapshot"),
+        ("duplicate_keys: frist", "UF-1002", "did you mean 'first'"),
         ("mode: evens", "UF-1002", "did you mean 'events'"),
         ("settle_seconds: -1", "UF-1002", "0 or more"),
         ("control: {trailer_prefix: T}", "UF-1002", "at least one of rows and sums"),
@@ -348,6 +350,10 @@ def test_formats_that_came_later_leave_the_hashes_of_older_ones_alone():
     known = "eef0d1eff99b0a2c175c0eab040695b34ef87543502100cfa5ccbc281bebeec4"
     assert parse_feed(control, "a.yaml").definition_hash() == known
     assert parse_feed(control.replace("{trailer", "{header_prefix: HDR, trailer"), "a.yaml").definition_hash() != known
+    states = MINIMAL + "mode: snapshot\nsnapshot_time: to_date(_file_name)\n"
+    plain, first = (parse_feed(states + more, "a.yaml") for more in ("", "duplicate_keys: first\n"))
+    assert plain.definition_hash() == parse_feed(states + "duplicate_keys: keep\n", "a.yaml").definition_hash()
+    assert first.definition_hash() != plain.definition_hash()
     one = parse_feed(XLSX + "options: {sheet: 1}\n", "f").definition_hash()
     assert one != parse_feed(XLSX + "options: {sheet: 2}\n", "f").definition_hash()
 

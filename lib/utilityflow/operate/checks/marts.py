@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from utilityflow.gold import (
     customer360,
     efficiency,
+    eia861,
     identity,
     monthly,
     receivables,
@@ -86,10 +87,14 @@ def _identity(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> 
     return identity.identities(frames, contract, scene.home.zone)
 
 
+def _benchmark(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
+    return eia861.benchmark(scene.house.table(eia861.FILINGS).read(versions[eia861.FILINGS]), contract)
+
+
 MARTS: Mapping[str, Callable[..., DataFrame]] = {
     satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency, receivables.NAME: _receivables,
     monthly.NAME: _monthly, customer360.NAME: _customer_360, identity.NAME: _identity, KPI: _reliability,
-    scorecard.NAME: _scorecard,
+    scorecard.NAME: _scorecard, eia861.NAME: _benchmark,
 }  # fmt: skip
 
 
