@@ -172,10 +172,10 @@ def extract_jdbc(
     :param stage: scratch folder, emptied here. :param zone: of times without an offset, where the feed names none.
     :raises UtilityFlowError: UF-1007, UF-1010, UF-2012 to UF-2014; nothing is landed then.
     """
-    jdbc = feed.extract
-    if not isinstance(jdbc, Jdbc):
+    if not isinstance(feed.extract, Jdbc):
         raise TypeError(f"{feed.feed} is no feed of a database")
     folder = make_folder(feed, landing)
+    jdbc = feed.extract.resolved()
     database = Database(spark, feed, jdbc, say, sleep)
     files = landed_files(feed, landing, refused)
     ask = asking(jdbc, files, now or dt.datetime.now(dt.timezone.utc))

@@ -265,6 +265,19 @@ def test_secrets_come_from_outside(world: World, monkeypatch: pytest.MonkeyPatch
     assert "s3cret" not in repr(world.feed(options))
 
 
+def test_the_url_may_come_from_outside_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = SINCE + "  url: env:CIS_URL\n"
+    monkeypatch.delenv("CIS_URL", raising=False)
+    error = refused(world, options)
+    assert (error.code, "CIS_URL is not set" in str(error)) == ("UF-1010", True)
+    monkeypatch.setenv("CIS_URL", "jdbc:postgresql://u:s3cret@h/d")
+    error = refused(world, options)
+    assert (error.code, "what env:CIS_URL stands for must hold host" in str(error)) == ("UF-1010", True)
+    assert "s3cret" not in str(error)
+    monkeypatch.setenv("CIS_URL", f"jdbc:sqlite:{world.folder / 'cis.db'}")
+    assert world.extract(options).records == 3
+
+
 # -- PostgreSQL: Debian's, started and stopped here ----------------------------------------------------------------------
 
 
