@@ -241,7 +241,8 @@ def read_feeds(settings: Settings, *, whole: bool = False) -> dict[str, Feed]:
     """The feeds of these settings, checked against their entities' contracts.
 
     The shipped folder is a catalogue of six systems: a feed of it whose first file has not landed yet sleeps, and brings neither
-    steps nor tables. A folder of one's own (``--feeds``) is taken as it is.
+    steps nor tables; so does one that asks a source, until it is said which one. A folder of one's own (``--feeds``) is taken
+    as it is.
 
     :param whole: those that sleep too.
     """
@@ -257,7 +258,8 @@ def read_feeds(settings: Settings, *, whole: bool = False) -> dict[str, Feed]:
 
 
 def _awake(feed: Feed, settings: Settings) -> bool:
-    if feed.extract is not None or (settings.home_path / "lakehouse" / "bronze" / feed.feed).exists():
+    configured = feed.extract is not None and feed.extract.configured
+    if configured or (settings.home_path / "lakehouse" / "bronze" / feed.feed).exists():
         return True
     try:
         return settings.landing_path.is_dir() and bool(find_files(feed, settings.landing_path))

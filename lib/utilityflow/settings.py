@@ -129,7 +129,8 @@ _ENVIRONMENT_KEYS = {
     "UTILITYFLOW_PLATFORM": "platform",
 }
 # variables that others own but that share the prefix
-_OTHER_VARIABLES = {"UTILITYFLOW_ENV", "UTILITYFLOW_TEST_PLANS", "UTILITYFLOW_REAL_DATA", "UTILITYFLOW_JARS", "UTILITYFLOW_DEBUG"}
+_OTHER_VARIABLES = {"UTILITYFLOW_ENV", "UTILITYFLOW_TEST_PLANS", "UTILITYFLOW_REAL_DATA", "UTILITYFLOW_JARS", "UTILITYFLOW_DEBUG",
+                    "UTILITYFLOW_CIS_URL"}  # fmt: skip
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:

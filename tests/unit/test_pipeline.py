@@ -21,6 +21,7 @@ from utilityflow.pipeline import graph, read_feeds, select, tables_of
 from utilityflow.settings import Settings, load_settings
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
+URL = "UTILITYFLOW_CIS_URL"
 ALWAYS = {"customers", "meter_reads"}  # the gold steps read them, whatever is fed
 RARE = sorted(set(ENTITIES) - ALWAYS)
 NETWORK = {"outages", "service_points"}  # one of them brings both: the gold steps of reliability read them
@@ -289,6 +290,28 @@ def test_personal_columns_are_tagged_and_amounts_are_exact() -> None:
     types = {c.type for e in RARE for c in catalog[f"silver.{e}"].columns}
     assert not types & {"double", "float"}
     assert catalog["silver.payments"].column("amount").type == "decimal(18,4)"
+
+
+def test_shipped_feeds_of_a_database_sleep_until_it_is_said_which_one(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=str(tmp_path / "home"))
+    asked = {"cis_database_customers", "cis_database_meters", "cis_database_rates"}
+    for value in (None, ""):
+        monkeypatch.delenv(URL, raising=False) if value is None else monkeypatch.setenv(URL, value)
+        assert set(pipeline.read_feeds(settings)) == {"ami_daily_reads", "cis_customers"}
+    assert asked < set(pipeline.read_feeds(settings, whole=True))
+    own = replace(settings, feeds=str(repository / "conf" / "feeds"))
+    assert asked < set(pipeline.read_feeds(own)), "a folder of one's own is taken as it is"
+    monkeypatch.setenv(URL, f"jdbc:sqlite:{tmp_path / 'cis.sqlite'}")
+    feeds = pipeline.read_feeds(settings)
+    assert set(feeds) == {"ami_daily_reads", *asked}, "customers come from there, so the feed of files sleeps on"
+    steps = [s.name for s in graph(feeds)]
+    assert {f"extract.{n}" for n in asked} | {"silver.meters", "silver.rate_schedules", "gold.dim_rate_schedule"} < set(steps)
+    # what has landed once is asked on: that nobody says where is then an error, not silence
+    monkeypatch.delenv(URL)
+    (tmp_path / "home" / "lakehouse" / "bronze" / "cis_database_meters").mkdir(parents=True)
+    assert "cis_database_meters" in pipeline.read_feeds(settings)
 
 
 def test_shipped_feeds_sleep_until_their_first_file_lands(tmp_path: Path, repository: Path) -> None:

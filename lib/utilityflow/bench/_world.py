@@ -58,7 +58,8 @@ class World:
         feeds.mkdir(parents=True)
         reads = "ami_daily_reads.yaml"
         for source in resource("conf", "feeds").iterdir():
-            if source.name.endswith(".yaml") and load(source.read_text("utf-8"), source.name).plain()["system"] in systems:
+            told = load(source.read_text("utf-8"), source.name).plain() if source.name.endswith(".yaml") else {}
+            if told.get("system") in systems and told["format"] != "jdbc":  # files are simulated, no database
                 (feeds / source.name).write_text(source.read_text("utf-8"), encoding="utf-8")
         (feeds / "ev_interval_reads.yaml").unlink()  # no wall boxes are simulated
         if form == "parquet":

@@ -7,11 +7,12 @@ drivers load classes or write files.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from utilityflow.bronze.sources import check_mapping, check_positive, check_reference, start_of, wrong
+from utilityflow.bronze.sources import check_mapping, check_positive, check_reference, is_reference, start_of, wrong
 from utilityflow.errors import UtilityFlowError, nearest
+from utilityflow.settings import resolve_secret
 from utilityflow.strict import Node, build
 
 _NAME = r"[^\W\d][\w$]*"
@@ -69,7 +70,10 @@ class DatabaseBounds:
 
 @dataclass(frozen=True)
 class Jdbc:
-    """A table or query of a database. ``user`` and ``password`` are references (``env:NAME``, ``file:PATH``)."""
+    """A table or query of a database. ``user`` and ``password`` are references (``env:NAME``, ``file:PATH``).
+
+    ``url``: where it is, or a reference to that.
+    """
 
     url: str
     table: str = ""
@@ -82,13 +86,36 @@ class Jdbc:
 
     @property
     def kind(self) -> str:
-        """Which database it is: a key of URLS."""
+        """Which database it is: a key of URLS. Of a reference only the resolved options know it."""
         return self.url.split(":")[1]
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """References to what the feed file does not hold."""
-        return tuple(r for r in (self.user, self.password) if r)
+        return tuple(r for r in (self.url if is_reference(self.url) else "", self.user, self.password) if r)
+
+    @property
+    def configured(self) -> bool:
+        """Whether it is said here which database is asked: by the feed file, or by what its URL refers to."""
+        try:
+            return not is_reference(self.url) or bool(resolve_secret(self.url))
+        except UtilityFlowError:
+            return False
+
+    def resolved(self) -> Jdbc:
+        """The same with the URL that a reference stands for.
+
+        :raises UtilityFlowError: UF-1010 when there is none, or one that this version does not take. It is not shown.
+        """
+        if not is_reference(self.url):
+            return self
+        found = replace(self, url=resolve_secret(self.url))
+        problem = _url_problem(found.url)
+        if problem is None and (foreign := [name for name in self.properties if name not in PROPERTIES[found.kind]]):
+            problem = f"name a database that takes the property '{foreign[0]}'"
+        if problem is not None:
+            raise UtilityFlowError("UF-1010", f"what {self.url} stands for must {problem}")
+        return found
 
     @property
     def shown(self) -> str:
@@ -103,7 +130,10 @@ def jdbc_options(node: Node) -> Jdbc:
     """
     jdbc = build(Jdbc, check_mapping(node))
     keys: dict[str, Node] = node.value
-    _check_url(jdbc.url, keys["url"])
+    if is_reference(jdbc.url):
+        check_reference(keys["url"], jdbc.url)
+    else:
+        _check_url(jdbc.url, keys["url"])
     if bool(jdbc.table) == bool(jdbc.query):
         raise UtilityFlowError("UF-1002", f"{node.where}: format jdbc needs one of 'options.table' and 'options.query'")
     if jdbc.table and not _TABLE.match(jdbc.table):
@@ -114,7 +144,7 @@ def jdbc_options(node: Node) -> Jdbc:
         if name in keys:
             check_reference(keys[name], getattr(jdbc, name))
     for name, child in keys["properties"].value.items() if "properties" in keys else ():
-        known = PROPERTIES[jdbc.kind]
+        known = sorted({n for some in PROPERTIES.values() for n in some}) if is_reference(jdbc.url) else PROPERTIES[jdbc.kind]
         if name not in known:
             raise UtilityFlowError("UF-1001", f"{child.where}: a feed may not set '{name}'", hint=nearest(name, known))
         if not str(child.value).isprintable():
@@ -126,14 +156,20 @@ def jdbc_options(node: Node) -> Jdbc:
 
 
 def _check_url(url: str, node: Node) -> None:
+    problem = _url_problem(url)  # it does not show the URL, which may hold a password
+    if problem is not None:
+        hint = "user and password are 'options.user' and 'options.password', the rest 'options.properties'"
+        raise UtilityFlowError("UF-1002", f"{node.where}: 'options.url' must {problem}", hint=hint)
+
+
+def _url_problem(url: str) -> str | None:
+    """What a URL must do that it does not."""
     kind = url.removeprefix("jdbc:").split(":")[0]
     if not url.startswith("jdbc:") or kind not in URLS:
-        raise UtilityFlowError("UF-1002", f"{node.where}: 'options.url' must begin with one of "
-                                          f"{', '.join(f'jdbc:{k}:' for k in URLS)}")  # fmt: skip
-    if not URLS[kind].match(url):  # it is not shown: it may hold a password
-        what = "host, port and database alone" if kind != "sqlite" else "the path of a file"
-        hint = "user and password are 'options.user' and 'options.password', the rest 'options.properties'"
-        raise UtilityFlowError("UF-1002", f"{node.where}: 'options.url' must hold {what}", hint=hint)
+        return f"begin with one of {', '.join(f'jdbc:{k}:' for k in URLS)}"
+    if not URLS[kind].match(url):
+        return f"hold {'the path of a file' if kind == 'sqlite' else 'host, port and database alone'}"
+    return None
 
 
 def _check_increment(increment: Following, node: Node) -> None:

@@ -120,6 +120,11 @@ class Rest:
         return tuple(r for r in (self.auth.secret, self.auth.user) if r) if self.auth else ()
 
     @property
+    def configured(self) -> bool:
+        """Whether it is said here which source is asked: the feed file says it."""
+        return True
+
+    @property
     def shown(self) -> str:
         """The address as it may be told: without the query."""
         return self.base_url
@@ -180,6 +185,11 @@ def check_positive(limits: Any, node: Node) -> None:
     for name, child in node.value.items() if node.key.endswith("limits") else ():
         if not 0 < getattr(limits, name) < float("inf"):
             raise wrong(child, "above 0")
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text refers to a value outside (``env:NAME``, ``file:PATH``)."""
+    return text.startswith(("env:", "file:"))
 
 
 def check_reference(node: Node, text: str) -> None:

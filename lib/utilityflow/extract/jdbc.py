@@ -172,10 +172,10 @@ def extract_jdbc(
     :param stage: scratch folder, emptied here. :param zone: of times without an offset, where the feed names none.
     :raises UtilityFlowError: UF-1007, UF-1010, UF-2012 to UF-2014; nothing is landed then.
     """
-    jdbc = feed.extract
-    if not isinstance(jdbc, Jdbc):
+    if not isinstance(feed.extract, Jdbc):
         raise TypeError(f"{feed.feed} is no feed of a database")
     folder = make_folder(feed, landing)
+    jdbc = feed.extract.resolved()
     database = Database(spark, feed, jdbc, say, sleep)
     files = landed_files(feed, landing, refused)
     ask = asking(jdbc, files, now or dt.datetime.now(dt.timezone.utc))
@@ -247,10 +247,13 @@ def _choose(spark: SparkSession, feed: Feed, jdbc: Jdbc, rows: DataFrame, files:
     mark = _mark(jdbc.increment.column, jdbc.increment.kind, feed.time_zone or zone)
     if ask.since is not None:
         rows = rows.where(mark.isNull() | (mark >= F.lit(_number(ask.since))))
+    parts = [f for f in files if not f.full]
     since = "" if ask.since is None else mark_text(ask.since)
-    known = [f for f in files if not f.full and mark_text(f.end) >= since]
-    if known:
-        rows = _without(rows, _landed(spark, known, rows.columns))
+    late = [f for f in parts if mark_text(f.end) >= since]
+    if late:
+        rows = _without(rows, _landed(spark, late, rows.columns))
+    if len(late) < len(parts) and not rows.where(mark.isNull()).isEmpty():  # asked for each time, so any file may hold them
+        rows = _without(rows, _landed(spark, parts, rows.columns).where(mark.isNull()))
     count, latest = rows.agg(F.count("*"), F.max(mark)).first() or (0, None)
     if not count:
         return None, ask.at

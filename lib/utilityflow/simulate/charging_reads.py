@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from utilityflow.simulate.defects import Planter, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array
 from utilityflow.simulate.extract import Extract, layered, one_file_each
-from utilityflow.simulate.model import FIRST_METER_NUMBER, Layer, Utility
+from utilityflow.simulate.model import Layer, Utility
 from utilityflow.simulate.reads import SYSTEM, tenant
 
 FEED = "ev_interval_reads"
@@ -73,13 +73,13 @@ def _layers(utility: Utility, boxes: int, first: int, planter: Planter) -> list[
             "minute": f"{at(int_array(midnights), 'day')} + 60L * h",
         },
         {"wh_told": f"if(estimated, {STANDBY_WH}L, {STANDBY_WH}L + {charged})"},
-        _texts(),
+        _texts(utility),
     ]
 
 
-def _texts() -> Layer:
+def _texts(utility: Utility) -> Layer:
     """The raw columns as the file shows them, and the row's key for the ledger."""
-    meter = f"concat('V', {FIRST_METER_NUMBER}L + p)"
+    meter = utility.box_name()
     stamp = "date_format(timestamp_seconds(minute * 60L), \"yyyy-MM-dd'T'HH:mm:ss'Z'\")"  # the simulator's session is in UTC
     return {
         "meter_id": meter,

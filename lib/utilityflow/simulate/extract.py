@@ -7,8 +7,8 @@ The query is one SQL text of nested layers, analysed once for both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pyspark.sql import DataFrame
@@ -43,7 +43,8 @@ class Extract:
     ``whole_stage``: whether Spark's whole-stage code generation suits the query (methods below 8,000 bytes).
     ``form``: in which its files land; None where the caller chooses (csv or parquet). ``numbers``: raw columns that JSON lines
     show without quotes, where the text is one; ``nested``: those whose text is a JSON object. ``headers``: the record before the
-    column names of each file, ``trailer``: control totals at its end (csv).
+    column names of each file, ``trailer``: control totals at its end (csv). ``beside``: name -> SQL of columns of the query that
+    stand clean before the raw ones (parquet).
     """
 
     system: str
@@ -60,6 +61,7 @@ class Extract:
     nested: frozenset[str] = frozenset()
     headers: tuple[str, ...] = ()
     trailer: Trailer | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self, rows: DataFrame, form: Form) -> DataFrame:
         """What the files hold, in one column ``value``; of Parquet files the raw columns."""
@@ -87,7 +89,9 @@ class Extract:
 
     def table(self, rows: DataFrame) -> DataFrame:
         """The raw columns as strings, without header rows: for Parquet files."""
-        return rows.where("NOT head").selectExpr(*[f"{self.planter.dirty(c)} AS {c}" for c in self.planter.columns])
+        beside = [f"{sql} AS {name}" for name, sql in self.beside.items()]
+        raw = [f"{self.planter.dirty(c)} AS {c}" for c in self.planter.columns]
+        return rows.where("NOT head").selectExpr(*beside, *raw)
 
     def ledger_lines(self, rows: DataFrame, ending: str) -> DataFrame:
         """One column ``value``: CSV lines of the ledger, header first, one file per landed file."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from utilityflow.simulate.defects import Planter
 from utilityflow.simulate.draws import at, bits, draw, int_array, share
 from utilityflow.simulate.extract import Extract, layered, one_file_each
-from utilityflow.simulate.model import FIRST_METER_NUMBER, Layer, Utility
+from utilityflow.simulate.model import Layer, Utility
 from utilityflow.simulate.reads import SYSTEM, tenant
 
 FEED = "gas_monthly_reads"
@@ -42,7 +42,7 @@ def _layers(utility: Utility, file_month: str) -> list[Layer | str]:
     return [
         {"m": file_month, **utility.network(), **utility.tenancy_of_premise()},
         {"hg": draw(seed, "gas", "p")},
-        f"head OR {bits('hg', 0, 3)} = 0",  # one premise in eight burns gas
+        f"head OR {burns_gas(utility)}",
         *utility.meter(),
         utility.pairing(),
         *utility.cycle(),
@@ -57,6 +57,11 @@ def _layers(utility: Utility, file_month: str) -> list[Layer | str]:
         {"base": f"{bits('hg', 11, 30)} % {10**DIGITS}L"},
         _texts(utility),
     ]
+
+
+def burns_gas(utility: Utility) -> str:
+    """SQL: whether a premise has a gas meter: one in eight."""
+    return f"{bits(draw(utility.seed, 'gas', 'p'), 0, 3)} = 0"
 
 
 def _closed(seed: int, month: str) -> str:
@@ -75,7 +80,7 @@ def _moved(utility: Utility, month: str) -> str:
 def _texts(utility: Utility) -> Layer:
     """The raw columns as the file shows them, and the row's key for the ledger."""
     size = 10**DIGITS
-    meter = f"concat('G', {FIRST_METER_NUMBER}L + p)"
+    meter = utility.gas_meter_name()
     day = "cast(date_from_unix_date(cast(d as int)) as string)"
     before = "cast(add_months(date_from_unix_date(cast(d as int)), cast(from_month - m as int)) as string)"
 

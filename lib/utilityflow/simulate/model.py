@@ -166,6 +166,18 @@ class Utility:
         """Rate code of ``o``, from ``profile``."""
         return at(text_array([r for p in PROFILES for r in p.rates]), f"profile * 4 + {bits('ho', 16, 2)}")
 
+    def meter_name(self, new: str) -> str:
+        """SQL of the number of a premise's meter: of the one after the exchange where ``new`` is true."""
+        return f"concat('M', {FIRST_METER_NUMBER}L + if({new}, {self.stride}L, 0L) + p)"
+
+    def gas_meter_name(self) -> str:
+        """SQL of the number of a premise's gas meter."""
+        return f"concat('G', {FIRST_METER_NUMBER}L + p)"
+
+    def box_name(self) -> str:
+        """SQL of the number of the meter of a premise's wall box."""
+        return f"concat('V', {FIRST_METER_NUMBER}L + p)"
+
     def meter(self) -> list[Layer]:
         """From ``p``: month and day of the month (from 0) of the meter's exchange, and its firmware."""
         return [

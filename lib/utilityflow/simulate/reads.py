@@ -15,7 +15,7 @@ from utilityflow.simulate.almanac import EPOCH, PROFILES, WEATHER_ZONES
 from utilityflow.simulate.defects import Planter, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array, share, text_array
 from utilityflow.simulate.extract import Extract, layered, one_file_each
-from utilityflow.simulate.model import FIRMWARES, FIRST_METER_NUMBER, Layer, Utility
+from utilityflow.simulate.model import FIRMWARES, Layer, Utility
 
 SYSTEM, FEED = "usage_monitoring", "ami_daily_reads"
 COLUMNS = ("meter_id", "customer_id", "read_date", "register", "kwh", "peak_kw", "unit", "rate_code", "quality")
@@ -275,12 +275,12 @@ def _texts(utility: Utility) -> Layer:
         text_array([f".{i:03d}" for i in range(1000)]),
         text_array([f".{i:02d}" for i in range(100)]),
     )
-    meter = f"concat('M', {FIRST_METER_NUMBER}L + if(new_meter, {utility.stride}L, 0L) + p)"
+    meter = utility.meter_name("new_meter")
     date = at(text_array([d.isoformat() for d in utility.almanac.days]), "day")
     register = "if(received, '2.8.0', '1.8.0')"
     return {
         "meter_id": meter,
-        "meter_id_before": f"concat('M', {FIRST_METER_NUMBER}L + p)",  # the first meter, which may still hang there
+        "meter_id_before": utility.meter_name("false"),  # the first meter, which may still hang there
         "customer_id": "if(customer is null, '', cast(customer as string))",
         "read_date": date,
         "register": register,

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pyspark.sql import SparkSession
 
 from utilityflow.errors import UtilityFlowError, nearest
-from utilityflow.simulate import outages, service_points
+from utilityflow.simulate import customer_database, outages, service_points
 from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.bills import bills_extract
 from utilityflow.simulate.charging_reads import charging_extract
@@ -42,6 +42,7 @@ from utilityflow.simulate.requests import requests_extract
 
 SYSTEMS = ("customer_management", "usage_monitoring", "billing", "payment_processing", "service_requests", "regulatory_reporting")
 CORE = SYSTEMS[:2]
+ON_REQUEST = ("customer_database",)  # customer management once more, as a database
 MAX_CUSTOMERS = 20_000_000
 MAX_MONTHS = 120
 
@@ -51,8 +52,8 @@ class Summary:
     """What a simulation wrote.
 
     ``files``: landed files. ``rows``: records by feed, headers excluded. ``defects``: planted defects by feed and kind,
-    as they stand in the ledger. ``bytes``: size of the landed files. ``seconds``: wall time. ``operations``: the
-    operational faults of the months.
+    as they stand in the ledger. ``bytes``: size of the landed files and the database. ``seconds``: wall time.
+    ``operations``: the operational faults of the months. ``database``: that of customer management, if it was asked for.
     """
 
     files: tuple[Path, ...]
@@ -61,6 +62,7 @@ class Summary:
     bytes: int
     seconds: float
     operations: tuple[Fault, ...] = ()
+    database: Path | None = None
 
 
 def _silent(_: str) -> None:
@@ -84,6 +86,7 @@ def simulate(
     gas: bool = False,
     interval_meters: int = 0,
     systems: Sequence[str] = SYSTEMS,
+    sources: Path | None = None,
     progress: Callable[[str], None] = _silent,
     free: Callable[[Path], int] = free_bytes,
 ) -> Summary:
@@ -100,13 +103,16 @@ def simulate(
         ``<defects>/operations/<month>.csv``. With ``only_month`` also what comes back of the month before is written.
     :param gas: also write the monthly reads of gas meters, whose registers roll over.
     :param interval_meters: wall boxes whose meters are read by the hour, in files of their own.
-    :param systems: whose files are written; what a system writes does not depend on the others.
+    :param systems: whose files are written; what a system writes does not depend on the others. ``customer_database`` (of
+        ON_REQUEST) fills ``<sources>/cis.sqlite`` with what customer management knows.
+    :param sources: folder of source systems that are no files, outside the landing root; by default ``sources`` beside it.
     :param free: free bytes of a folder's file system.
     :raises UtilityFlowError: UF-1004 for wrong arguments, UF-1001/1002 for a wrong profile, UF-1013 when the disk is
         too small.
     """
     began = time.monotonic()
-    _check(landing, defects, customers, months, start, only_month, reads_format, time_zone)
+    sources = sources or landing.parent / "sources"
+    _check(landing, (defects, sources), customers, months, start, only_month, reads_format, time_zone)
     _check_systems(systems)
     specs = load_profile(profile)
     kinds = asked(faults)
@@ -119,8 +125,13 @@ def simulate(
         planned.append((gas_extract(utility, span), "csv"))
     if interval_meters:
         planned.append((charging_extract(utility, span, interval_meters, specs.wall_boxes), "csv"))
+    based = []
+    if "customer_database" in systems:
+        customer_database.check_database(sources / customer_database.FILE, utility, span)
+        based = customer_database.database_extracts(utility, span, specs.customer_management, gas=gas, boxes=interval_meters)
     regulatory = "regulatory_reporting" in systems
-    check_disk(planned, landing, free, progress, len(span) * MONTH_BYTES if regulatory else 0)
+    needed = [*planned, *((e, "csv") for e in based)]  # the rows of the database are not compressed either
+    check_disk(needed, landing, free, progress, len(span) * MONTH_BYTES if regulatory else 0)
     places = {FEED: landing / STAGING / "whole"} if operations else {}
     written = _write_all(spark, planned, landing, places, defects, progress)
     found: list[Fault] = []
@@ -131,7 +142,15 @@ def simulate(
         written[FEED] = tally(files, reads_format, written[FEED].defects)
     if regulatory:
         written |= write_regulatory(utility, span, specs, landing, defects, progress)
-    return _summary(written, found, time.monotonic() - began, progress)
+    database = sources / customer_database.FILE if based else None
+    if database:
+        stage = sources / STAGING
+        try:
+            staged = _write_all(spark, [(e, "parquet") for e in based], stage, {}, defects, progress)
+            written |= customer_database.fill(database, utility, span, staged)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+    return replace(_summary(written, found, time.monotonic() - began, progress), database=database)
 
 
 def _plan(
@@ -198,7 +217,7 @@ def _summary(
 
 def _check(
     landing: Path,
-    defects: Path,
+    outside: Sequence[Path],
     customers: int,
     months: int,
     start: dt.date,
@@ -206,7 +225,10 @@ def _check(
     reads_format: str,
     time_zone: str,
 ) -> None:
-    """Refuse arguments that make no sense, before anything is written."""
+    """Refuse arguments that make no sense, before anything is written.
+
+    :param outside: folders that must not lie in the landing root.
+    """
     wrong = None
     if not 1 <= customers <= MAX_CUSTOMERS:
         wrong = f"customers must lie between 1 and {MAX_CUSTOMERS:,}, not {customers}"
@@ -218,8 +240,8 @@ def _check(
         wrong = f"only_month must lie between 1 and {months}, not {only_month}"
     elif reads_format not in ("csv", "parquet"):
         wrong = f"reads_format must be csv or parquet, not {reads_format}"
-    elif defects.resolve().is_relative_to(landing.resolve()):
-        wrong = f"the ledger of defects must lie outside the landing root, not in {defects}"
+    elif inside := [place for place in outside if place.resolve().is_relative_to(landing.resolve())]:
+        wrong = f"the ledger of defects and the source systems must lie outside the landing root, not in {inside[0]}"
     else:
         try:
             ZoneInfo(time_zone)
@@ -231,7 +253,8 @@ def _check(
 
 def _check_systems(systems: Sequence[str]) -> None:
     for name in systems:
-        if name not in SYSTEMS:
-            raise UtilityFlowError("UF-1004", f"there is no system '{name}' to simulate", hint=nearest(name, SYSTEMS))
+        if name not in (*SYSTEMS, *ON_REQUEST):
+            hint = nearest(name, (*SYSTEMS, *ON_REQUEST))
+            raise UtilityFlowError("UF-1004", f"there is no system '{name}' to simulate", hint=hint)
     if not systems:
         raise UtilityFlowError("UF-1004", "no system to simulate was named", hint=", ".join(SYSTEMS))

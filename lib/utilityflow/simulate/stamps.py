@@ -43,6 +43,14 @@ def _offset(instant: int, zone: ZoneInfo) -> int:
     return round(there.total_seconds()) if there is not None else 0
 
 
+def day_stamp(day: str, second: str) -> str:
+    """SQL of a local time without offset, ``2025-01-31 17:05:00``, from a day (since 1970) and its second on the clock.
+
+    The simulator's session is in UTC, in which each day has all its hours.
+    """
+    return f"cast(timestamp_seconds(({day}) * 86400L + ({second})) as string)"
+
+
 def utc_stamp(instant: str) -> str:
     """SQL of an instant as ``2025-01-31T17:05:00Z``, empty for null."""
     return f"coalesce(concat(replace(cast(timestamp_seconds({instant}) as string), ' ', 'T'), 'Z'), '')"

@@ -53,6 +53,7 @@ TARIFFS: tuple[Tariff, ...] = (
     Tariff("AG-2", 140, ((NO_LIMIT, 9_500),), demand=600),
 )
 _BY_CODE = {t.code: t for t in TARIFFS}
+CLASSES = {rate: p.customer_class for p in PROFILES for rate in p.rates}  # code -> class of the customers who pay it
 # what a site's ``profile * 4 + n`` pays, as Utility.rate() names it
 _SITES: tuple[tuple[str, Tariff], ...] = tuple((p.customer_class, _BY_CODE[r]) for p in PROFILES for r in p.rates)
 

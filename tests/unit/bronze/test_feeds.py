@@ -214,6 +214,25 @@ def test_options_of_jdbc():
     assert feed.extract.secrets == ("env:CIS_USER", "file:/run/secrets/cis")
 
 
+def test_a_url_of_jdbc_may_be_a_reference(monkeypatch: pytest.MonkeyPatch):
+    given = "options: {url: 'env:CIS_URL', table: t, password: 'env:CIS_PASSWORD', properties: {sslmode: require}}\n"
+    monkeypatch.delenv("CIS_URL", raising=False)
+    source = parse_feed(JDBC + given, "f").extract
+    assert (source.configured, source.shown) == (False, "env:CIS_URL t")
+    assert source.secrets == ("env:CIS_URL", "env:CIS_PASSWORD")
+    monkeypatch.setenv("CIS_URL", "jdbc:postgresql://db/cis")
+    assert source.configured
+    assert (source.resolved().url, source.resolved().kind) == ("jdbc:postgresql://db/cis", "postgresql")
+    for url, words in (("jdbc:sqlite:/data/cis.db", "takes the property 'sslmode'"), ("db/hunter2", "begin with one of")):
+        monkeypatch.setenv("CIS_URL", url)
+        with pytest.raises(UtilityFlowError, match=words) as caught:
+            source.resolved()
+        assert caught.value.code == "UF-1010"
+        assert "hunter2" not in str(caught.value)
+    plain = parse_feed(JDBC + f"options: {{{SQLITE}, table: t}}\n", "f").extract
+    assert plain.configured and plain.resolved() == plain
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
@@ -226,6 +245,8 @@ def test_options_of_jdbc():
         ("{SQLITE, query: drop table t}", "UF-1002", "one SELECT"),
         ("{SQLITE, query: select 1; drop table t}", "UF-1002", "without a semicolon"),
         ("{SQLITE, table: t, password: hunter2}", "UF-1002", "env:NAME or file:PATH"),
+        ("{url: 'env:', table: t}", "UF-1002", "env:NAME or file:PATH"),
+        ("{url: 'env:CIS_URL', table: t, properties: {enable_load_extension: 'true'}}", "UF-1001", "a feed may not set"),
         ("{SQLITE, table: t, properties: {enable_load_extension: 'true'}}", "UF-1001", "a feed may not set"),
         ("{SQLITE, table: t, increment: {column: 'a b'}}", "UF-1002", "letters, digits"),
         ("{SQLITE, table: t, increment: {column: a, kind: number, overlap_seconds: 5}}", "UF-1002", "left out for kind number"),

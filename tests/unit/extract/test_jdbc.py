@@ -139,6 +139,21 @@ def test_changes_by_time_with_an_overlap(world: World) -> None:
     assert world.extract(refused=Refused({f"cis/{again}"}, {"?"})).records == 4
 
 
+def test_rows_without_a_time_land_once_however_far_the_others_go_on(world: World) -> None:
+    insert = "INSERT INTO account (id, name, changed_at, op, seq) VALUES (?, ?, ?, ?, ?)"
+    world.sql(insert, [(7, "no time", None, "I", 7), (8, "no such time", "soon", "I", 8)])
+    assert world.extract().records == 5
+    for day in (10, 20):  # each a file of its own: the first one falls behind the overlap
+        world.sql(insert, [(day, "new", f"2025-03-{day} 00:00:00", "I", day)])
+        assert world.extract().records == 1
+    world.sql(insert, [(9, "no time either", None, "I", 9)])
+    assert world.extract().records == 1
+    world.sql("UPDATE account SET name = 'other' WHERE id = 7")  # another state of the row, which its mark cannot tell
+    assert world.extract().records == 1
+    assert world.extract().file is None
+    assert sorted(int(str(r["id"])) for r in world.landed()) == [1, 2, 3, 7, 7, 8, 9, 10, 20]
+
+
 def test_a_change_table_by_sequence_number(world: World) -> None:
     assert world.extract(NUMBERS).file is not None
     assert world.files()[0].startswith("cis_start_n00000000000000000003_")
@@ -248,6 +263,19 @@ def test_secrets_come_from_outside(world: World, monkeypatch: pytest.MonkeyPatch
     plan = database.frame("(SELECT * FROM account) t")._jdf.queryExecution().toString()
     assert "s3cret" not in plan
     assert "s3cret" not in repr(world.feed(options))
+
+
+def test_the_url_may_come_from_outside_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = SINCE + "  url: env:CIS_URL\n"
+    monkeypatch.delenv("CIS_URL", raising=False)
+    error = refused(world, options)
+    assert (error.code, "CIS_URL is not set" in str(error)) == ("UF-1010", True)
+    monkeypatch.setenv("CIS_URL", "jdbc:postgresql://u:s3cret@h/d")
+    error = refused(world, options)
+    assert (error.code, "what env:CIS_URL stands for must hold host" in str(error)) == ("UF-1010", True)
+    assert "s3cret" not in str(error)
+    monkeypatch.setenv("CIS_URL", f"jdbc:sqlite:{world.folder / 'cis.db'}")
+    assert world.extract(options).records == 3
 
 
 # -- PostgreSQL: Debian's, started and stopped here ----------------------------------------------------------------------

@@ -53,6 +53,7 @@ def test_what_does_not_fit_the_disk_is_refused_before_it_starts(spark: SparkSess
         ({"reads_format": "xlsx"}, "reads_format"),
         ({"time_zone": "America/Nowhere"}, "time zone"),
         ({"systems": ["biling"]}, "billing"),
+        ({"systems": ["customer_databas"]}, "customer_database"),
         ({"systems": []}, "no system"),
     ],
 )
@@ -65,6 +66,11 @@ def test_wrong_arguments_are_refused(changes: dict[str, Any], word: str, spark: 
 def test_the_ledger_stays_outside_the_landing_root(spark: SparkSession, tmp_path: Path) -> None:
     error = attempt(spark, tmp_path, defects=tmp_path / "landing" / "defects")
     assert error.code == "UF-1004"
+
+
+def test_source_systems_stay_outside_the_landing_root_too(spark: SparkSession, tmp_path: Path) -> None:
+    error = attempt(spark, tmp_path, sources=tmp_path / "landing" / "sources")
+    assert error.code == "UF-1004" and "source systems" in str(error)
 
 
 def test_one_customer_is_enough(spark: SparkSession, tmp_path: Path) -> None:
