@@ -31,7 +31,7 @@ OF_EVENTS = {
     "payments": {"gold.dim_payment_method", "gold.fact_payment"},
     "service_requests": {"gold.dim_request_type", "gold.fact_service_request", "gold.kpi_customer_satisfaction"},
 }
-OF_SEVERAL = {"gold.kpi_operational_efficiency", "gold.receivables_ageing"}  # they need several of them
+OF_SEVERAL = {"gold.kpi_operational_efficiency", "gold.payment_application", "gold.receivables_ageing"}  # made of several
 ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
 OF_RATES = {"gold.dim_rate_schedule"}
 OF_FORMS = {"reliability_filings": "gold.reliability_benchmark", "utilities": "gold.dim_utility"}  # what a regulator publishes
