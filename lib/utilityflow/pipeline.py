@@ -35,7 +35,17 @@ from utilityflow.control.soundness import Found, cause, damaged, examine, look_a
 from utilityflow.control.tablelog import last_note
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
-from utilityflow.gold import customer360, efficiency, eia861, identity, monthly, receivables, satisfaction, scorecard
+from utilityflow.gold import (
+    application,
+    customer360,
+    efficiency,
+    eia861,
+    identity,
+    monthly,
+    receivables,
+    satisfaction,
+    scorecard,
+)
 from utilityflow.gold.calendar import check_calendar, run_dim_date
 from utilityflow.gold.compliance import AUDITS, FILINGS, run_fact_compliance
 from utilityflow.gold.compliance import NAME as COMPLIANCE
@@ -174,6 +184,7 @@ def _gold(silver: Collection[str]) -> list[Step]:
         (COMPLIANCE, (FILINGS, AUDITS, "gold.dim_date"), run_fact_compliance),
         (eia861.NAME, (eia861.FILINGS,), eia861.run_benchmark),
         (receivables.NAME, receivables.INPUTS, receivables.run_receivables),
+        (application.NAME, application.INPUTS, application.run_application),
         (satisfaction.NAME, (satisfaction.REQUESTS, satisfaction.TYPES), satisfaction.run_satisfaction),
     ]
     return [Step(name, inputs, name, function) for name, inputs, function in every]

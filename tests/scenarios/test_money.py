@@ -17,6 +17,7 @@ from utilityflow import pipeline
 from utilityflow.contracts import load_contracts
 from utilityflow.control.ledger import read_ledger
 from utilityflow.lakehouse import Lakehouse
+from utilityflow.operate.checks.marts import unbalanced_accounts, unbalanced_bills
 from utilityflow.settings import Settings
 from utilityflow.simulate import simulate
 from utilityflow.simulate.defects import load_profile
@@ -95,6 +96,10 @@ def test_two_months_of_bills_and_payments(spark: SparkSession, tmp_path: Path) -
     rows = house.table("gold.receivables_ageing").read().collect()
     assert all(r["open_amount"] - r["unapplied"] == r["billed"] - r["received"] for r in rows)
     assert sum(r["billed"] for r in rows) == bills.agg({"amount": "sum"}).collect()[0][0]
+    paid, aged = (house.table(f"gold.{name}").read() for name in ("payment_application", "receivables_ageing"))
+    assert unbalanced_bills(paid).isEmpty() and unbalanced_accounts(paid, aged).isEmpty()
+    sums = paid.selectExpr("sum(amount)", "sum(open_amount)", "sum(paid_directly) > 0 AND sum(paid_from_pool) > 0").first()
+    assert tuple(sums) == (sum(r["billed"] for r in rows), sum(r["open_amount"] for r in rows), True)
     told = {r["account_id"]: (r["billed"], r["received"]) for r in rows if r["is_account"]}
     expected, damaged = clean_accounts(landing, planted)
     same = {account: money for account, money in expected.items() if account not in damaged}

@@ -19,7 +19,7 @@ import pytest
 
 from utilityflow import pipeline
 from utilityflow.contracts import load_contracts
-from utilityflow.gold import receivables
+from utilityflow.gold import application, receivables
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.operate.verify import verify
 from utilityflow.scd2 import Dimension
@@ -168,6 +168,26 @@ def test_real_bills_and_money_age(served: Any, spark: Any) -> None:
     assert tuple(total) == (84, Decimal("5119.85"), Decimal("835.56"), 0)
     now = house.table(receivables.NAME).read().selectExpr("count(*)", "sum(billed)", "sum(received)", "sum(open_bills)").first()
     assert tuple(now) == (100, Decimal("147703.18"), Decimal("147703.18"), 0)
+
+
+def test_real_bills_keep_what_paid_them(served: Any, spark: Any) -> None:
+    """V12, through gold: each invoice is settled by its own payment on its own day; what was open and past due on a day."""
+    house = Lakehouse(spark, str(served[1].home_path / "lakehouse"), load_contracts())
+    rows = house.table(application.NAME).read()
+    late = "greatest(datediff(last_payment_date, due_date), 0)"
+    assert tuple(rows.selectExpr(
+        "count(*)", "count(DISTINCT account_id)", "sum(amount)", "sum(paid_directly)", "sum(paid_from_pool)", "sum(open_amount)",
+        "round(avg(datediff(last_payment_date, bill_date)), 4)", f"round(100.0 * count_if({late} > 0) / count(*), 4)",
+    ).first()) == (2_466, 100, Decimal("147703.18"), Decimal("147703.18"), 0, 0, 26.4448, Decimal("35.5637"))  # fmt: skip
+    aged = [(f"{late} = 0", 1_589, "93742.40"), (f"{late} BETWEEN 1 AND 30", 869, "53399.26"),
+            (f"{late} BETWEEN 31 AND 60", 8, "561.52"), (f"{late} > 0", 877, "53960.78")]  # fmt: skip
+    for test, count, amount in aged:
+        assert tuple(rows.where(test).selectExpr("count(*)", "sum(amount)").first()) == (count, Decimal(amount)), test
+    facts = (house.table(n).read() for n in application.INPUTS)
+    then = application.application(*facts, house.contracts[application.NAME], dt.date(2013, 6, 30))
+    past = "due_date < date'2013-06-30' AND open_amount > 0"
+    found = then.selectExpr("count_if(open_amount > 0)", "sum(open_amount)", f"count_if({past})", f"sum(IF({past}, amount, 0))")
+    assert tuple(found.first()) == (84, Decimal("5119.85"), 12, Decimal("835.56"))
 
 
 def test_receivables(served: Any) -> None:

@@ -35,7 +35,7 @@ OF_EVENTS = {
     "payments": {"gold.dim_payment_method", "gold.fact_payment"},
     "service_requests": {"gold.dim_request_type", "gold.fact_service_request", "gold.kpi_customer_satisfaction"},
 }
-OF_SEVERAL = {"gold.receivables_ageing"}  # it needs several of them
+OF_SEVERAL = {"gold.payment_application", "gold.receivables_ageing"}  # they need several of them
 OF_ANY = {"gold.kpi_operational_efficiency", "gold.kpi_regulatory_scorecard"}  # of what of their inputs is there
 ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
 # dimensions that come with the feed of their change events, and nothing else does

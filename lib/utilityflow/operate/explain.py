@@ -5,6 +5,7 @@ The answer is for the engineer who may see the data: personal columns are shown,
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
@@ -17,6 +18,7 @@ from pyspark.sql import functions as F
 from utilityflow.contracts import Contract
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.gold import (
+    application,
     compliance,
     customer360,
     efficiency,
@@ -81,7 +83,7 @@ def _ways() -> dict[str, Callable[[Scene, Contract, str], dict[str, Any]]]:
     return dict.fromkeys(_EVENTS, _event) | {
         USAGE: _fact, outages.NAME: _outage, satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency,
         receivables.NAME: _receivables, KPI: _reliability, monthly.NAME: customers.usage, customer360.NAME: customers.customer,
-        compliance.NAME: _compliance, eia861.NAME: _benchmark, identity.NAME: customers.whom,
+        compliance.NAME: _compliance, eia861.NAME: _benchmark, identity.NAME: customers.whom, application.NAME: _application,
     }  # fmt: skip
 
 
@@ -200,6 +202,24 @@ def _receivables(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
         records += _counted(scene, _EVENTS[name].grain.source, facts.where(mine[0] & mine[1] & mine[2]), MOST)
     return {"rows": [_shown(row)], "records": records, "flags": {},
             "why": f"the account's bills and money until {row['as_of_date']}; up to {MOST} of each are shown"}  # fmt: skip
+
+
+def _application(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
+    """A bill with what was applied to it: its lines and, where the pool paid some of it, all money of the account."""
+    row = _row(scene, contract, key)
+    as_of = dt.date.fromisoformat(scene.consumed[contract.name]["as_of"])
+    bills, payments = (scene.house.table(name).read() for name in application.INPUTS)
+    lines, moved = receivables.located(*receivables.until(bills, payments, as_of))
+    account = reduce(and_, (F.col(n) == F.lit(row[n]) for n in application.ACCOUNT))
+    own = account & (F.col("_bill") == row["bill_id"])
+    paid = account if row["paid_from_pool"] else own
+    records = [
+        record for name, some in zip(application.INPUTS, (lines.where(own), moved.where(paid)), strict=True)
+        for record in _counted(scene, _EVENTS[name].grain.source, some, MOST)
+    ]  # fmt: skip
+    why = "the account's money, as its pool paid" if row["paid_from_pool"] else "the money that names it"
+    return {"rows": [_shown(row)], "records": records, "flags": {},
+            "why": f"the lines of the bill and {why}, until {as_of}; up to {MOST} of each are shown"}  # fmt: skip
 
 
 def _benchmark(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:

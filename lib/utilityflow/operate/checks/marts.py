@@ -11,7 +11,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pyspark.sql import functions as F
+
 from utilityflow.gold import (
+    application,
     customer360,
     efficiency,
     eia861,
@@ -51,6 +54,11 @@ def _receivables(scene: Scene, contract: Contract, versions: Mapping[str, Any]) 
     bills, payments, customers = (scene.house.table(n).read(versions[n]) for n in receivables.INPUTS)
     dimension = Dimension.from_contract(scene.contracts[CUSTOMERS])
     return receivables.receivables(bills, payments, customers, dimension, dt.date.fromisoformat(versions["as_of"]))
+
+
+def _application(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
+    bills, payments = (scene.house.table(n).read(versions[n]) for n in application.INPUTS)
+    return application.application(bills, payments, contract, dt.date.fromisoformat(versions["as_of"]))
 
 
 def _monthly(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
@@ -94,7 +102,7 @@ def _benchmark(scene: Scene, contract: Contract, versions: Mapping[str, Any]) ->
 MARTS: Mapping[str, Callable[..., DataFrame]] = {
     satisfaction.NAME: _satisfaction, efficiency.NAME: _efficiency, receivables.NAME: _receivables,
     monthly.NAME: _monthly, customer360.NAME: _customer_360, identity.NAME: _identity, KPI: _reliability,
-    scorecard.NAME: _scorecard, eia861.NAME: _benchmark,
+    scorecard.NAME: _scorecard, eia861.NAME: _benchmark, application.NAME: _application,
 }  # fmt: skip
 
 
@@ -131,7 +139,43 @@ def _wrong_threshold(row: Mapping[str, Any]) -> str | None:
     return f"{THRESHOLD} {row['year']}: {row['days']} days do not fit its history" if few else None
 
 
+def money_is_accounted_for(evidence: Evidence) -> Found:
+    """Of each bill what is paid and open is its amount; of each account what is applied and unapplied is what came in.
+
+    The two tables are made apart from each other, so that each is held against the other.
+    """
+    scene = evidence.scene
+    names = (application.NAME, receivables.NAME)
+    if any(scene.house.table(n).version() <= 0 or not scene.consumed.get(n) for n in names):
+        return Found()
+    paid, aged = (scene.house.table(n).read() for n in names)
+    key = application.NAME
+    found = [rows_of(unbalanced_bills(paid), lambda r: f"{key} {r['application_key']}: what is paid and open is not the bill")]
+    told = [{n: scene.consumed[name].get(n) for n in (*application.INPUTS, "as_of")} for name in names]
+    if told[0] == told[1]:  # else one of them was made alone
+        bad = unbalanced_accounts(paid, aged)
+        found.append(rows_of(bad, lambda r: f"{receivables.NAME} {r['receivables_key']}: applied and unapplied is not received"))
+    return together(found)
+
+
+def unbalanced_bills(paid: DataFrame) -> DataFrame:
+    """The rows of payment_application that do not add up."""
+    parts = ("paid_directly", "paid_from_pool", "credit_used", "open_amount", "paid_from_pool - credit_used")
+    whole = "greatest(amount, 0) <> paid_directly + paid_from_pool + open_amount"
+    return paid.where(f"{whole} OR least({', '.join(parts)}) < 0")
+
+
+def unbalanced_accounts(paid: DataFrame, aged: DataFrame) -> DataFrame:
+    """The rows of receivables_ageing of which ``received`` is not what bills took of money and what is unapplied."""
+    money = "paid_directly + paid_from_pool + least(amount, 0)"  # credit that a bill gives is no money, used or not
+    taken = paid.groupBy(*application.ACCOUNT).agg(F.sum(F.expr(money)).alias("_taken"))
+    rows = aged.select(*application.ACCOUNT, "receivables_key", "received", "unapplied")
+    both = rows.join(taken, list(application.ACCOUNT), "full_outer")
+    return both.where("coalesce(_taken, 0) + coalesce(unapplied, 0) <> coalesce(received, 0)")
+
+
 CHECKS = (
     Check("marts.rebuild", 2, "each mart is what its inputs give as a whole", marts_equal_their_rebuild),
     Check("marts.thresholds", 2, "each threshold of major event days follows from its own row", thresholds_follow),
+    Check("marts.money", 2, "payments in = applied + unapplied, by bill and by account", money_is_accounted_for),
 )

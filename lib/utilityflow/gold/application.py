@@ -1,0 +1,123 @@
+"""payment_application: which money paid which bill, and what is open on it.
+
+The rules are those of ``receivables``: what names a bill pays that bill, all that is left of an account pays its bills from the
+oldest on. Here each bill keeps what came of it, so that the ageing of an account can be followed to its bills. Source: reference
+of the domain, "Billing and payment rules", and number 11 of its features (payments in = applied + unapplied).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from utilityflow.control.run import Run, StepResult
+from utilityflow.gold.days import day_key, day_of
+from utilityflow.gold.receivables import BILLS, PAYMENTS, applied, cash, located, net_bills, until
+from utilityflow.gold.replacing import replace
+from utilityflow.keys import hash64
+from utilityflow.scd2 import UNKNOWN_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from utilityflow.contracts import Contract
+
+NAME = "gold.payment_application"
+INPUTS = (BILLS, PAYMENTS)
+ACCOUNT = ("account_id", "is_account", "currency")
+_BILL = (*ACCOUNT, "bill_id")
+_MONEY = "decimal(18,4)"
+
+
+def run_application(run: Run) -> StepResult:
+    """Apply all money to all bills anew as of the run's day; only bills of which something changed are written."""
+    house, table = run.house, run.house.table(NAME)
+    now: dict[str, Any] = {n: house.table(n).version() for n in INPUTS} | {"as_of": run.as_of.isoformat()}
+    if table.version() > 0 and run.consumed.get(NAME) == now:
+        return StepResult(NAME, "skipped", version=table.version(), consumed=now)
+    run.say(f"{NAME}: as of {run.as_of}", step=NAME)
+    bills, payments = (house.table(n).read(now[n]) for n in INPUTS)
+    wanted = run.staged(application(bills, payments, table.contract, run.as_of, run.staged), table.contract.table)
+    written = replace(run, table, table.read(), wanted, now)
+    return StepResult(NAME, "ok" if written else "skipped", written, version=table.version(), consumed=now)
+
+
+def application(bills: DataFrame, payments: DataFrame, contract: Contract, as_of: dt.date,
+                keep: Callable[[DataFrame, str], DataFrame] | None = None) -> DataFrame:  # fmt: skip
+    """Rows of the table, one per bill.
+
+    :param bills: rows of fact_billing. :param payments: rows of fact_payment.
+    :param as_of: bills dated and money received until this day count.
+    :param keep: stores what is asked for several times; None: it is computed each time.
+    """
+    lines, moved = located(*until(bills, payments, as_of))
+    rows = parts(applied(net_bills(lines), cash(moved)), moved)
+    rows = keep(rows, "application_parts") if keep else rows
+    days = rows.join(paid_by(rows, moved), list(_BILL), "left").withColumn("_named", F.expr("IF(paid_directly > 0, _came, NULL)"))
+    return days.withColumns({
+        "application_key": hash64(contract, _BILL, domain=contract.table),
+        "date_key": F.coalesce(day_key("bill_date"), F.lit(UNKNOWN_KEY)),
+        "last_payment_date": F.greatest(day_of("_named"), day_of("_pool_day")),
+    }).select(*contract.column_names)  # fmt: skip
+
+
+def parts(items: DataFrame, moved: DataFrame) -> DataFrame:
+    """The bills with ``paid_directly``, ``paid_from_pool`` and ``credit_used``, each DECIMAL(18,4) and 0 at least.
+
+    An account's pool is the money that no bill took because it named it, and the credit of its bills below zero. Bills take of it
+    from the oldest on, and credit is used before money.
+
+    :param items: as ``applied`` gives them. :param moved: money as ``located`` gives it.
+    :return: beside ``items``: ``_in`` (the money that names the bill), ``_came`` and ``_last`` (date_key of the newest money in,
+        and of the newest transaction, that names it), ``_end`` (how much money of the pool this bill and those before it took;
+        null where this one took none).
+    """
+    named = moved.where("_bill IS NOT NULL").groupBy(*ACCOUNT, F.col("_bill").alias("bill_id")).agg(
+        F.sum("amount").alias("_in"), F.max(F.expr("IF(amount > 0, date_key, NULL)")).alias("_came"),
+        F.max("date_key").alias("_last"),
+    )  # fmt: skip
+    direct = "greatest(least(coalesce(_in, 0), amount), 0)"
+    rows = items.join(named, list(_BILL), "left").withColumns({
+        "paid_directly": F.expr(f"CAST({direct} AS {_MONEY})"),
+        "paid_from_pool": F.expr(f"CAST(_paid - {direct} - least(amount, 0) AS {_MONEY})"),
+    })  # fmt: skip
+    of_account = Window.partitionBy(*ACCOUNT)
+    in_order = of_account.orderBy(F.coalesce("due_date", "bill_date"), "bill_date", "bill_id")
+    queue = in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    rows = rows.withColumns({
+        "_credit": -F.sum(F.expr("least(amount, 0)")).over(of_account),
+        "_until": F.sum("paid_from_pool").over(queue),
+    })  # fmt: skip
+    used = "least(_until, _credit) - least(_until - paid_from_pool, _credit)"
+    rows = rows.withColumn("credit_used", F.expr(f"CAST({used} AS {_MONEY})"))
+    return rows.withColumn("_end", F.expr("IF(paid_from_pool > credit_used, _until - _credit, NULL)"))
+
+
+def paid_by(rows: DataFrame, moved: DataFrame) -> DataFrame:
+    """The bills that took money of the pool, with ``_pool_day``: date_key of the day since which enough had come for good.
+
+    Money that is given back or returned lowers what had come, so a day counts from which on the pool never fell below what the
+    bill and those before it took. Days and bills of an account are merged in one order instead of being compared each with each.
+
+    :param rows: as ``parts`` gives them. :param moved: money as ``located`` gives it.
+    """
+    loose = moved.select(*ACCOUNT, F.col("_bill").alias("bill_id"), "date_key", "amount").join(
+        rows.select(*_BILL), list(_BILL), "left_anti"
+    )
+    over = rows.where("_in IS NOT NULL").select(*ACCOUNT, F.col("_last").alias("date_key"),
+                                                F.expr("_in - paid_directly AS amount"))  # fmt: skip
+    came = loose.drop("bill_id").unionByName(over).groupBy(*ACCOUNT, "date_key").agg(F.sum("amount").alias("_amount"))
+    by_day = Window.partitionBy(*ACCOUNT).orderBy("date_key")
+    sums = came.withColumn("_sum", F.sum("_amount").over(by_day.rowsBetween(Window.unboundedPreceding, Window.currentRow)))
+    kept = F.min("_sum").over(by_day.rowsBetween(Window.currentRow, Window.unboundedFollowing))
+    days = sums.select(*ACCOUNT, kept.alias("_value"), F.lit(None).cast("string").alias("bill_id"), "date_key")
+    taken = rows.where("_end IS NOT NULL").select(*ACCOUNT, F.col("_end").alias("_value"), "bill_id",
+                                                  F.lit(None).cast("int").alias("date_key"))  # fmt: skip
+    falling = Window.partitionBy(*ACCOUNT).orderBy(F.desc("_value"), F.asc_nulls_first("bill_id"))
+    first = F.min("date_key").over(falling.rowsBetween(Window.unboundedPreceding, Window.currentRow))
+    found = days.unionByName(taken).withColumn("_pool_day", first)
+    return found.where("bill_id IS NOT NULL").select(*_BILL, "_pool_day")
