@@ -121,10 +121,11 @@ class _Score:
             F.col("_row_number").isNotNull() & F.col("_file_sha256").isin([e.sha256 for e in entries])
         )
         raw = raw_rows(run, self.scene.feeds[feed], entries)
-        cells = F.collect_list(F.struct("column", "clean_value"))  # two of a row where a defect sits in two columns
-        planted = found.groupBy(*ROW).agg(F.map_from_entries(cells).alias("_clean"))
-        cleaned = raw.join(F.broadcast(planted), [*ROW])
-        values = {n: F.coalesce(F.col("_clean").getItem(n), F.col(n)) for n in _raw_columns(self.scene, feed)}
+        names = _raw_columns(self.scene, feed)
+        # one row of each record, also where a defect sits in two columns of it
+        told = [F.max(F.when(F.col("column") == n, F.col("clean_value"))).alias(f"_clean_{n}") for n in names]
+        cleaned = raw.join(F.broadcast(found.groupBy(*ROW).agg(*told)), [*ROW])
+        values = {n: F.coalesce(f"_clean_{n}", n) for n in names}
         clean, _ = judged(run, self.scene.feeds[feed], entries, cleaned.withColumns(values).select(*raw.columns))
         contract = self.scene.contracts[f"silver.{self.scene.feeds[feed].entity}"]
         return outcomes(found, clean, silver, fence, canonical_columns(contract))

@@ -349,3 +349,70 @@ def test_postgresql(world: World, postgres: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("CIS_PASSWORD", "pg-s3cret")
     with pytest.raises(UtilityFlowError, match="the table"):
         world.extract(options + "  table: nothing\n")
+
+
+MODES = {  # what follows the source, and what comes of one changed row and one new row afterwards
+    "change time": (SINCE, 2),
+    "change table": (NUMBERS, 2),
+    "whole state": ("", 61),
+}
+
+
+def ended(ask: list[str], env: dict[str, str], view: str, times: int) -> subprocess.Popen[bytes]:
+    """Ends the server's processes that have been reading a view for half a second: so many of them, and then no more."""
+    reading = f"query LIKE '%{view}%' AND pid <> pg_backend_pid() AND clock_timestamp() - xact_start > interval '0.5 s'"
+    loop = f"""DO $$ DECLARE gone int[] := '{{}}'; one int; BEGIN
+        FOR i IN 1..1200 LOOP
+            EXIT WHEN cardinality(gone) >= {times};
+            PERFORM pg_stat_clear_snapshot();
+            FOR one IN SELECT pid FROM pg_stat_activity WHERE {reading} AND pid <> ALL (gone) LOOP
+                PERFORM pg_terminate_backend(one);
+                gone := gone || one;
+            END LOOP;
+            PERFORM pg_sleep(0.05);
+        END LOOP;
+    END $$"""
+    return subprocess.Popen([*ask, loop], env=env)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", MODES)
+def test_a_connection_that_the_server_ends_leaves_no_gap_and_no_double(
+    world: World, postgres: str, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    host, _, port = postgres.partition(":")
+    ask = ["psql", "-h", host, "-p", port, "-U", "reader", "-d", "postgres", "-v", "ON_ERROR_STOP=1", "-q", "-c"]
+    env = {**os.environ, "PGPASSWORD": "pg-s3cret"}
+
+    def sql(text: str) -> None:
+        subprocess.run([*ask, text], check=True, env=env, timeout=60)
+
+    sql("CREATE TABLE kept (id bigint, name text, changed_at timestamptz, op text, seq bigint)")
+    stamp = "timestamptz '2025-03-01 08:00:00+00' + n * interval '1 hour'"
+    sql(f"INSERT INTO kept SELECT n, 'name ' || n, {stamp}, 'I', n FROM generate_series(1, 60) n")
+    sql("CREATE VIEW slow AS SELECT * FROM kept WHERE pg_sleep(0.05) IS NOT NULL OFFSET 0")  # 3 s in all, whatever is asked
+    increment, later = MODES[mode]
+    monkeypatch.setenv("CIS_USER", "reader")
+    monkeypatch.setenv("CIS_PASSWORD", "pg-s3cret")
+    options = (f"{increment}  url: jdbc:postgresql://{postgres}/postgres\n  user: env:CIS_USER\n"
+               "  password: env:CIS_PASSWORD\n  table: slow\n  limits: {attempts: 2, fetch_size: 10}\n")  # fmt: skip
+
+    killer = ended(ask, env, "slow", 2)  # both attempts
+    with pytest.raises(UtilityFlowError, match="UF-2012.*the connection fails or breaks, 2 times") as caught:
+        world.extract(options)
+    assert "s3cret" not in str(caught.value) and world.files() == []
+    assert killer.wait(10) == 0
+    killer = ended(ask, env, "slow", 1)
+    assert world.extract(options).records == 60
+    assert killer.wait(10) == 0, "the connection was ended while it was read"
+    assert world.said[-1].startswith("cis: the connection fails or breaks; attempt 2 of 2") and len(world.waits) == 2
+    assert sorted(int(str(r["id"])) for r in world.landed()) == list(range(1, 61)) and len(world.files()) == 1
+
+    sql("UPDATE kept SET name = 'other', changed_at = '2025-03-04 00:00:00+00', op = 'U', seq = 61 WHERE id = 7")
+    sql("INSERT INTO kept VALUES (61, 'new', '2025-03-04 00:00:00+00', 'I', 62)")
+    killer = ended(ask, env, "slow", 1)
+    assert world.extract(options).records == later
+    assert killer.wait(10) == 0 and len(world.files()) == 2 and len(world.waits) == 3
+    newest = {r["id"]: r["name"] for r in sorted(world.landed(), key=lambda r: int(str(r["seq"])))}
+    assert newest == {str(n): f"name {n}" for n in range(1, 61)} | {"7": "other", "61": "new"}
+    assert world.extract(options).file is None, "nothing has changed"
