@@ -7,6 +7,7 @@ import datetime as dt
 import shutil
 import sqlite3
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from utilityflow import pipeline
+from utilityflow.bench import defects
 from utilityflow.contracts import load_contracts
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.content import content_hash, partition_hashes
@@ -80,6 +82,12 @@ class World:
                 found += list(csv.DictReader(stream))
         return found
 
+    def score(self, home: Path, feed: str) -> Mapping[str, Any]:
+        """What became of the defects of one feed."""
+        ledger = self.root / f"ledger of {feed}"
+        shutil.copytree(self.root / "ledger" / feed, ledger / feed)
+        return defects.defects(Settings(home=str(home), time_zone=ZONE), defects=str(ledger), tell=lambda _: None)
+
     def sql(self, query: str) -> list[Any]:
         with closing(sqlite3.connect(self.database)) as base:
             return base.execute(query).fetchall()
@@ -141,3 +149,12 @@ def test_the_rate_schedules_hold_what_they_were_before(world: World) -> None:
     assert sorted((*row[:2], float(row[2]), row[3]) for row in shown) == [
         ("2019-01-01", "2024-01-01", 15.9, False), ("2024-01-01", "9999-12-31", 16.5, True),
     ]  # fmt: skip
+
+
+def test_the_ledger_is_scored_as_that_of_the_files(world: World) -> None:
+    asked, filed = world.score(world.base, ASKED[0]), world.score(world.files, "cis_customers")
+    assert asked["fits"], asked["unmatched"]
+    assert asked["files"] == filed["files"] == {"scored": 2, "under_fault": 0, "not_landed": 0}
+    assert asked["kinds"] == filed["kinds"]
+    assert asked["total"]["planted"] == len(world.planted(ASKED[0])) > 50
+    assert asked["total"]["quarantined"] > 0 and asked["total"]["repaired"] > 0
