@@ -20,7 +20,17 @@ from utilityflow.session import local_frame
 from utilityflow.settings import Settings
 from utilityflow.silver.judging import canonical_columns, judged, raw_rows
 from utilityflow.simulate.operations import FOLDER
-from utilityflow.simulate.score import ROW, SYSTEMS, false_alarms, figures, outcomes, placed, read_ledger
+from utilityflow.simulate.score import (
+    LOGGED,
+    ROW,
+    SYSTEMS,
+    false_alarms,
+    figures,
+    outcomes,
+    placed,
+    placed_in_log,
+    read_ledger,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -80,22 +90,24 @@ class _Score:
         wrong = _wrong_contents(ledger)
         named = {Path(name).stem: e for e in scene.ledger.entries.values() if e.status == "loaded"
                  for name in e.names if Path(name).parent.name == folder}  # fmt: skip
-        standing = {stem: e for stem, e in named.items() if stem in stems}
+        standing = {stem: e for stem, e in named.items() if stem in stems or folder in LOGGED}
         contents = {stem: e for stem, e in standing.items() if e.sha256 not in wrong}
         spark, key = scene.house.spark, SYSTEMS[folder][1]
         entries = read_ledger(spark, ledger / folder, stage / "ledger")
-        frame = local_frame(spark, [(s, e.sha256) for s, e in contents.items()], "stem string, _file_sha256 string")
-        nothing = ", ".join([f"{ROW[0]} string", f"{ROW[1]} bigint", *(f"{n} string" for n in key)])
+        nothing = ", ".join([f"{ROW[0]} string", f"{ROW[1]} bigint", *(f"{n} string" for n in (*key, *LOGGED.get(folder, ())))])
         raw = local_frame(spark, [], nothing)
         for feed, some in _by_feed(contents).items():
             rows = raw_rows(scene.run(), scene.feeds[feed], some).select(*ROW, *_raw_columns(scene, feed))
             raw = raw.unionByName(rows, allowMissingColumns=True)
-        placed(entries, frame, raw, key).write.parquet(str(stage / "found"))
-        counts = {
-            "scored": len(contents),
-            "under_fault": len(standing) - len(contents),
-            "not_landed": len(stems - named.keys()),
-        }
+        if folder in LOGGED:
+            found, landed = placed_in_log(entries, raw, key, folder)
+            scored, there = len(stems & landed), landed
+        else:
+            frame = local_frame(spark, [(s, e.sha256) for s, e in contents.items()], "stem string, _file_sha256 string")
+            found = placed(entries, frame, raw, key)
+            scored, there = len(contents), set(named)
+        found.write.parquet(str(stage / "found"))
+        counts = {"scored": scored, "under_fault": len(standing) - len(contents), "not_landed": len(stems - there)}
         return cls(scene, folder, contents, counts, spark.read.parquet(str(stage / "found")), stage)
 
     def counted(self) -> list[dict[str, Any]]:

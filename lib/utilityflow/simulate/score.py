@@ -23,6 +23,7 @@ from utilityflow.simulate import (
     audit_trail,
     bills,
     charging_reads,
+    customer_database,
     customers,
     filing_register,
     outages,
@@ -38,7 +39,10 @@ SYSTEMS = {
     **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, charging_reads, bills, payments, requests)},
     **{of.FEED: (of.SYSTEM, of.KEY) for of in (service_points, outages)},
     **{of.FEED: (planted.SYSTEM, of.KEY) for of in (filing_register, audit_trail)},
+    customer_database.FEED: (customer_database.SYSTEM, customers.KEY),
 }
+# of these an extract lands the rows in files of its own: raw columns with the batch that a ledger speaks of, and the row's place
+LOGGED = {customer_database.FEED: ("batch", "change_no")}
 ROW = ("_file_sha256", "_row_number")
 CAUGHT, OUTCOMES = ("quarantined", "flagged"), ("quarantined", "flagged", "repaired", "missed", "repeat")
 _NO_TEXTS = "cast(array() AS array<string>)"
@@ -91,6 +95,23 @@ def placed(ledger: DataFrame, contents: DataFrame, raw: DataFrame, key: Sequence
     entries = entries.withColumn("_place", F.row_number().over(group.orderBy("line")))
     found = entries.withColumn("landed", F.col("_file_sha256").isNotNull()).join(exact, [*alike, "_place"], "left")
     return found.select(*ledger.columns, *ROW, "landed")
+
+
+def placed_in_log(ledger: DataFrame, raw: DataFrame, key: Sequence[str], feed: str) -> tuple[DataFrame, set[str]]:
+    """The same of a source that is asked: an extract may land a batch of its log together with others, or in parts.
+
+    :param raw: as ``placed`` takes it, of all landed files. :param feed: of LOGGED.
+    :returns: as ``placed``; and the batches that have landed, by the names of their ledgers without ending.
+    """
+    batch, place = LOGGED[feed]
+    numbered = raw.withColumns({"_stem": F.concat(F.lit(f"{feed}_"), batch), "_number": F.col(place).cast("bigint")})
+    names = [n for n in raw.columns if n not in ROW]
+    logged = numbered.select(F.col("_stem").alias(ROW[0]), F.col("_number").alias(ROW[1]), *names)
+    batches = numbered.select(F.col("_stem").alias("stem"), F.col("_stem").alias(ROW[0])).distinct()
+    found = placed(ledger, batches, logged, key)
+    own = found.select(*ledger.columns, F.col(ROW[0]).alias("_stem"), F.col(ROW[1]).alias("_number"), "landed")
+    found = own.join(numbered.select("_stem", "_number", *ROW), ["_stem", "_number"], "left")
+    return found.select(*ledger.columns, *ROW, "landed"), {row["stem"] for row in batches.select("stem").collect()}
 
 
 def outcomes(

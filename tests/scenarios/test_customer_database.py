@@ -1,0 +1,160 @@
+"""Customer management as a database, from the simulator through extracts to the dimensions, against the same by files."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from utilityflow import pipeline
+from utilityflow.bench import defects
+from utilityflow.contracts import load_contracts
+from utilityflow.lakehouse import Lakehouse
+from utilityflow.publish.content import content_hash, partition_hashes
+from utilityflow.settings import Settings
+from utilityflow.simulate import simulate
+from utilityflow.simulate.tariffs import TARIFFS
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+pytestmark = pytest.mark.slow
+
+ZONE, START, CUSTOMERS = "America/New_York", dt.date(2025, 1, 1), 300
+# often enough that 300 customers have each; some meters that nobody knows
+PROFILE: dict[str, Any] = {
+    "customer_management": [
+        {"kind": "padded", "column": "city", "rate": 0.03},
+        {"kind": "bad_date", "column": "changed_at", "rate": 0.03},
+        {"kind": "mistyped", "column": "zip", "rate": 0.03},
+        {"kind": "missing", "column": "customer_id", "rate": 0.03},
+        {"kind": "missing", "column": "name", "rate": 0.03},
+        {"kind": "unknown_code", "column": "op", "rate": 0.03},
+        {"kind": "bad_number", "column": "seq", "rate": 0.03},
+    ],
+    "usage_monitoring": [{"kind": "unknown_id", "column": "meter_id", "rate": 0.0005}],
+}
+ASKED = ("cis_database_customers", "cis_database_meters", "cis_database_rates")
+
+
+class World:
+    """Two homes with the reads of one utility: customers come to one as files, to the other from a database."""
+
+    def __init__(self, spark: SparkSession, root: Path) -> None:
+        self.spark, self.root, self.files, self.base = spark, root, root / "files", root / "base"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "sources" / "cis.sqlite"
+
+    def month(self, only: int) -> None:
+        simulate(self.spark, landing=self.files / "landing", defects=self.root / "ledger", sources=self.root / "sources",
+                 customers=CUSTOMERS, months=2, only_month=only, start=START, seed=11, profile=PROFILE, time_zone=ZONE,
+                 systems=("customer_management", "customer_database", "usage_monitoring"))  # fmt: skip
+        reads = "ami_daily_reads"
+        shutil.copytree(self.files / "landing" / reads, self.base / "landing" / reads, dirs_exist_ok=True)
+
+    def run(self, home: Path, as_of: dt.date, *dimensions: str) -> dict[str, Any]:
+        settings = Settings(home=str(home), time_zone=ZONE)
+        answer = pipeline.run(settings, as_of=as_of, wanted=[f"+gold.{name}" for name in dimensions])
+        assert answer["error"] is None, answer["error"]
+        return {step["step"]: step for step in answer["steps"]}
+
+    def table(self, home: Path, name: str) -> DataFrame:
+        return Lakehouse(self.spark, str(home / "lakehouse"), load_contracts()).table(name).read()
+
+    def hash(self, home: Path, name: str) -> str:
+        table = Lakehouse(self.spark, str(home / "lakehouse"), load_contracts()).table(name)
+        return content_hash(partition_hashes(table.read(), table.contract))
+
+    def planted(self, feed: str) -> list[dict[str, str]]:
+        found = []
+        for file in sorted((self.root / "ledger" / feed).glob("*.csv")):
+            with file.open(newline="", encoding="utf-8") as stream:
+                found += list(csv.DictReader(stream))
+        return found
+
+    def score(self, home: Path, feed: str) -> Mapping[str, Any]:
+        """What became of the defects of one feed."""
+        ledger = self.root / f"ledger of {feed}"
+        shutil.copytree(self.root / "ledger" / feed, ledger / feed)
+        return defects.defects(Settings(home=str(home), time_zone=ZONE), defects=str(ledger), tell=lambda _: None)
+
+    def sql(self, query: str) -> list[Any]:
+        with closing(sqlite3.connect(self.database)) as base:
+            return base.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Both homes after two months; the database was asked after each."""
+    made = World(spark, tmp_path_factory.mktemp("customer_database"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UTILITYFLOW_CIS_URL", f"jdbc:sqlite:{made.database}")
+        for month, day in ((1, dt.date(2025, 1, 31)), (2, dt.date(2025, 2, 28))):
+            made.month(month)
+            steps = made.run(made.base, day, "dim_customer", "dim_meter", "dim_rate_schedule")
+            ended = [steps[f"extract.{feed}"]["status"] for feed in ASKED]
+            assert ended == (["ok", "ok", "ok"] if month == 1 else ["ok", "ok", "skipped"]), "no price has changed"
+            (logged,) = made.sql(f"SELECT count(*) FROM customer_change WHERE batch = '2025-0{month}'")[0]
+            assert steps["extract.cis_database_customers"]["rows_written"] == logged > 0
+    made.run(made.files, dt.date(2025, 2, 28), "dim_customer")
+    return made
+
+
+def test_the_customers_are_those_of_the_files(world: World) -> None:
+    for name in ("gold.dim_customer", "silver.customers"):
+        assert world.hash(world.base, name) == world.hash(world.files, name), name
+    real = world.table(world.base, "gold.dim_customer").where("customer_key <> -1 AND NOT is_inferred")
+    assert real.select("customer_id").distinct().count() > 250, "all but those whose record was planted with a defect"
+    assert real.count() > real.select("customer_id").distinct().count(), "some changed"
+    fences = [world.table(home, "silver.customers__quarantine").count() for home in (world.base, world.files)]
+    assert fences[0] == fences[1] > 0
+
+
+def test_the_meters_are_real_members_but_for_planted_ones(world: World) -> None:
+    meters = world.table(world.base, "gold.dim_meter").where("meter_key <> -1")
+    inferred = {row["meter_id"] for row in meters.where("is_inferred").collect()}
+    assert inferred == {entry["planted_value"] for entry in world.planted("ami_daily_reads")} != set()
+    days = ("installed_date", "removed_date", "effective_date", "expiry_date")
+    shown = ("meter_id", "status", "service_point_id", *days, "is_current")
+    rows = meters.where("NOT is_inferred").select(*shown).collect()
+    expected = []
+    end = dt.date(9999, 12, 31)
+    for meter, point, since, until in world.sql("SELECT meter, service_point, installed_at, removed_at FROM meter_installation"):
+        first, last = (dt.date.fromisoformat(at[:10]) if at else None for at in (since, until))
+        if first != last:
+            expected.append((meter, "installed", point, first, None, first, last or end, last is None))
+        if last:
+            expected.append((meter, "removed", None, first, last, last, end, True))
+    assert sorted(map(tuple, rows), key=repr) == sorted(expected, key=repr)
+    assert sum(row["removed_date"] is not None for row in rows) > 0, "no meter was exchanged, so nothing was checked"
+
+
+def test_the_rate_schedules_hold_what_they_were_before(world: World) -> None:
+    rates = world.table(world.base, "gold.dim_rate_schedule").where("rate_schedule_key <> -1")
+    assert rates.where("is_inferred").count() == 0
+    versions = Counter(row["rate_schedule"] for row in rates.collect())
+    assert versions == {tariff.code: 2 for tariff in TARIFFS}
+    shown = rates.where("rate_schedule = 'RS-1'").selectExpr("cast(effective_date AS string)", "cast(expiry_date AS string)",
+                                                             "fixed_charge", "is_current").collect()  # fmt: skip
+    assert sorted((*row[:2], float(row[2]), row[3]) for row in shown) == [
+        ("2019-01-01", "2024-01-01", 15.9, False), ("2024-01-01", "9999-12-31", 16.5, True),
+    ]  # fmt: skip
+
+
+def test_the_ledger_is_scored_as_that_of_the_files(world: World) -> None:
+    asked, filed = world.score(world.base, ASKED[0]), world.score(world.files, "cis_customers")
+    assert asked["fits"], asked["unmatched"]
+    assert asked["files"] == filed["files"] == {"scored": 2, "under_fault": 0, "not_landed": 0}
+    assert asked["kinds"] == filed["kinds"]
+    assert asked["total"]["planted"] == len(world.planted(ASKED[0])) > 50
+    assert asked["total"]["quarantined"] > 0 and asked["total"]["repaired"] > 0
