@@ -153,9 +153,9 @@ def planted_meters(landed: Landed, feed: str) -> set[tuple[str, str]]:
     return {(e["planted_value"], e["row_key"].split("|")[1][:10]) for e in entries}
 
 
-def test_the_meters_are_those_of_the_reads(landed: Landed, held: Tables, reads: list[Row]) -> None:
+def test_the_meters_are_those_of_the_reads(months: Landed, held: Tables, reads: list[Row]) -> None:
     hung = {r["meter"]: (r["installed_at"][:10], (r["removed_at"] or "9999")[:10]) for r in held["meter_installation"]}
-    days, planted = defaultdict(set), planted_meters(landed, "ami_daily_reads")
+    days, planted = defaultdict(set), planted_meters(months, "ami_daily_reads")
     for read in reads:
         if (read["meter_id"], read["read_date"]) in planted:
             continue
