@@ -19,8 +19,8 @@ from utilityflow.simulate.accounts import (
 )
 from utilityflow.simulate.charges import DEMAND, ENERGY, FIXED, LINES, SOLAR, bill
 from utilityflow.simulate.defects import Planter, Scope, Spec
-from utilityflow.simulate.draws import at, bits, draw, int_array, text_array
-from utilityflow.simulate.extract import Extract, Trailer, layered, one_file_each
+from utilityflow.simulate.draws import at, bits, draw, text_array
+from utilityflow.simulate.extract import CHUNK, Extract, Trailer, layered, premise_files
 from utilityflow.simulate.model import FIRST_METER_NUMBER, Layer, Utility
 from utilityflow.simulate.tariffs import SOLAR_PRICE, TIERS
 
@@ -32,7 +32,6 @@ COLUMNS = (
 KEY = ("bill_no", "line_no")  # the raw columns of which the ledger's row_key is made
 ROW_BYTES = 172
 LINES_A_BILL = 4.1
-CHUNK = 250_000  # premises a file: larger utilities get several files a month
 _LOST = 3  # of 1,024 accounts no longer know their customer
 _CODES = ("FIX", "ENE", "ENE", "ENE", "DEM", "ADJ", "ADJ", "CRD", "FEE", "FEE", "TAX")
 _WORDS = (
@@ -43,18 +42,12 @@ _WORDS = (
 
 def bills_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -> Extract:
     """The bills issued in some months (indexes from 0); one partition and file per month and chunk."""
-    chunks = [(m, first) for m in months for first in range(0, utility.premises(m), CHUNK)]
-    rows = min(CHUNK, utility.premises(months[-1]))
+    chunks, premises = premise_files(utility, months, "i")
     planter = Planter(utility.seed, SYSTEM, specs, _scopes(months), COLUMNS)
-    files = {
-        "i": f"cast({at(int_array([m for m, _ in chunks]), 'file_no')} as bigint)",
-        "p": f"n + {at(int_array([first for _, first in chunks]), 'file_no')}",
-    }
-    exists = f"head OR (n < {CHUNK} AND p < {utility.premises(0)}L + {utility.growth}L * i)"
     return Extract(
         system=SYSTEM,
         feed=FEED,
-        query=layered(one_file_each(len(chunks), rows, "n"), [files, exists, *_layers(utility, planter)]),
+        query=layered(premises, _layers(utility, planter)),
         files=tuple(
             _file_name(utility.almanac.month_start(m).strftime("%Y-%m"), first, utility.premises(m)) for m, first in chunks
         ),

@@ -14,10 +14,11 @@ from typing import Literal
 from pyspark.sql import DataFrame
 
 from utilityflow.simulate.defects import CELL, LEDGER_COLUMNS, Planter
-from utilityflow.simulate.draws import at, text, text_array
-from utilityflow.simulate.model import Layer
+from utilityflow.simulate.draws import at, int_array, text, text_array
+from utilityflow.simulate.model import Layer, Utility
 
 Form = Literal["csv", "jsonl", "parquet"]
+CHUNK = 250_000  # premises a file: larger utilities get several files a month
 JSON_NUMBER = "^-?(0|[1-9][0-9]*)([.][0-9]+)?$"
 
 
@@ -123,6 +124,22 @@ def kept(condition: str, name: str) -> Layer:
     out, and computed, once more for each time that the condition leads to them.
     """
     return {name: f"explode(if({condition}, array(1), cast(array() as array<int>)))"}
+
+
+def premise_files(utility: Utility, months: range, month: str = "k") -> tuple[list[tuple[int, int]], str]:
+    """A file for each month (indexes from 0) and chunk of CHUNK premises.
+
+    :return: month and first premise of each file, in their order; and the query of ``head``, ``file_no``, the month (in a column
+        of the name ``month``) and ``p``, a premise that is there in that month.
+    """
+    chunks = [(m, first) for m in months for first in range(0, utility.premises(m), CHUNK)]
+    of_file = {
+        month: f"cast({at(int_array([m for m, _ in chunks]), 'file_no')} as bigint)",
+        "p": f"n + {at(int_array([first for _, first in chunks]), 'file_no')}",
+    }
+    exists = f"head OR (n < {CHUNK} AND p < {utility.premises(0)}L + {utility.growth}L * {month})"
+    rows = min(CHUNK, utility.premises(months[-1]))
+    return chunks, layered(one_file_each(len(chunks), rows, "n"), [of_file, exists])
 
 
 def one_file_each(files: int, rows: int, name: str) -> str:

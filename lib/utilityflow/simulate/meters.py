@@ -9,7 +9,7 @@ from __future__ import annotations
 from utilityflow.simulate.customer_events import month_day
 from utilityflow.simulate.defects import Planter
 from utilityflow.simulate.draws import at, bits, draw, int_array, text_array
-from utilityflow.simulate.extract import Extract, layered, one_file_each
+from utilityflow.simulate.extract import CHUNK, Extract, layered, premise_files
 from utilityflow.simulate.gas_reads import DIGITS, burns_gas
 from utilityflow.simulate.model import METER_LIFE_MONTHS, Layer, Utility
 from utilityflow.simulate.network import point_name, premise_name
@@ -20,7 +20,6 @@ DEVICE = ("meter", "serial_no", "manufacturer", "model", "commodity", "firmware_
 INSTALLATION = ("service_point", "premise", "installed_at", "removed_at", "updated_at")
 COLUMNS = (*DEVICE, *INSTALLATION)
 ROW_BYTES = 240  # in both tables with their keys
-CHUNK = 250_000  # premises a file
 
 OLD, NEW, GAS, BOX = range(4)  # devices of a premise
 _MAKES = ("Alder", "Brightline", "Corvane", "Delmar")
@@ -33,18 +32,12 @@ def meters_extract(utility: Utility, months: range, *, gas: bool = False, boxes:
     :param gas: also those of gas. :param boxes: how many wall boxes have a meter of their own (``charging_reads``).
     """
     almanac = utility.almanac
-    chunks = [(m, first) for m in months for first in range(0, utility.premises(m), CHUNK)]
-    rows = min(CHUNK, utility.premises(months[-1]))
-    of_file = {
-        "k": f"cast({at(int_array([m for m, _ in chunks]), 'file_no')} as bigint)",
-        "p": f"n + {at(int_array([first for _, first in chunks]), 'file_no')}",
-    }
-    exists = f"head OR (n < {CHUNK} AND p < {utility.premises(0)}L + {utility.growth}L * k)"
+    chunks, premises = premise_files(utility, months)
     expected = [utility.premises(m) * (1.15 if m == 0 else 0.015) for m in months]
     return Extract(
         system=SYSTEM,
         feed=FEED,
-        query=layered(one_file_each(len(chunks), rows, "n"), [of_file, exists, *_layers(utility, gas, boxes)]),
+        query=layered(premises, _layers(utility, gas, boxes)),
         files=tuple(f"{FEED}_{almanac.month_start(m):%Y-%m}_{first // CHUNK + 1:02d}" for m, first in chunks),
         planter=Planter(utility.seed, FEED, (), {}, COLUMNS),
         expected_rows=round(sum(expected)),

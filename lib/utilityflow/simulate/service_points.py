@@ -11,7 +11,7 @@ from utilityflow.simulate.accounts import premise
 from utilityflow.simulate.customer_events import month_day
 from utilityflow.simulate.defects import Planter, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array
-from utilityflow.simulate.extract import Extract, layered, one_file_each
+from utilityflow.simulate.extract import CHUNK, Extract, layered, premise_files
 from utilityflow.simulate.model import Layer, Utility
 from utilityflow.simulate.network import (
     district_name,
@@ -30,7 +30,6 @@ COLUMNS = (
 )  # fmt: skip
 KEY = ("service_point", "change_no")  # the raw columns of which the ledger's row_key is made
 ROW_BYTES = 150
-CHUNK = 250_000  # premises a file: larger utilities get several files a month
 
 # what a row tells; the order decides between changes of one day
 FIRST, CONNECTED, LEFT, LET = range(4)
@@ -40,19 +39,13 @@ _SHIFT = 1_000_000  # keeps days before 1970 positive inside an event's code
 def service_points_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -> Extract:
     """The changes of some months (indexes from 0); one partition and file per month and chunk of premises."""
     almanac = utility.almanac
-    chunks = [(m, first) for m in months for first in range(0, utility.premises(m), CHUNK)]
-    rows = min(CHUNK, utility.premises(months[-1]))
+    chunks, premises = premise_files(utility, months)
     planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, months), COLUMNS)
-    of_file = {
-        "k": f"cast({at(int_array([m for m, _ in chunks]), 'file_no')} as bigint)",
-        "p": f"n + {at(int_array([first for _, first in chunks]), 'file_no')}",
-    }
-    exists = f"head OR (n < {CHUNK} AND p < {utility.premises(0)}L + {utility.growth}L * k)"
     expected = [utility.premises(m) * (1.02 if m == 0 else 0.035) for m in months]
     return Extract(
         system=SYSTEM,
         feed=FEED,
-        query=layered(one_file_each(len(chunks), rows, "n"), [of_file, exists, *_layers(utility, planter)]),
+        query=layered(premises, _layers(utility, planter)),
         files=tuple(_file_name(f"{almanac.month_start(m):%Y-%m}", first, utility.premises(m)) for m, first in chunks),
         planter=planter,
         expected_rows=round(sum(expected)),
