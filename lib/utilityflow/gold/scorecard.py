@@ -70,15 +70,23 @@ def spans(rows: DataFrame) -> DataFrame:
     # exact sums, so that the same rows in another order give the same figure
     sums = [F.sum(F.col(n).cast(_EXACT)).alias(n) for n in (*_ADDED, *_AT_END)]
     monthly = rows.groupBy("period", "date_key", "exclusions").agg(F.max("days").alias("days"), *sums)
-    one = monthly.withColumns({"_number": F.expr(_NUMBER), "span": F.lit("month"), "months": F.lit(1)})
-    ends = one.select("period", "date_key", "exclusions", F.col("_number").alias("_end"), *_AT_END)
-    parts = one.select("exclusions", "_number", "days", *_ADDED)
-    within = f"_number <= _end AND _number > _end - {MONTHS_BACK}"
-    year = ends.join(parts, "exclusions").where(within).groupBy("period", "date_key", "exclusions", *_AT_END).agg(
-        F.count(F.lit(1)).cast("int").alias("months"), F.sum("days").alias("days"), *[F.sum(n).alias(n) for n in _ADDED],
-    )  # fmt: skip
-    both = one.drop("_number").unionByName(year.withColumn("span", F.lit("twelve_months")))
+    both = _with_year(monthly, "exclusions", ("days", *_ADDED), _AT_END)
     return both.withColumns({n: F.col(n).cast("double") for n in (*_ADDED, *_AT_END)})
+
+
+def _with_year(monthly: DataFrame, of: str, added: Sequence[str], at_end: Sequence[str] = ()) -> DataFrame:
+    """Figures by month, and by the twelve months that end with it: ``span``, and ``months``, how many of them there are.
+
+    :param monthly: one row per period (with date_key) and ``of``. :param added: columns that are summed over the months.
+    :param at_end: columns of which the last month's counts.
+    """
+    one = monthly.withColumns({"_number": F.expr(_NUMBER), "span": F.lit("month"), "months": F.lit(1)})
+    ends = one.select("period", "date_key", of, F.col("_number").alias("_end"), *at_end)
+    within = f"_number <= _end AND _number > _end - {MONTHS_BACK}"
+    year = ends.join(one.select(of, "_number", *added), of).where(within).groupBy("period", "date_key", of, *at_end).agg(
+        F.count(F.lit(1)).cast("int").alias("months"), *[F.sum(n).alias(n) for n in added]
+    )  # fmt: skip
+    return one.drop("_number").unionByName(year.withColumn("span", F.lit("twelve_months")))
 
 
 def scorecard(figures: DataFrame, targets: Mapping[str, float], of_exclusions: str) -> DataFrame:
@@ -172,15 +180,8 @@ def service_scorecard(figures: DataFrame, targets: Mapping[str, float]) -> DataF
 
     :param figures: as ``service_figures`` gives them. :param targets: metric -> what its twelve months are held to.
     """
-    one = figures.withColumns({"_number": F.expr(_NUMBER), "span": F.lit("month"), "months": F.lit(1)})
-    ends = one.select("metric_code", "period", "date_key", F.col("_number").alias("_end"))
-    parts = one.select("metric_code", "_number", "numerator", "denominator")
-    within = f"_number <= _end AND _number > _end - {MONTHS_BACK}"
-    year = ends.join(parts, "metric_code").where(within).groupBy("metric_code", "period", "date_key").agg(
-        F.count(F.lit(1)).cast("int").alias("months"), *[F.sum(n).alias(n) for n in ("numerator", "denominator")]
-    ).withColumn("span", F.lit("twelve_months"))  # fmt: skip
     averaged = F.col("metric_code").isin(*_AVERAGED)
-    rows = one.drop("_number").unionByName(year).withColumns({
+    rows = _with_year(figures, "metric_code", ("numerator", "denominator")).withColumns({
         "numerator": F.col("numerator").cast("double"),
         "denominator": F.col("denominator").cast("double") / F.when(averaged, F.col("months")).otherwise(1),
     })  # fmt: skip
