@@ -15,7 +15,8 @@ from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.days import day_key, day_of
-from utilityflow.gold.receivables import BILLS, PAYMENTS, applied, cash, located, net_bills, until
+from utilityflow.gold.marts import as_it_is
+from utilityflow.gold.receivables import ACCOUNT, BILLS, MONEY, PAYMENTS, items_of, located, shared, until
 from utilityflow.gold.replacing import replace
 from utilityflow.keys import hash64
 from utilityflow.scd2 import UNKNOWN_KEY
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
 NAME = "gold.payment_application"
 INPUTS = (BILLS, PAYMENTS)
-ACCOUNT = ("account_id", "is_account", "currency")
 _BILL = (*ACCOUNT, "bill_id")
-_MONEY = "decimal(18,4)"
 
 
 def run_application(run: Run) -> StepResult:
@@ -41,22 +40,21 @@ def run_application(run: Run) -> StepResult:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     run.say(f"{NAME}: as of {run.as_of}", step=NAME)
     bills, payments = (house.table(n).read(now[n]) for n in INPUTS)
-    wanted = run.staged(application(bills, payments, table.contract, run.as_of, run.staged), table.contract.table)
+    wanted = run.staged(application(bills, payments, table.contract, run.as_of, shared(run, now)), table.contract.table)
     written = replace(run, table, table.read(), wanted, now)
     return StepResult(NAME, "ok" if written else "skipped", written, version=table.version(), consumed=now)
 
 
 def application(bills: DataFrame, payments: DataFrame, contract: Contract, as_of: dt.date,
-                keep: Callable[[DataFrame, str], DataFrame] | None = None) -> DataFrame:  # fmt: skip
+                keep: Callable[[DataFrame, str], DataFrame] = as_it_is) -> DataFrame:  # fmt: skip
     """Rows of the table, one per bill.
 
     :param bills: rows of fact_billing. :param payments: rows of fact_payment.
     :param as_of: bills dated and money received until this day count.
-    :param keep: stores what is asked for several times; None: it is computed each time.
+    :param keep: how a step on the way is stored.
     """
     lines, moved = located(*until(bills, payments, as_of))
-    rows = parts(applied(net_bills(lines), cash(moved)), moved)
-    rows = keep(rows, "application_parts") if keep else rows
+    rows = keep(parts(items_of(lines, moved, keep), moved), "application_parts")
     days = rows.join(paid_by(rows, moved), list(_BILL), "left").withColumn("_named", F.expr("IF(paid_directly > 0, _came, NULL)"))
     return days.withColumns({
         "application_key": hash64(contract, _BILL, domain=contract.table),
@@ -71,19 +69,16 @@ def parts(items: DataFrame, moved: DataFrame) -> DataFrame:
     An account's pool is the money that no bill took because it named it, and the credit of its bills below zero. Bills take of it
     from the oldest on, and credit is used before money.
 
-    :param items: as ``applied`` gives them. :param moved: money as ``located`` gives it.
-    :return: beside ``items``: ``_in`` (the money that names the bill), ``_came`` and ``_last`` (date_key of the newest money in,
-        and of the newest transaction, that names it), ``_end`` (how much money of the pool this bill and those before it took;
-        null where this one took none).
+    :param items: as ``queued`` gives them. :param moved: money as ``located`` gives it.
+    :return: beside ``items``: ``_came`` and ``_last`` (date_key of the newest money in, and of the newest transaction, that names
+        the bill), ``_end`` (how much money of the pool this bill and those before it took; null where this one took none).
     """
     named = moved.where("_bill IS NOT NULL").groupBy(*ACCOUNT, F.col("_bill").alias("bill_id")).agg(
-        F.sum("amount").alias("_in"), F.max(F.expr("IF(amount > 0, date_key, NULL)")).alias("_came"),
-        F.max("date_key").alias("_last"),
+        F.max(F.expr("IF(amount > 0, date_key, NULL)")).alias("_came"), F.max("date_key").alias("_last"),
     )  # fmt: skip
-    direct = "greatest(least(coalesce(_in, 0), amount), 0)"
-    rows = items.join(named, list(_BILL), "left").withColumns({
-        "paid_directly": F.expr(f"CAST({direct} AS {_MONEY})"),
-        "paid_from_pool": F.expr(f"CAST(_paid - {direct} - least(amount, 0) AS {_MONEY})"),
+    bills = items.where("amount IS NOT NULL").drop("_last")  # the rest is money of no bill that is known
+    rows = bills.join(named, list(_BILL), "left").withColumns({
+        "paid_directly": F.col("_direct").cast(MONEY), "paid_from_pool": F.col("_share").cast(MONEY),
     })  # fmt: skip
     of_account = Window.partitionBy(*ACCOUNT)
     in_order = of_account.orderBy(F.coalesce("due_date", "bill_date"), "bill_date", "bill_id")
@@ -93,7 +88,7 @@ def parts(items: DataFrame, moved: DataFrame) -> DataFrame:
         "_until": F.sum("paid_from_pool").over(queue),
     })  # fmt: skip
     used = "least(_until, _credit) - least(_until - paid_from_pool, _credit)"
-    rows = rows.withColumn("credit_used", F.expr(f"CAST({used} AS {_MONEY})"))
+    rows = rows.withColumn("credit_used", F.expr(f"CAST({used} AS {MONEY})"))
     return rows.withColumn("_end", F.expr("IF(paid_from_pool > credit_used, _until - _credit, NULL)"))
 
 

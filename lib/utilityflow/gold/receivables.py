@@ -30,8 +30,8 @@ BUCKETS: Mapping[str, str] = {
     "not_due": "_late <= 0", "due_1_30": "_late BETWEEN 1 AND 30", "due_31_60": "_late BETWEEN 31 AND 60",
     "due_61_90": "_late BETWEEN 61 AND 90", "due_over_90": "_late > 90",
 }  # fmt: skip
-_MONEY = "decimal(18,4)"
-_ACCOUNT = ("account_id", "is_account", "currency")
+MONEY = "decimal(18,4)"
+ACCOUNT = ("account_id", "is_account", "currency")
 
 
 def run_receivables(run: Run) -> StepResult:
@@ -43,8 +43,14 @@ def run_receivables(run: Run) -> StepResult:
     run.say(f"{NAME}: as of {run.as_of}", step=NAME)
     bills, payments = (house.table(n).read(now[n]) for n in (BILLS, PAYMENTS))
     customers = customers_at(run, now[CUSTOMERS])
-    rows = receivables(bills, payments, customers, customers_of(run), run.as_of, run.staged)
+    rows = receivables(bills, payments, customers, customers_of(run), run.as_of, shared(run, now))
     return replace_rows(run, table, rows, None, now)
+
+
+def shared(run: Run, now: Mapping[str, Any]) -> Callable[[DataFrame, str], DataFrame]:
+    """What stores a step on the way once in a run, for all tables that are made of these versions of bills and payments."""
+    at = f"{now[BILLS]}_{now[PAYMENTS]}"
+    return lambda frame, name: run.once(f"{name}_{at}", lambda: run.staged(frame, name))
 
 
 def receivables(bills: DataFrame, payments: DataFrame, customers: DataFrame, dimension: Dimension, as_of: dt.date,
@@ -55,21 +61,21 @@ def receivables(bills: DataFrame, payments: DataFrame, customers: DataFrame, dim
     :param as_of: bills dated and money received until this day count. :param keep: how a step on the way is stored.
     """
     lines, moved = located(*until(bills, payments, as_of))
-    items = queued(keep(net_bills(lines), "receivables_due"), keep(cash(moved), "receivables_cash"))
+    items = items_of(lines, moved, keep)
     due_day = F.coalesce("due_date", "bill_date")
     items = items.withColumns({"_open": F.expr("open_amount > 0"), "_due": due_day, "_late": F.datediff(F.lit(as_of), due_day)})
-    known = items.groupBy(*_ACCOUNT).agg(
+    known = items.groupBy(*ACCOUNT).agg(
         F.max("_last").alias("_last"), F.expr("count_if(_open) AS open_bills"), F.sum("_paid").alias("_used"),
         _sum("amount", "billed"), _sum("_in", "received"), _sum("open_amount"),
-        *[F.sum(F.expr(f"IF(_open AND {test}, open_amount, 0)")).cast(_MONEY).alias(name) for name, test in BUCKETS.items()],
+        *[F.sum(F.expr(f"IF(_open AND {test}, open_amount, 0)")).cast(MONEY).alias(name) for name, test in BUCKETS.items()],
         F.min(F.when(F.col("_open"), F.col("_due"))).alias("oldest_due_date"),
     )  # fmt: skip
     rows = known.withColumns({
         "customer_id": F.col("_last.customer_id"),
-        **{n: F.coalesce(F.col(n), F.lit(0)).cast(_MONEY) for n in ("billed", "received")},
+        **{n: F.coalesce(F.col(n), F.lit(0)).cast(MONEY) for n in ("billed", "received")},
         "as_of_date": F.lit(as_of),
         "receivables_key": F.expr("xxhash64('receivables_ageing', account_id, is_account, currency)"),
-    }).withColumn("unapplied", (F.col("received") - F.col("_used")).cast(_MONEY))  # fmt: skip
+    }).withColumn("unapplied", (F.col("received") - F.col("_used")).cast(MONEY))  # fmt: skip
     return version_of(rows, customers, dimension, day="as_of_date")
 
 
@@ -123,10 +129,10 @@ def net_bills(lines: DataFrame) -> DataFrame:
         "bill_date": day_of("date_key"), "due_date": day_of("due_date_key"),
     })  # fmt: skip
     first = F.expr("min(struct(NOT _own, bill_date, due_date))")
-    bills = own.groupBy(*_ACCOUNT, F.col("_bill").alias("bill_id")).agg(
+    bills = own.groupBy(*ACCOUNT, F.col("_bill").alias("bill_id")).agg(
         _sum("amount"), first.alias("_first"), _whose("billing_key")
     )
-    return bills.select(*_ACCOUNT, "bill_id", "_first.bill_date", "_first.due_date", "amount", "_last")
+    return bills.select(*ACCOUNT, "bill_id", "_first.bill_date", "_first.due_date", "amount", "_last")
 
 
 def cash(payments: DataFrame) -> DataFrame:
@@ -134,13 +140,12 @@ def cash(payments: DataFrame) -> DataFrame:
 
     :param payments: as ``located`` gives them: a reversal is of the bill of what it reverses, so it opens that again.
     """
-    return payments.groupBy(*_ACCOUNT, F.col("_bill").alias("bill_id")).agg(_sum("amount"), _whose("payment_key"))
+    return payments.groupBy(*ACCOUNT, F.col("_bill").alias("bill_id")).agg(_sum("amount"), _whose("payment_key"))
 
 
-def applied(bills: DataFrame, money: DataFrame) -> DataFrame:
-    """The bills with ``_paid`` (what was applied to them) and ``open_amount``: see ``queued``."""
-    names = ("bill_id", "bill_date", "due_date", "amount", "_paid", "open_amount")
-    return queued(bills, money).where("amount IS NOT NULL").select(*_ACCOUNT, *names)
+def items_of(lines: DataFrame, moved: DataFrame, keep: Callable[[DataFrame, str], DataFrame]) -> DataFrame:
+    """``queued`` of lines and transactions as ``located`` gives them. :param keep: how bills and money are stored on the way."""
+    return queued(keep(net_bills(lines), "receivables_due"), keep(cash(moved), "receivables_cash"))
 
 
 def queued(bills: DataFrame, money: DataFrame) -> DataFrame:
@@ -150,20 +155,21 @@ def queued(bills: DataFrame, money: DataFrame) -> DataFrame:
     on. A bill of zero or less is never open: what it owes the customer pays other bills.
 
     :param bills: as ``net_bills`` gives them. :param money: as ``cash`` gives it.
-    :return: with ``amount`` (null: no bill that is known), ``_in`` (the money that names it), ``_paid`` (what was applied to
-        it), ``open_amount`` and ``_last``. All of it takes one shuffle, by account.
+    :return: with ``amount`` (null: no bill that is known), ``_in`` (the money that names it), ``_direct`` (what it took of that)
+        and ``_share`` (of the account's rest), ``_paid`` (what was applied to it), ``open_amount`` and ``_last``. All of it takes
+        one shuffle, by account.
     """
-    no_day, nothing = F.lit(None).cast("date"), F.lit(None).cast(_MONEY)
+    no_day, nothing = F.lit(None).cast("date"), F.lit(None).cast(MONEY)
     sides = [
-        bills.select(*_ACCOUNT, "bill_id", "bill_date", "due_date", "amount", nothing.alias("_in"), "_last"),
-        money.select(*_ACCOUNT, "bill_id", no_day.alias("bill_date"), no_day.alias("due_date"), nothing.alias("amount"),
+        bills.select(*ACCOUNT, "bill_id", "bill_date", "due_date", "amount", nothing.alias("_in"), "_last"),
+        money.select(*ACCOUNT, "bill_id", no_day.alias("bill_date"), no_day.alias("due_date"), nothing.alias("amount"),
                      F.col("amount").alias("_in"), "_last"),
     ]  # fmt: skip
     values = ("bill_date", "due_date", "amount", "_in", "_last")  # of each side there is one row at most
-    both = sides[0].unionByName(sides[1]).repartition(*_ACCOUNT).groupBy(*_ACCOUNT, "bill_id").agg(
+    both = sides[0].unionByName(sides[1]).repartition(*ACCOUNT).groupBy(*ACCOUNT, "bill_id").agg(
         *[F.max(name).alias(name) for name in values]
     )  # fmt: skip
-    of_account = Window.partitionBy(*_ACCOUNT)
+    of_account = Window.partitionBy(*ACCOUNT)
     in_order = of_account.orderBy(F.coalesce("due_date", "bill_date"), "bill_date", "bill_id")
     before = in_order.rowsBetween(Window.unboundedPreceding, -1)
     direct = both.withColumn("_direct", F.expr("IF(amount IS NULL, 0, greatest(least(coalesce(_in, 0), amount), 0))"))
@@ -177,9 +183,9 @@ def queued(bills: DataFrame, money: DataFrame) -> DataFrame:
         "_before": F.coalesce(F.sum("_want").over(before), F.lit(0)),
     }).withColumn("_share", F.expr("greatest(least(_want, _rest - _before), 0)"))  # fmt: skip
     return queue.select(
-        *_ACCOUNT, "bill_id", *values,
-        F.expr(f"CAST(_direct + _share + IF(amount < 0, amount, 0) AS {_MONEY}) AS _paid"),
-        F.expr(f"CAST(_want - _share AS {_MONEY}) AS open_amount"),
+        *ACCOUNT, "bill_id", *values, "_direct", "_share",
+        F.expr(f"CAST(_direct + _share + IF(amount < 0, amount, 0) AS {MONEY}) AS _paid"),
+        F.expr(f"CAST(_want - _share AS {MONEY}) AS open_amount"),
     )  # fmt: skip
 
 
@@ -191,4 +197,4 @@ def _whose(key: str) -> Column:
 
 
 def _sum(column: str, name: str | None = None) -> Column:
-    return F.sum(column).cast(_MONEY).alias(name or column)
+    return F.sum(column).cast(MONEY).alias(name or column)

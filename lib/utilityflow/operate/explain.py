@@ -210,7 +210,7 @@ def _application(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     as_of = dt.date.fromisoformat(scene.consumed[contract.name]["as_of"])
     bills, payments = (scene.house.table(name).read() for name in application.INPUTS)
     lines, moved = receivables.located(*receivables.until(bills, payments, as_of))
-    account = reduce(and_, (F.col(n) == F.lit(row[n]) for n in application.ACCOUNT))
+    account = reduce(and_, (F.col(n) == F.lit(row[n]) for n in receivables.ACCOUNT))
     own = account & (F.col("_bill") == row["bill_id"])
     paid = account if row["paid_from_pool"] else own
     records = [

@@ -168,9 +168,9 @@ def unbalanced_bills(paid: DataFrame) -> DataFrame:
 def unbalanced_accounts(paid: DataFrame, aged: DataFrame) -> DataFrame:
     """The rows of receivables_ageing of which ``received`` is not what bills took of money and what is unapplied."""
     money = "paid_directly + paid_from_pool + least(amount, 0)"  # credit that a bill gives is no money, used or not
-    taken = paid.groupBy(*application.ACCOUNT).agg(F.sum(F.expr(money)).alias("_taken"))
-    rows = aged.select(*application.ACCOUNT, "receivables_key", "received", "unapplied")
-    both = rows.join(taken, list(application.ACCOUNT), "full_outer")
+    taken = paid.groupBy(*receivables.ACCOUNT).agg(F.sum(F.expr(money)).alias("_taken"))
+    rows = aged.select(*receivables.ACCOUNT, "receivables_key", "received", "unapplied")
+    both = rows.join(taken, list(receivables.ACCOUNT), "full_outer")
     return both.where("coalesce(_taken, 0) + coalesce(unapplied, 0) <> coalesce(received, 0)")
 
 
