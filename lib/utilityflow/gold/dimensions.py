@@ -76,18 +76,7 @@ def run_dim_service_agreement(run: Run) -> StepResult:
 
 def run_dim_utility(run: Run) -> StepResult:
     """Keep dim_utility from the utilities' change events; no record names a utility, so it has no inferred members."""
-    name = "gold.dim_utility"
-    table, source = run.house.table(name), run.house.table(EVENTS[name])
-    dimension = Dimension.from_contract(table.contract)
-    now: dict[str, Any] = {source.name: source.version(), "as_of": run.as_of.isoformat()}
-    was = run.consumed.get(name, {})
-    if was == now and table.version() > 0:
-        return StepResult(name, "skipped", version=table.version(), consumed=now)
-    events, keys = _events(source, now[source.name]), None
-    if table.version() > 0 and source.name in was:
-        changed = source.changes(was[source.name], now[source.name]) if was[source.name] < now[source.name] else events.limit(0)
-        keys = changed.select(*dimension.key).distinct()
-    return _applied(run, table, dimension, events, keys, None, now)
+    return _keep(run, "gold.dim_utility")
 
 
 def events_of(house: Lakehouse, dimension: str) -> str | None:
@@ -121,18 +110,18 @@ def _keep(run: Run, name: str) -> StepResult:
         return StepResult(name, "skipped", version=table.version(), consumed=now)
     events = _events(house.table(source), now[source]) if source else _no_events(house.spark, dimension)
     first = table.version() <= 0 or any(t.name not in was for t in inputs)
-    keys = None if first else _touched(run, table, dimension, source, facts, was, now)
-    needed = _needed(run, dimension, facts, now, keys, events) if facts else None
-    if keys is None:
+    keys = needed = None
+    if first:
         run.say(f"{name}: building all keys", step=name)
+    elif facts:
+        keys = _touched(run, table, dimension, source, facts, was, now)
+    else:  # nothing names its members, so only their own events change them
+        told = house.table(source).changes(was[source], now[source]) if source and was[source] < now[source] else None
+        keys = (events.limit(0) if told is None else told).select(*dimension.key).distinct()
+    if facts:
+        needed = _needed(run, dimension, facts, now, keys, events)
     touched = None if keys is None else keys.select(*dimension.key)
-    return _applied(run, table, dimension, events, touched, needed, now)
-
-
-def _applied(run: Run, table: Table, dimension: Dimension, events: DataFrame, keys: DataFrame | None,
-             needed: DataFrame | None, now: Mapping[str, Any]) -> StepResult:  # fmt: skip
-    name = table.name
-    outcome = apply(table, dimension, events, keys, needed, zone=run.zone, as_of=run.as_of,
+    outcome = apply(table, dimension, events, touched, needed, zone=run.zone, as_of=run.as_of,
                     scratch=str(run.stage / name.replace(".", "_")), note={"consumed": now})  # fmt: skip
     run.metrics.append((name, "conflicts", float(outcome.conflicts)))
     status = "ok" if outcome.commit else "skipped"
