@@ -433,14 +433,19 @@ class Table:
         return self._arrange("vacuum", f"VACUUM delta.`{self.path}` RETAIN {int(hours)} HOURS", usual)
 
     def _arrange(self, kind: str, statement: str, extra: Mapping[str, str]) -> Commit:
-        with self.house.lock, self._with(extra):
-            self._no_stale_setting()
-            return self._commit(kind, lambda: self.house.spark.sql(statement).collect())
+        with self.house.lock:
+            return self._under(self.house.spark, extra, kind, statement)
+
+    def _under(self, session: SparkSession, extra: Mapping[str, str], kind: str, statement: str) -> Commit:
+        """The commit of a statement, in a session with these settings."""
+        self._no_stale_setting()
+        with self._with(extra, session):
+            return self._commit(kind, lambda: session.sql(statement).collect())
 
     @contextlib.contextmanager
-    def _with(self, extra: Mapping[str, str]) -> Iterator[None]:
-        """The session's settings, changed while the block runs."""
-        conf = self.house.spark.conf
+    def _with(self, extra: Mapping[str, str], session: SparkSession | None = None) -> Iterator[None]:
+        """A session's settings, by default the house's, changed while the block runs."""
+        conf = (session or self.house.spark).conf
         before = {key: conf.get(key, None) for key in extra}
         for key, value in extra.items():
             conf.set(key, value)
@@ -460,15 +465,8 @@ class Table:
         app, number = self._transaction(batch)
         mine = {_TXN_APP: app, _TXN_VERSION: str(number), _USER_METADATA: self._note(note), **(extra or {})}
         own = copied(self.house.spark)
-        if own is not None:
-            self._no_stale_setting()
-            for key, value in mine.items():
-                own.conf.set(key, value)
-            return self._commit(kind, lambda: own.sql(statement).collect())
-        with self.house.lock:
-            self._no_stale_setting()
-            with self._with(mine):
-                return self._commit(kind, lambda: self.house.spark.sql(statement).collect())
+        with contextlib.nullcontext() if own else self.house.lock:
+            return self._under(own or self.house.spark, mine, kind, statement)
 
     def _no_stale_setting(self) -> None:
         """A transaction id that somebody left in the session could turn this write, or his next one, into none.

@@ -387,20 +387,25 @@ def for_threads(spark: SparkSession, work: Callable[..., _R]) -> Callable[..., _
     """
     from pyspark import inheritable_thread_target
 
-    if by_connect(spark):
-        remote: Callable[..., _R] = inheritable_thread_target(spark)(work)
-        return remote
     newer = spark_version(spark) >= (4, 0)  # 3.5 wraps the function, 4 wants the session first, for its tags
+    own = work if by_connect(spark) else _in_session(spark, work, newer=newer)
+    wrapped: Callable[..., _R] = inheritable_thread_target(spark)(own) if newer else inheritable_thread_target(own)
+    return wrapped
+
+
+def _in_session(spark: SparkSession, work: Callable[..., _R], *, newer: bool) -> Callable[..., _R]:
+    """The function with this session as its thread's active one.
+
+    Spark 3.5 asks the thread's session, not the frame's, whether a cast that is being written down is an ANSI one.
+    """
     jvm: Any = spark._jvm
-    classes = jvm.org.apache.spark.sql
+    classes = jvm.org.apache.spark.sql.classic if newer else jvm.org.apache.spark.sql
 
     def active(*given: Any, **named: Any) -> _R:
-        # 3.5 asks the thread's session, not the frame's, whether a cast that is being written down is an ANSI one
-        (classes.classic if newer else classes).SparkSession.setActiveSession(spark._jsparkSession)
+        classes.SparkSession.setActiveSession(spark._jsparkSession)
         return work(*given, **named)
 
-    wrapped: Callable[..., _R] = inheritable_thread_target(spark)(active) if newer else inheritable_thread_target(active)
-    return wrapped
+    return active
 
 
 def copied(spark: SparkSession) -> SparkSession | None:

@@ -107,8 +107,7 @@ def rekeyed(run: Run, grain: Grain, version: int, was: Mapping[str, Any], now: M
     counts = {} if hit is None else {r[0]: r[1] for r in hit.groupBy(grain.place).count().collect()}
     if hit is None or not counts:
         return facts.limit(0).select(*columns, F.lit("U").alias("_action"), F.col(grain.place).alias("_place"))
-    keys = hit.select(grain.key)
-    keys = F.broadcast(keys) if sum(counts.values()) <= MANY_ROWS else keys
+    keys = small(hit.select(grain.key), sum(counts.values()))
     again = dated(facts.where(grain.at(list(counts)))).join(keys, grain.key, "left_semi")
     was_found = {f"_was_{n}": F.col(n) for n in (customers.surrogate_key, "quality_flags")}
     kinds = ("period",) if grain.first_day else ()
@@ -215,6 +214,10 @@ def write(grain: Grain, fact: Table, changed: DataFrame, now: Mapping[str, int])
     return sum(int(count) for _, _, count in counted)
 
 
-def small(keys: DataFrame) -> DataFrame:
-    """Few keys are broadcast, so that the table is not shuffled to find their rows."""
-    return F.broadcast(keys) if keys.limit(MANY_ROWS + 1).count() <= MANY_ROWS else keys
+def small(keys: DataFrame, number: int | None = None) -> DataFrame:
+    """Few keys are broadcast, so that the table is not shuffled to find their rows.
+
+    :param number: of the keys; None: they are counted, as far as it matters.
+    """
+    number = keys.limit(MANY_ROWS + 1).count() if number is None else number
+    return F.broadcast(keys) if number <= MANY_ROWS else keys

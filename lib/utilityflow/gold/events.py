@@ -15,7 +15,6 @@ from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.changes import (
     CUSTOMERS,
-    MANY_ROWS,
     Grain,
     customers_at,
     customers_of,
@@ -23,6 +22,7 @@ from utilityflow.gold.changes import (
     final_states,
     identified,
     rekeyed,
+    small,
     whole,
     write,
 )
@@ -163,7 +163,7 @@ def _told(run: Run, spec: EventFact, was: Mapping[str, Any], now: Mapping[str, i
     spans = came.agg(F.min("_low"), F.max("_high"), F.count(F.lit(1))).unionAll(others).collect()
     found, pairs = max(row[2] for row in spans), [row for row in spans if row[0] is not None]
     days = (min(row[0] for row in pairs), max(row[1] for row in pairs)) if pairs else None
-    return _Told(F.broadcast(keys) if found <= MANY_ROWS else keys, found, days)
+    return _Told(small(keys, found), found, days)
 
 
 def _span(day: str) -> tuple[Column, Column]:
