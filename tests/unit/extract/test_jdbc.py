@@ -59,6 +59,7 @@ class World:
     folder: Path
     said: list[str] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
+    now: dt.datetime = NOW
 
     @property
     def landing(self) -> Path:
@@ -74,8 +75,9 @@ class World:
         return parse_feed(TEXT + more + source + options, "cis.yaml")
 
     def extract(self, options: str = SINCE, refused: Refused | None = None) -> Extracted:
+        now, self.now = self.now, self.now + dt.timedelta(seconds=1)  # of two whole states the later one counts
         return extract_jdbc(self.spark, self.feed(options), self.landing, refused or Refused(), self.said.append,
-                            self.folder / "stage", now=NOW, sleep=self.waits.append)  # fmt: skip
+                            self.folder / "stage", now=now, sleep=self.waits.append)  # fmt: skip
 
     def files(self) -> list[str]:
         return sorted(p.name for p in (self.landing / "cis").iterdir())
