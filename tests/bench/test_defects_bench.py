@@ -34,6 +34,9 @@ PROFILE: dict[str, Any] = {
         {"kind": "mistyped", "column": "zip", "rate": 0.05},
         {"kind": "swapped", "column": "city", "other": "zip", "rate": 0.1},
         {"kind": "missing", "column": "customer_id", "rate": 0.05},
+        {"kind": "lost_account", "column": "customer_id", "rate": 0.03},
+        {"kind": "repeated", "column": "seq", "rate": 0.03},
+        {"kind": "late", "column": "changed_at", "rate": 1, "among": "source"},
     ],
     "usage_monitoring": [
         {"kind": "negative", "column": "kwh", "rate": 0.01},
@@ -44,6 +47,14 @@ PROFILE: dict[str, Any] = {
         {"kind": "spike", "column": "kwh", "rate": 0.01},
         {"kind": "stuck", "column": "kwh", "rate": 0.03, "days": 4},
         {"kind": "wrong_multiplier", "column": "kwh", "other": "peak_kw", "rate": 0.03, "days": 28},
+        {"kind": "frozen", "column": "kwh", "rate": 0.03, "days": 5},
+        {"kind": "repeated", "column": "read_date", "rate": 1, "among": "source"},
+        {"kind": "late", "column": "read_date", "rate": 1, "among": "source"},
+        {"kind": "lost", "column": "kwh", "rate": 1, "among": "source"},
+    ],
+    "wall_boxes": [
+        {"kind": "lost", "column": "wh", "rate": 0.1, "hours": 4},
+        {"kind": "repeated", "column": "interval_start", "rate": 0.02},
     ],
 }
 TABLES = (
@@ -68,7 +79,7 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """A home after its run, the ledger elsewhere, and the content of the home's tables. Three files are not as they should be."""
     root = tmp_path_factory.mktemp("scored")
     simulate(spark, landing=root / "home" / "landing", defects=root / "ledger", customers=200, months=1,
-             systems=CORE, profile=PROFILE, start=dt.date(2025, 1, 1), seed=5,
+             systems=CORE, interval_meters=4, profile=PROFILE, start=dt.date(2025, 1, 1), seed=5,
              faults=["half_file", "missing_day", "header_change"])  # fmt: skip
     return root / "home", root / "ledger", run(spark, root / "home")
 
@@ -80,7 +91,7 @@ def score(home: Path, ledger: Path, out: str = "") -> dict[str, Any]:
 
 def entries(folder: Path) -> list[dict[str, str]]:
     found = []
-    for file in sorted(folder.glob("[ac]*/*.csv")):
+    for file in sorted(folder.glob("[ace]*/*.csv")):
         with file.open(newline="", encoding="utf-8") as stream:
             found += list(csv.DictReader(stream))
     return found
@@ -95,15 +106,16 @@ def test_the_scorer_accounts_for_every_planted_defect(made: Any, tmp_path: Path)
     kinds = {(k["system"], k["kind"], k["column"]): k for k in result["kinds"]}
     assert {name: k["planted"] for name, k in kinds.items()} == planted
     assert result["total"]["planted"] == planted.total() > 200
-    assert result["files"] == {"scored": 1 + 31 - 2, "under_fault": 1, "not_landed": 1}
+    assert result["files"] == {"scored": 1 + 2 * 31 - 2, "under_fault": 1, "not_landed": 1}
     with (ledger / "operations" / "2025-01.csv").open(newline="", encoding="utf-8") as stream:
         away = {row["file"] for row in csv.DictReader(stream) if row["kind"] != "header_change"}
     assert result["total"]["not_landed"] == sum(e["file"] in away for e in entries(ledger)) > 0
 
-    def alone(kind: str, outcome: str, *besides: str) -> None:
-        (one,) = [k for name, k in kinds.items() if name[1] == kind]
+    def alone(kind: str, outcome: str, *besides: str, column: str = "", by: str = "") -> None:
+        (one,) = [k for name, k in kinds.items() if name[1] == kind and column in ("", name[2])]
         told = {o for o in ("quarantined", "flagged", "repaired", "missed", "repeat") if one[o]}
         assert outcome in told <= {outcome, *besides}, (kind, one)
+        assert by in ("", *one["signals"]), (kind, one)
 
     alone("padded", "repaired", "repeat")
     alone("wrong_case", "repaired", "repeat")
@@ -115,6 +127,14 @@ def test_the_scorer_accounts_for_every_planted_defect(made: Any, tmp_path: Path)
     alone("stuck", "flagged", "repeat")
     alone("wrong_unit", "quarantined")
     alone("unknown_id", "missed", "repeat")
+    alone("frozen", "missed", "repeat", "flagged")  # as plausible as the use; more than the peak of a quiet day allows
+    alone("lost", "missed", column="kwh")  # nothing expects a read
+    alone("lost", "flagged", column="wh", by="incomplete_day")
+    alone("lost_account", "flagged", "missed", by="is_inferred")  # missed: nobody else names the customer any more
+    for column in ("seq", "read_date", "interval_start"):
+        alone("repeated", "repaired", column=column, by="equal_record")
+    for column in ("changed_at", "read_date"):
+        alone("late", "repaired", column=column)
     for column in ("kwh", "peak_kw"):  # ten times both is as plausible as both
         (one,) = [k for name, k in kinds.items() if name[1:] == ("wrong_multiplier", column)]
         assert one["missed"] > 0 == one["flagged"] + one["quarantined"] + one["repaired"]

@@ -28,7 +28,7 @@ SIZE = 100_000  # five digits
 def test_registers_roll_over(spark: SparkSession, tmp_path: Path, repository: Path) -> None:
     made, landing = tmp_path / "made", tmp_path / "landing"
     simulate(spark, landing=made, defects=tmp_path / "defects", customers=12_000, months=3, start=dt.date(2025, 1, 1),
-             systems=CORE, seed=1, gas=True)  # fmt: skip
+             systems=CORE, seed=1, gas=True, profile={})  # fmt: skip
     shutil.copytree(made / "gas_monthly_reads", landing / "gas_monthly_reads")
     rows: list[dict[str, str]] = []
     for file in sorted((landing / "gas_monthly_reads").iterdir()):

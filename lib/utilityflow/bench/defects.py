@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from utilityflow.bench._report import keep, table
@@ -19,6 +20,7 @@ from utilityflow.operate.scene import Scene, open_scene
 from utilityflow.session import local_frame
 from utilityflow.settings import Settings
 from utilityflow.silver.judging import canonical_columns, judged, raw_rows
+from utilityflow.simulate.defects import GONE, WHOLE
 from utilityflow.simulate.operations import FOLDER
 from utilityflow.simulate.score import (
     LOGGED,
@@ -33,9 +35,15 @@ from utilityflow.simulate.score import (
 )
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 EXAMPLES = 5
+# of records that never came: entity -> gold's table, the columns that name them there, which of its rows say so, the signal
+MISSED_BY_GOLD = {
+    "meter_reads": ("gold.fact_usage", ["meter_id", "period_start"], "array_contains(quality_flags, 'incomplete_day')",
+                    "incomplete_day"),
+    "customers": ("gold.dim_customer", ["customer_id"], "is_inferred", "is_inferred"),
+}  # fmt: skip
 
 
 def defects(settings: Settings, *, defects: str = "", out: str = "", tell: Callable[[str], None]) -> dict[str, Any]:
@@ -117,8 +125,10 @@ class _Score:
         for feed in _by_feed(self.contents):
             rows = self._outcomes(feed).groupBy(*by).agg(F.count(F.lit(1)).alias("rows")).collect()
             told += [self._named(row.asDict()) for row in rows]
+        gone = self._gone().groupBy(*by).agg(F.count(F.lit(1)).alias("rows")).collect()
+        told += [self._named(row.asDict()) for row in gone]
         lost = F.expr("if(landed, 'unmatched', 'not landed')").alias("outcome")
-        rest = self.found.where("_row_number IS NULL").select("kind", "column", lost)
+        rest = self.found.where(F.col("_row_number").isNull() & ~_never_came()).select("kind", "column", lost)
         rows = rest.groupBy("kind", "column", "outcome").agg(F.count(F.lit(1)).alias("rows")).collect()
         return told + [self._named(row.asDict()) | {"signals": []} for row in rows]
 
@@ -134,13 +144,41 @@ class _Score:
         )
         raw = raw_rows(run, self.scene.feeds[feed], entries)
         names = _raw_columns(self.scene, feed)
-        # one row of each record, also where a defect sits in two columns of it
-        told = [F.max(F.when(F.col("column") == n, F.col("clean_value"))).alias(f"_clean_{n}") for n in names]
+        # one row of each record, also where a defect sits in two columns of it; nothing is wrong in one that is repeated or late
+        told = [F.max(F.when((F.col("column") == n) & ~F.col("kind").isin(*WHOLE), F.col("clean_value"))).alias(f"_clean_{n}")
+                for n in names]  # fmt: skip
         cleaned = raw.join(F.broadcast(found.groupBy(*ROW).agg(*told)), [*ROW])
         values = {n: F.coalesce(f"_clean_{n}", n) for n in names}
         clean, _ = judged(run, self.scene.feeds[feed], entries, cleaned.withColumns(values).select(*raw.columns))
         contract = self.scene.contracts[f"silver.{self.scene.feeds[feed].entity}"]
         return outcomes(found, clean, silver, fence, canonical_columns(contract))
+
+    def _gone(self) -> DataFrame:
+        """The entries of records that are in no file: flagged where gold says that something is missing, else missed."""
+        lost = self.found.where(_never_came())
+        feed = next(iter(_by_feed(self.contents)), None)
+        if feed is None:
+            return lost.selectExpr("kind", "column", "'' AS outcome", "cast(array() AS array<string>) AS signals").limit(0)
+        run, entries, entity = self.scene.run(), _by_feed(self.contents)[feed], self.scene.feeds[feed].entity
+        numbered = lost.withColumn("_number", F.row_number().over(Window.orderBy("stem", "line")).cast("bigint"))
+        numbered.write.parquet(str(self.stage / "gone"))
+        numbered = self.scene.house.spark.read.parquet(str(self.stage / "gone"))
+        signals = F.expr("cast(array() AS array<string>)")
+        if entity in MISSED_BY_GOLD and self.scene.house.table(MISSED_BY_GOLD[entity][0]).exists():
+            name, columns, says, signal = MISSED_BY_GOLD[entity]
+            # what the suite would have made of them, so that they are named as gold names them
+            parts, raw = F.split("row_key", "[|]", -1), raw_rows(run, self.scene.feeds[feed], entries)
+            values = {n: F.when(F.col("column") == n, F.col("clean_value")) for n in _raw_columns(self.scene, feed)}
+            values |= {n: parts[i] for i, n in enumerate(SYSTEMS[self.folder][1])}
+            values |= {"_row_number": F.col("_number"), "_batch_id": F.lit(0)}
+            cells = [values.get(f.name, F.lit(None)).cast(f.dataType).alias(f.name) for f in raw.schema.fields]
+            named, _ = judged(run, self.scene.feeds[feed], entries, numbered.select(*cells))
+            said = self.scene.house.table(name).read().where(says).select(*columns).distinct()
+            told = named.join(said, columns, "left_semi").selectExpr("_row_number AS _number", "true AS _told")
+            numbered = numbered.join(told, "_number", "left")
+            signals = F.when(F.col("_told"), F.array(F.lit(signal))).otherwise(signals)
+        outcome = F.when(F.size(signals) > 0, "flagged").otherwise("missed").alias("outcome")
+        return numbered.select("kind", "column", outcome, signals.alias("signals"))
 
     def alarms(self) -> list[dict[str, Any]]:
         """Signalled rows without a planted defect."""
@@ -157,8 +195,14 @@ class _Score:
 
     def unmatched(self) -> list[dict[str, Any]]:
         """The first entries that no row of their file fits; no values, which may be personal."""
-        lost = self.found.where("landed AND _row_number IS NULL").select("file", "kind", "column", "line")
-        return [row.asDict() for row in lost.orderBy("file", "line").limit(EXAMPLES).collect()]
+        lost = self.found.where(F.expr("landed AND _row_number IS NULL") & ~_never_came())
+        lost = lost.select("file", "kind", "column", "line").orderBy("file", "line")
+        return [row.asDict() for row in lost.limit(EXAMPLES).collect()]
+
+
+def _never_came() -> Column:
+    """Whether an entry is of a record that is not in its file, although that has landed."""
+    return F.col("landed") & F.col("kind").isin(*GONE)
 
 
 def _by_feed(contents: Mapping[str, Entry]) -> dict[str, list[Entry]]:

@@ -18,7 +18,7 @@ from utilityflow.simulate.accounts import (
     tenant_digits,
 )
 from utilityflow.simulate.charges import DEMAND, ENERGY, FIXED, LINES, SOLAR, bill
-from utilityflow.simulate.defects import Planter, Scope, Spec
+from utilityflow.simulate.defects import Planter, Quirk, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, text_array
 from utilityflow.simulate.extract import CHUNK, Extract, Trailer, layered, premise_files
 from utilityflow.simulate.model import FIRST_METER_NUMBER, Layer, Utility
@@ -33,6 +33,7 @@ KEY = ("bill_no", "line_no")  # the raw columns of which the ledger's row_key is
 ROW_BYTES = 172
 LINES_A_BILL = 4.1
 _LOST = 3  # of 1,024 accounts no longer know their customer
+_NUMBER = "concat(lpad(cast(customer as string), 12, '0'), '-', lpad(cast(customer % 97L as string), 2, '0'))"
 _CODES = ("FIX", "ENE", "ENE", "ENE", "DEM", "ADJ", "ADJ", "CRD", "FEE", "FEE", "TAX")
 _WORDS = (
     "Customer charge", "Energy step 1", "Energy step 2", "Energy step 3", "Demand", "True-up of an estimated bill",
@@ -43,7 +44,7 @@ _WORDS = (
 def bills_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -> Extract:
     """The bills issued in some months (indexes from 0); one partition and file per month and chunk."""
     chunks, premises = premise_files(utility, months, "i")
-    planter = Planter(utility.seed, SYSTEM, specs, _scopes(months), COLUMNS)
+    planter = Planter(utility.seed, SYSTEM, specs, _scopes(months), COLUMNS, quirks=_quirks(utility))
     return Extract(
         system=SYSTEM,
         feed=FEED,
@@ -99,21 +100,29 @@ def _of_a_bill(utility: Utility) -> Layer:
     """What all lines of a bill show."""
     letters = bill_number("b", "doc", utility)
     meter = f"{FIRST_METER_NUMBER}L + if(exchanged >= 0 AND exchanged < to_day, {utility.stride}L, 0L) + p"
-    lost = f"{bits(draw(utility.seed, 'account', 'p', 'held'), 0, 10)} < {_LOST}"
-    number = "lpad(cast(customer as string), 12, '0'), '-', lpad(cast(customer % 97L as string), 2, '0')"
     days = {"bill_date": "bill_day", "due_date": "due_day", "period_from": "from_day", "period_to": "(to_day - 1L)"}
     return {
         "bill_no": letters,
         "doc_type": f"if(doc = {CANCELLATION}, 'C', 'B')",
         "cancels_bill_no": f"if(doc = {CANCELLATION}, {bill_number('b', '0L', utility)}, '')",
         "account_no": f"concat('AC-', {premise()}, '-', {tenant_digits()})",
-        "cust_no": f"if({lost}, '', concat({number}))",
+        "cust_no": f"if({_lost(utility)}, '', {_NUMBER})",
         "meter_no": f"concat('M', {meter})",
         "rate_code": utility.rate(),
         "read_type": "if(estimated, 'E', 'A')",
         **{name: f"cast(date_from_unix_date(cast({day} as int)) as string)" for name, day in days.items()},
         "kinds": f"if(head, array({FIXED}), array_remove(array({_kinds()}), 0))",
     }
+
+
+def _lost(utility: Utility) -> str:
+    """SQL: whether the account no longer knows its customer."""
+    return f"{bits(draw(utility.seed, 'account', 'p', 'held'), 0, 10)} < {_LOST}"
+
+
+def _quirks(utility: Utility) -> dict[str, Quirk]:
+    """What billing does by itself."""
+    return {"lost_customer": Quirk(f"NOT head AND {_lost(utility)}", clean=_NUMBER, told="cust_no")}
 
 
 def _kinds() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from zoneinfo import ZoneInfo
 
-from utilityflow.simulate.defects import Planter, Spec
+from utilityflow.simulate.defects import Planter, Quirk, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array
 from utilityflow.simulate.extract import Extract, layered, one_file_each
 from utilityflow.simulate.model import Layer, Utility
@@ -21,6 +21,8 @@ KEY = ("meter_id", "interval_start")  # the raw columns of which the ledger's ro
 ROW_BYTES = 52
 HOURS = 25  # of the longest day
 BOX_W, STANDBY_WH = 7200, 4
+# what was counted in an hour that had been estimated comes in the next day's file
+QUIRKS = {"late": Quirk("again", clean="interval_start", told="cast(date_from_unix_date(cast(f as int)) as string)")}
 
 
 def charging_extract(utility: Utility, months: range, boxes: int, specs: tuple[Spec, ...] = ()) -> Extract:
@@ -32,7 +34,8 @@ def charging_extract(utility: Utility, months: range, boxes: int, specs: tuple[S
     boxes = min(boxes, utility.customers)
     first, last = almanac.month_starts[months.start], almanac.month_starts[months.stop]
     days = [almanac.days[d - almanac.first_day] for d in range(first, last)]
-    planter = Planter(utility.seed, FEED, specs, {}, COLUMNS, day="f")
+    # by the day and hour that a read is of: one that is lost is not told later either
+    planter = Planter(utility.seed, FEED, specs, {}, COLUMNS, day="d", hour="h", quirks=QUIRKS)
     return Extract(
         system=SYSTEM,
         feed=FEED,

@@ -8,7 +8,7 @@ moves, new names, classes and statuses, move-outs, new customers, touches that c
 from __future__ import annotations
 
 from utilityflow.simulate.customer_events import CORRECTION, MISTAKE, MOVE_IN, MOVE_OUT, event_layers
-from utilityflow.simulate.defects import Planter, Scope, Spec
+from utilityflow.simulate.defects import Planter, Quirk, Scope, Spec
 from utilityflow.simulate.draws import at, bits, int_array, text_array
 from utilityflow.simulate.extract import Extract, layered, one_file_each
 from utilityflow.simulate.model import Layer, Utility
@@ -22,12 +22,21 @@ CHUNK = 250_000  # tenancies a file: larger utilities get several files a month
 CLERKS = 40
 
 
+def _quirks(utility: Utility) -> dict[str, Quirk]:
+    """What customer management does by itself; of a late event the ledger tells in which month it was told."""
+    month = f"cast(add_months(DATE'{utility.almanac.start.isoformat()}', cast(k as int)) as string)"
+    return {
+        "repeated": Quirk("copy > 0"),
+        "late": Quirk("copy = 0 AND late > 0 AND NOT head", clean="changed_at", told=month),
+    }
+
+
 def customers_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -> Extract:
     """The change events delivered in some months (indexes from 0); one partition and file per month and chunk."""
     almanac = utility.almanac
     chunks = [(m, first) for m in months for first in range(0, utility.tenancies(m), CHUNK)]
     rows = min(CHUNK, utility.tenancies(months[-1]))
-    planter = Planter(utility.seed, SYSTEM, specs, _scopes(months), COLUMNS)
+    planter = Planter(utility.seed, SYSTEM, specs, _scopes(months), COLUMNS, quirks=_quirks(utility), accounts=True)
     files = {
         "k": f"cast({at(int_array([m for m, _ in chunks]), 'file_no')} as bigint)",
         "o": f"n + {at(int_array([first for _, first in chunks]), 'file_no')}",

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pyspark.sql import DataFrame
 
-from utilityflow.simulate.defects import CELL, LEDGER_COLUMNS, Planter
+from utilityflow.simulate.defects import AGAIN, CELL, GONE, LEDGER_COLUMNS, Planter
 from utilityflow.simulate.draws import at, int_array, text, text_array
 from utilityflow.simulate.model import Layer, Utility
 
@@ -68,11 +68,24 @@ class Extract:
         """What the files hold, in one column ``value``; of Parquet files the raw columns."""
         return {"csv": self.csv_lines, "jsonl": self.json_lines, "parquet": self.table}[form](rows)
 
+    def landed(self, rows: DataFrame) -> DataFrame:
+        """The rows of the query as the files hold them: without those that are lost, and those that are repeated twice."""
+        planter = self.planter
+        gone, again = planter.numbers(*GONE), planter.numbers(*AGAIN)
+        if gone or again:  # not a filter, which the optimizer would push down through every layer of the query
+            times = [f"WHEN defect IN ({', '.join(map(str, n))}) THEN {a}" for n, a in
+                     ((gone, "cast(array() as array<int>)"), (again, "array(0, 1)")) if n]  # fmt: skip
+            rows = rows.selectExpr("*", f"explode(CASE WHEN head THEN array(0) {' '.join(times)} ELSE array(0) END) AS time_told")
+        for number, quirk in planter.own().items():
+            if planter.specs[number - 1].kind in GONE:
+                rows = rows.where(f"head OR NOT ({quirk.when})")
+        return rows
+
     def csv_lines(self, rows: DataFrame) -> DataFrame:
         """One column ``value``: the lines of the files, header first, from the rows of the query."""
         columns = self.planter.columns
         fields = [quote(self.planter.dirty(c)) if c in self.quoted else self.planter.dirty(c) for c in columns]
-        return rows.selectExpr(_line(columns, fields, self.headers))
+        return self.landed(rows).selectExpr(_line(columns, fields, self.headers))
 
     def json_lines(self, rows: DataFrame) -> DataFrame:
         """One column ``value``: a JSON object a line; an empty text is null, a number stands as it is written."""
@@ -86,24 +99,26 @@ class Extract:
                 told = f"if({value} LIKE '{{%}}', {value}, {told})"
             fields.append(f"concat('\"{c}\": ', if({value} = '', 'null', {told}))")
         record = ", ', ', ".join(fields)
-        return rows.where("NOT head").selectExpr(f"concat('{{', {record}, '}}') AS value")
+        return self.landed(rows).where("NOT head").selectExpr(f"concat('{{', {record}, '}}') AS value")
 
     def table(self, rows: DataFrame) -> DataFrame:
         """The raw columns as strings, without header rows: for Parquet files."""
         beside = [f"{sql} AS {name}" for name, sql in self.beside.items()]
         raw = [f"{self.planter.dirty(c)} AS {c}" for c in self.planter.columns]
-        return rows.where("NOT head").selectExpr(*beside, *raw)
+        return self.landed(rows).where("NOT head").selectExpr(*beside, *raw)
 
     def ledger_lines(self, rows: DataFrame, ending: str) -> DataFrame:
         """One column ``value``: CSV lines of the ledger, header first, one file per landed file."""
         names = text_array([f"{name}.{ending}" for name in self.files])
-        fixed = [text(self.system), text(self.feed), at(names, "file_no"), "row_key", "cast(copy as string)"]
-        drawn = rows.where("head OR defect > 0")
-        drawn = drawn.selectExpr("head", "file_no", "row_key", "copy", f"{self.planter.ledger()} AS cells")
+        again = self.planter.numbers(*AGAIN)
+        copy = f"if(defect IN ({', '.join(map(str, again))}), '1', cast(copy as string))" if again else "cast(copy as string)"
+        fixed = [text(self.system), text(self.feed), at(names, "file_no"), "row_key", "copy"]
+        known = [f"({q.where or q.when})" for q in self.planter.own().values()]
+        drawn = rows.where(" OR ".join(dict.fromkeys(["head", "defect > 0", *known])))
+        drawn = drawn.selectExpr("head", "file_no", "row_key", f"{copy} AS copy", f"{self.planter.ledger()} AS cells")
         # not a filter of rows: the optimizer would push its long condition down through every layer of the query
-        planted = "explode(if(head, slice(cells, 1, 1), filter(cells, c -> c.clean_value <> c.planted_value))) AS cell"
         fields = fixed + [quote(f"cell.{c}") for c in CELL]
-        return drawn.selectExpr("*", planted).selectExpr(_line(LEDGER_COLUMNS, fields))
+        return drawn.selectExpr("*", "explode(cells) AS cell").selectExpr(_line(LEDGER_COLUMNS, fields))
 
 
 def layered(source: str, layers: Sequence[Layer | str]) -> str:

@@ -7,7 +7,7 @@ closed formula, so no month needs another's file.
 
 from __future__ import annotations
 
-from utilityflow.simulate.defects import Planter
+from utilityflow.simulate.defects import Planter, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array, share
 from utilityflow.simulate.extract import Extract, layered, one_file_each
 from utilityflow.simulate.model import Layer, Utility
@@ -15,34 +15,37 @@ from utilityflow.simulate.reads import SYSTEM, tenant
 
 FEED = "gas_monthly_reads"
 COLUMNS = ("meter_id", "customer_id", "previous_date", "read_date", "previous_index", "current_index", "usage_m3", "quality")
+KEY = ("meter_id", "read_date")  # the raw columns of which the ledger's row_key is made
 ROW_BYTES = 68
 DIGITS = 5  # of a register
 # m3 of a dwelling of mean size by month of the year, from January
 _NEED = (260, 230, 190, 110, 50, 25, 20, 20, 35, 95, 170, 240)
 
 
-def gas_extract(utility: Utility, months: range) -> Extract:
-    """The gas reads of some months (indexes from 0); one partition and file a month. No defects are planted in them."""
+def gas_extract(utility: Utility, months: range, specs: tuple[Spec, ...] = ()) -> Extract:
+    """The gas reads of some months (indexes from 0); one partition and file a month."""
     rows = utility.premises(months[-1])
     file_month = f"cast({at(int_array(list(months)), 'file_no')} as bigint)"
+    planter = Planter(utility.seed, FEED, specs, {}, COLUMNS)
     return Extract(
         system=SYSTEM,
         feed=FEED,
-        query=layered(one_file_each(len(months), rows, "p"), _layers(utility, file_month)),
+        query=layered(one_file_each(len(months), rows, "p"), _layers(utility, file_month, planter)),
         files=tuple(f"{FEED}_{utility.almanac.month_start(m):%Y-%m}" for m in months),
-        planter=Planter(utility.seed, FEED, (), {}, COLUMNS),
+        planter=planter,
         expected_rows=round(len(months) * rows * 0.12),
         row_bytes=ROW_BYTES,
     )
 
 
-def _layers(utility: Utility, file_month: str) -> list[Layer | str]:
+def _layers(utility: Utility, file_month: str, planter: Planter) -> list[Layer | str]:
     starts = int_array(utility.almanac.month_starts)
     seed = utility.seed
     return [
         {"m": file_month, **utility.network(), **utility.tenancy_of_premise()},
         {"hg": draw(seed, "gas", "p")},
         f"head OR {burns_gas(utility)}",
+        {"defect": planter.drawn("p", "m")},
         *utility.meter(),
         utility.pairing(),
         *utility.cycle(),
@@ -98,6 +101,5 @@ def _texts(utility: Utility) -> Layer:
         "quality": "'A'",
         "row_key": f"concat({meter}, '|', {day})",
         "copy": "0",
-        "defect": "0",
     }
 

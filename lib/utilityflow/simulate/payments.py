@@ -21,7 +21,7 @@ from utilityflow.simulate.accounts import (
 )
 from utilityflow.simulate.bills import decimal
 from utilityflow.simulate.charges import bill
-from utilityflow.simulate.defects import Planter, Scope, Spec
+from utilityflow.simulate.defects import Planter, Quirk, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array, text_array
 from utilityflow.simulate.extract import Extract, layered, one_file_each
 from utilityflow.simulate.model import Layer, Utility
@@ -53,6 +53,11 @@ ROW_BYTES = 340
 PAYMENT, SECOND, RETURN, AGAIN, REFUND, RESENT = range(1, 7)
 BACK = range(3)  # months whose bills a day can concern: its own and the two before
 _TWICE, _RESENT = 3, 6  # of 1,024 payments: sent twice; from there on sent again the next day under another reference
+# what the processor does by itself; the first payment's reference ends in its kind of event
+QUIRKS = {
+    "repeated": Quirk(f"copy > 0 AND event = {PAYMENT}", where=f"event = {PAYMENT} AND NOT sent_back AND doubled < {_TWICE}"),
+    "resent": Quirk(f"event = {RESENT}", clean=f"concat(left(payment_ref, length(payment_ref) - 1), '{PAYMENT}')"),
+}
 
 
 def payments_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -> Extract:
@@ -66,7 +71,7 @@ def payments_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -
         "method": Scope("way", (tuple(range(len(WAYS))),)),
         "file": Scope("f", tuple(tuple(range(starts[m], starts[m + 1])) for m in months)),
     }
-    planter = Planter(utility.seed, SYSTEM, specs, scopes, COLUMNS)
+    planter = Planter(utility.seed, SYSTEM, specs, scopes, COLUMNS, quirks=QUIRKS)
     return Extract(
         system=SYSTEM,
         feed=FEED,

@@ -44,12 +44,27 @@ TWINS: Mapping[str, Callable[[str], str]] = {
     "mistyped": lambda v: v.translate(str.maketrans("01", "OI")),
     "spike": lambda v: _times(v, 10 + int(v.replace(".", "")[-2:]) % 31) if _NUMBER.match(v) else v,
     "stuck": lambda v: v if v == "" else "0.000" if "." in v else "0",
+    "scientific": lambda v: f"{v.replace('.', '')}E-{len(v) - v.index('.') - 1 if '.' in v else 0}",
+    "float_noise": lambda v: f"{v}000000000001" if "." in v else v,
+    "epoch": lambda v: _seconds(v),
+    "no_zone": lambda v: re.sub(r"(Z|[+-][0-9][0-9]:[0-9][0-9])\Z", "", v),
+    "day_first": lambda v: f"{v[8:10]}/{v[5:7]}/{v[:4]}{v[10:]}",
+    "placeholder": lambda _: ".",
+    "zero_id": lambda _: "0",
+    "double_blank": lambda v: v.replace(" ", "  "),
     "begins_early": lambda v: str(dt.date.fromisoformat(v) - dt.timedelta(days=10)) if _DATE.match(v) else v,
 }
 
 
 def _times(value: str, factor: int) -> str:
     return str(Decimal(value).quantize(Decimal("0.001")) * factor) if "." in value else str(int(value) * factor)
+
+
+def _seconds(value: str) -> str:
+    try:
+        return str(int(dt.datetime.fromisoformat(value[:19]).replace(tzinfo=dt.timezone.utc).timestamp()))
+    except ValueError:
+        return value
 
 
 @dataclass

@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from utilityflow.simulate.almanac import EPOCH, PROFILES, WEATHER_ZONES
-from utilityflow.simulate.defects import Planter, Scope, Spec
+from utilityflow.simulate.defects import SOURCE, Planter, Quirk, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array, share, text_array
 from utilityflow.simulate.extract import Extract, layered, one_file_each
 from utilityflow.simulate.model import FIRMWARES, Layer, Utility
@@ -23,13 +23,23 @@ KEY = ("meter_id", "read_date", "register")  # the raw columns of which the ledg
 ROW_BYTES = 61
 
 # A row of a file is described by a code: days of delay in the low 3 bits, then flags.
-ESTIMATED, REPEATED, OLD_METER = 8, 16, 32
+ESTIMATED, REPEATED, OLD_METER, NEVER = 8, 16, 32, 64
 NORMAL, NOTHING, ESTIMATE, TWICE, AGAIN, EXCHANGE = range(6)
 LATE = 6  # LATE + n: the day's read and those of the n days before
+LOST = 10  # a read that never comes: a row for the ledger alone
 _PATTERNS: list[list[int]] = [
     [0], [], [ESTIMATED], [0, REPEATED], [0, 1 | REPEATED], [OLD_METER, 0],
     [0], [0, 1], [0, 1, 2], [0, 1, 2, 3],
+    [NEVER],
 ]  # fmt: skip
+# what the head-end system does by itself (module docstring); the file of a read that is late tells which day it came on
+_UNUSUAL = f"(code & {REPEATED | NEVER | 7}) > 0"  # of ``code`` alone, below which the optimizer cannot push it
+QUIRKS = {
+    "repeated": Quirk(f"(code & {REPEATED}) > 0", where=_UNUSUAL),
+    "late": Quirk(f"(code & {REPEATED}) = 0 AND (code & 7) > 0", clean="read_date",
+                  told="cast(date_from_unix_date(cast(f as int)) as string)", where=_UNUSUAL),
+    "lost": Quirk(f"(code & {NEVER}) > 0", clean="kwh", told="''", where=_UNUSUAL),
+}  # fmt: skip
 
 
 def reads_extract(utility: Utility, months: range, specs: tuple[Spec, ...], before: Sequence[dt.date] = ()) -> Extract:
@@ -41,7 +51,8 @@ def reads_extract(utility: Utility, months: range, specs: tuple[Spec, ...], befo
     first, last = almanac.month_starts[months.start], almanac.month_starts[months.stop]
     days = [*before, *(almanac.days[d - almanac.first_day] for d in range(first, last))]
     reach = range(months.start - bool(before), months.stop)
-    planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, reach), COLUMNS, before=("meter_id",), day="f")
+    planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, reach), COLUMNS, before=("meter_id",), day="f",
+                      usual=("kwh",), quirks=QUIRKS)  # fmt: skip
     file_day = f"file_no + {first}L"
     if before:
         file_day = f"cast({at(int_array([(d - EPOCH).days for d in days]), 'file_no')} as bigint)"
@@ -74,18 +85,22 @@ def _layers(utility: Utility, planter: Planter, file_day: str) -> list[Layer | s
         {"defect": planter.drawn("p", "f")},
         utility.pairing(),
         *utility.cycle(),
-        *_delivery(utility),
+        *_delivery(utility, tells_lost=any(s.kind == "lost" and s.among == SOURCE for s in planter.specs)),
         *_read_day(utility),
         *tenant(utility),
         *_registers(),
         *_energy(utility),
-        _texts(utility),
+        _texts(utility, tells_usual=any(s.kind == "frozen" for s in planter.specs)),
     ]
 
 
-def _delivery(utility: Utility) -> list[Layer]:
-    """What the file of day ``f`` holds of a premise: ``code``, one row for each."""
+def _delivery(utility: Utility, *, tells_lost: bool) -> list[Layer]:
+    """What the file of day ``f`` holds of a premise: ``code``, one row for each.
+
+    :param tells_lost: also rows for reads that never come.
+    """
     week, seed = "f div 7", utility.seed
+    never = f"if(fate >= 14, {LOST}L, {NOTHING}L)" if tells_lost else f"{NOTHING}L"
     return [
         {
             "profile": utility.profile(),
@@ -107,7 +122,7 @@ def _delivery(utility: Utility) -> list[Layer]:
         {
             "pattern": f"""CASE WHEN head THEN {NORMAL}L
                 WHEN (broken OR silent) AND since >= 0 AND since < lasts
-                    THEN if(fate >= 8 AND fate < 14, {ESTIMATE}L, {NOTHING}L)
+                    THEN if(fate >= 8 AND fate < 14, {ESTIMATE}L, {never})
                 WHEN (broken OR silent) AND since = lasts AND fate < 12 THEN {LATE}L + lasts
                 WHEN fm = exchange_month AND fdom = exchange_dom THEN {EXCHANGE}L
                 WHEN resent THEN {TWICE}L
@@ -269,8 +284,11 @@ def _energy(utility: Utility) -> list[Layer]:
     ]
 
 
-def _texts(utility: Utility) -> Layer:
-    """The raw columns as the file shows them, and the row's key for the ledger."""
+def _texts(utility: Utility, *, tells_usual: bool) -> Layer:
+    """The raw columns as the file shows them, and the row's key for the ledger.
+
+    :param tells_usual: also what a register shows that tells the same of every day (``kwh_usual``).
+    """
     thousandths, hundredths = (
         text_array([f".{i:03d}" for i in range(1000)]),
         text_array([f".{i:02d}" for i in range(100)]),
@@ -278,13 +296,18 @@ def _texts(utility: Utility) -> Layer:
     meter = utility.meter_name("new_meter")
     date = at(text_array([d.isoformat() for d in utility.almanac.days]), "day")
     register = "if(received, '2.8.0', '1.8.0')"
+    mean = f"cast({base_wh()} * {shape()} as bigint)"
+    usual = f"if(received, wh, {mean})"  # panels stand still each night, so no register of theirs seems stuck
+    kwh = "concat({0} div 1000, {1})"
+    frozen = {"kwh_usual": kwh.format(usual, at(thousandths, f"{usual} % 1000"))} if tells_usual else {}
     return {
         "meter_id": meter,
         "meter_id_before": utility.meter_name("false"),  # the first meter, which may still hang there
         "customer_id": "if(customer is null, '', cast(customer as string))",
         "read_date": date,
         "register": register,
-        "kwh": f"concat(wh div 1000, {at(thousandths, 'wh % 1000')})",
+        "kwh": kwh.format("wh", at(thousandths, "wh % 1000")),
+        **frozen,
         "peak_kw": f"concat(peak div 100, {at(hundredths, 'peak % 100')})",
         "unit": "'kWh'",
         "rate_code": utility.rate(),

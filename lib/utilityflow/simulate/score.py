@@ -26,6 +26,7 @@ from utilityflow.simulate import (
     customer_database,
     customers,
     filing_register,
+    gas_reads,
     outages,
     payments,
     planted,
@@ -33,10 +34,10 @@ from utilityflow.simulate import (
     requests,
     service_points,
 )
-from utilityflow.simulate.defects import LEDGER_COLUMNS
+from utilityflow.simulate.defects import AGAIN, GONE, LEDGER_COLUMNS, WHOLE
 
 SYSTEMS = {
-    **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, charging_reads, bills, payments, requests)},
+    **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, charging_reads, gas_reads, bills, payments, requests)},
     **{of.FEED: (of.SYSTEM, of.KEY) for of in (service_points, outages)},
     **{of.FEED: (planted.SYSTEM, of.KEY) for of in (filing_register, audit_trail)},
     customer_database.FEED: (customer_database.SYSTEM, customers.KEY),
@@ -45,6 +46,7 @@ SYSTEMS = {
 LOGGED = {customer_database.FEED: ("batch", "change_no")}
 ROW = ("_file_sha256", "_row_number")
 CAUGHT, OUTCOMES = ("quarantined", "flagged"), ("quarantined", "flagged", "repaired", "missed", "repeat")
+EQUAL_RECORD = "equal_record"  # the signal of a repeat that silver left out
 _NO_TEXTS = "cast(array() AS array<string>)"
 
 
@@ -79,22 +81,40 @@ def placed(ledger: DataFrame, contents: DataFrame, raw: DataFrame, key: Sequence
     :returns: the ledger's columns, ROW, ``landed`` (whether the file is one of ``contents``).
     """
     names = [n for n in raw.columns if n not in ROW]
-    parts, defective = F.split("row_key", "[|]", -1), F.col("column")
-    keys = {f"_key_{i}": F.when(defective == n, F.col("planted_value")).otherwise(parts[i]) for i, n in enumerate(key)}
+    parts, defective, kind = F.split("row_key", "[|]", -1), F.col("column"), F.col("kind")
+    keys = {f"_key_{i}": F.when((defective == n) & ~kind.isin(*WHOLE), F.col("planted_value")).otherwise(parts[i])
+            for i, n in enumerate(key)}  # fmt: skip
     entries = ledger.join(F.broadcast(contents), "stem", "left").withColumns(keys)
-    alike = ["_file_sha256", *keys, "column", "planted_value"]
-    wanted = entries.where("_file_sha256 IS NOT NULL").groupBy(*alike).agg(F.count(F.lit(1)).alias("_entries"))
+    entries = entries.withColumn("landed", F.col("_file_sha256").isNotNull())
     texts = raw.select(*ROW, *[F.coalesce(n, F.lit("")).alias(n) for n in names])
     texts = texts.withColumns({f"_key_{i}": F.col(n) for i, n in enumerate(key)})
     held = reduce(lambda value, n: F.when(defective == n, F.col(f"`{n}`")).otherwise(value), names, F.lit(None))
-    rows = texts.join(wanted, ["_file_sha256", *keys]).where(held == F.col("planted_value"))
-    group = Window.partitionBy(*alike)
+    of_row = ["_file_sha256", *keys]
+    cells = _paired(entries.where(~kind.isin(*WHOLE)), texts, [*of_row, "column", "planted_value"], of_row, held)
+    whole = _paired(entries.where(kind.isin(*WHOLE) & ~kind.isin(*GONE)), texts, of_row, of_row)
+    gone = entries.where(kind.isin(*GONE)).withColumn("_row_number", F.lit(None).cast("bigint"))
+    columns = [*ledger.columns, *ROW, "landed"]
+    return cells.select(*columns).unionByName(whole.select(*columns)).unionByName(gone.select(*columns))
+
+
+def _paired(
+    entries: DataFrame, texts: DataFrame, alike: Sequence[str], of_row: Sequence[str], held: Column | None = None
+) -> DataFrame:
+    """The entries with ``_row_number``: of alike ones in their order, if there are as many rows.
+
+    :param of_row: by which rows are looked for; of these ``held`` must be what is planted. Without it the last rows count, and
+        there may be more.
+    """
+    wanted = entries.where("_file_sha256 IS NOT NULL").groupBy(*alike).agg(F.count(F.lit(1)).alias("_entries"))
+    rows = texts.join(wanted, [*of_row])
+    rows = rows.where("true" if held is None else held == F.col("planted_value"))
+    group, down = Window.partitionBy(*alike), held is None
+    order = group.orderBy(F.desc("_row_number") if down else "_row_number")
     rows = rows.select(*alike, "_row_number", "_entries", F.count(F.lit(1)).over(group).alias("_rows"),
-                       F.row_number().over(group.orderBy("_row_number")).alias("_place"))  # fmt: skip
-    exact = rows.where("_rows = _entries").select(*alike, "_place", "_row_number")
-    entries = entries.withColumn("_place", F.row_number().over(group.orderBy("line")))
-    found = entries.withColumn("landed", F.col("_file_sha256").isNotNull()).join(exact, [*alike, "_place"], "left")
-    return found.select(*ledger.columns, *ROW, "landed")
+                       F.row_number().over(order).alias("_place"))  # fmt: skip
+    exact = rows.where("_rows >= _entries" if down else "_rows = _entries").select(*alike, "_place", "_row_number")
+    entries = entries.withColumn("_place", F.row_number().over(group.orderBy(F.desc("line") if down else "line")))
+    return entries.join(exact, [*alike, "_place"], "left")
 
 
 def placed_in_log(ledger: DataFrame, raw: DataFrame, key: Sequence[str], feed: str) -> tuple[DataFrame, set[str]]:
@@ -121,12 +141,18 @@ def outcomes(
 
     quarantined: in the quarantine; signals are its rules. flagged: in silver, with flags that the clean record would not have;
     they are the signals. repaired: in silver, equal to what the clean record would be. missed: in silver and none of these.
-    repeat: in neither, so it equalled a record that stands.
+    repeat: in neither, so it equalled a record that stands. Of a record that the ledger says is repeated that is repaired, by
+    the signal EQUAL_RECORD, also where it stands alone in silver (the first came later); missed is one that stands beside it.
 
     :param found: as ``placed`` gives it, with a row each. :param clean: ROW, ``quality_flags`` and the canonical columns that
-        the suite makes of the record with the clean value. :param silver: the same of silver. :param fence: ROW and ``rules``.
+        the suite makes of the record with the clean value. :param silver: the same of silver, and ``_record_hash``.
+    :param fence: ROW and ``rules``.
     """
-    ours = silver.select(*ROW, F.struct("quality_flags", *canonical).alias("_ours"))
+    again = F.col("kind").isin(*AGAIN)
+    ours = silver.select(*ROW, "_record_hash", F.struct("quality_flags", *canonical).alias("_ours"))
+    hashes = ours.join(found.where(again).select(*ROW), [*ROW], "left_semi").select("_record_hash").distinct()
+    beside = silver.join(F.broadcast(hashes), "_record_hash").groupBy("_record_hash").agg(F.count(F.lit(1)).alias("_beside"))
+    ours = ours.join(F.broadcast(beside), "_record_hash", "left").drop("_record_hash")
     theirs = clean.select(*ROW, F.struct("quality_flags", *canonical).alias("_clean"))
     joined = (
         found.join(ours, [*ROW], "left").join(theirs, [*ROW], "left").join(fence.select(*ROW, "rules"), [*ROW], "left")
@@ -137,13 +163,15 @@ def outcomes(
     flags = F.array_except("_ours.quality_flags", "_clean.quality_flags")
     outcome = (
         F.when(F.col("rules").isNotNull(), "quarantined")
+        .when(again, F.when(F.coalesce("_beside", F.lit(0)) > 1, "missed").otherwise("repaired"))
         .when(F.col("_ours").isNull(), "repeat")
         .when(F.size(flags) > 0, "flagged")
         .when(equal, "repaired")
         .otherwise("missed")
     )
-    signals = F.coalesce("rules", flags, F.expr(_NO_TEXTS))
-    return joined.withColumns({"outcome": outcome, "signals": signals}).drop("_ours", "_clean", "rules")
+    equals = F.when(again & F.col("rules").isNull() & (outcome == "repaired"), F.array(F.lit(EQUAL_RECORD)))
+    signals = F.coalesce("rules", equals, F.when(again, F.expr(_NO_TEXTS)), flags, F.expr(_NO_TEXTS))
+    return joined.withColumns({"outcome": outcome, "signals": signals}).drop("_ours", "_clean", "_beside", "rules")
 
 
 def false_alarms(found: DataFrame, silver: DataFrame, fence: DataFrame) -> DataFrame:
@@ -177,7 +205,7 @@ def figures(counted: Iterable[Mapping[str, Any]], alarms: Iterable[Mapping[str, 
     kinds = []
     for name in sorted({(c["system"], c["kind"], c["column"]) for c in counted}):
         mine = [c for c in counted if (c["system"], c["kind"], c["column"]) == name]
-        signals = _by_signal(c for c in mine if c["outcome"] in CAUGHT)
+        signals = _by_signal(c for c in mine if c["outcome"] in (*CAUGHT, "repaired"))
         wrong = sum(a["rows"] for a in alarms if a["system"] == name[0] and signals.keys() & set(a["signals"]))
         kinds.append(
             dict(zip(("system", "kind", "column"), name, strict=True)) | _shares(mine, wrong) | {"signals": signals}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from utilityflow.simulate.accounts import premise
 from utilityflow.simulate.customer_events import month_day
-from utilityflow.simulate.defects import Planter, Scope, Spec
+from utilityflow.simulate.defects import Planter, Quirk, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array
 from utilityflow.simulate.extract import CHUNK, Extract, layered, premise_files
 from utilityflow.simulate.model import Layer, Utility
@@ -40,7 +40,8 @@ def service_points_extract(utility: Utility, months: range, specs: tuple[Spec, .
     """The changes of some months (indexes from 0); one partition and file per month and chunk of premises."""
     almanac = utility.almanac
     chunks, premises = premise_files(utility, months)
-    planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, months), COLUMNS)
+    quirks = {"repeated": Quirk("copy > 0")}  # told again in the next month
+    planter = Planter(utility.seed, SYSTEM, specs, _scopes(utility, months), COLUMNS, quirks=quirks)
     expected = [utility.premises(m) * (1.02 if m == 0 else 0.035) for m in months]
     return Extract(
         system=SYSTEM,

@@ -122,7 +122,7 @@ def simulate(
     operations = Operations(seed, utility.almanac, kinds, FEED) if kinds and "usage_monitoring" in systems else None
     planned = [(e, e.form or reads_format) for e in _plan(utility, span, specs, systems, operations)]
     if gas:
-        planned.append((gas_extract(utility, span), "csv"))
+        planned.append((gas_extract(utility, span, specs.gas_meters), "csv"))
     if interval_meters:
         planned.append((charging_extract(utility, span, interval_meters, specs.wall_boxes), "csv"))
     based = []

@@ -97,7 +97,8 @@ def dirty(simulated: Callable[..., Landed]) -> Money:
 
     shipped = load_profile()
     profile = {
-        system: [{**spec.__dict__, "rate": max(spec.rate, 0.004)} for spec in getattr(shipped, system)] for system in SYSTEMS
+        system: [{**spec.__dict__, "rate": max(spec.rate, 0.004)} for spec in getattr(shipped, system) if not spec.whole]
+        for system in SYSTEMS
     }
     return Money.of(simulated(customers=400, months=3, only_month=3, profile=profile, systems=SYSTEMS))
 

@@ -13,7 +13,7 @@ import pytest
 
 from utilityflow.errors import UtilityFlowError
 from utilityflow.simulate import simulate
-from utilityflow.simulate.defects import KINDS, Planter, Scope, Spec, load_profile
+from utilityflow.simulate.defects import KINDS, WHOLE, Planter, Scope, Spec, load_profile
 
 from .conftest import CUSTOMERS, SEED, START, Landed, Row
 
@@ -33,6 +33,8 @@ def test_every_planted_defect_stands_in_its_file(feed: str, months: Landed) -> N
     assert len(months.summary.defects[feed]) >= 6
     for entry in ledger:
         assert entry["clean_value"] != entry["planted_value"]
+        if entry["kind"] in WHOLE:
+            continue  # of them, test_whole_records.py
         key = dict(zip(KEYS[feed], entry["row_key"].split("|"), strict=True))
         assert key.get(entry["column"], entry["clean_value"]) == entry["clean_value"]
         key |= {entry["column"]: entry["planted_value"]}
@@ -47,6 +49,7 @@ KINDS_OF_TIME = {
         {"kind": "spike", "column": "kwh", "rate": 0.01},
         {"kind": "stale", "column": "meter_id", "rate": 0.3},
         {"kind": "stuck", "column": "kwh", "rate": 0.02, "days": 4},
+        {"kind": "frozen", "column": "kwh", "rate": 0.02, "days": 5},
         {"kind": "wrong_multiplier", "column": "kwh", "other": "peak_kw", "rate": 0.02, "days": 28},
     ],
     "wall_boxes": [
@@ -108,6 +111,14 @@ def test_defects_of_meters_last_for_days(spells: Landed) -> None:
             assert 10 <= Decimal(e["planted_value"]) / Decimal(e["clean_value"]) <= 40
         if e["kind"] == "stale":
             assert e["planted_value"] < e["clean_value"], "the meter that hung there before"
+    frozen: dict[str, list[tuple[dt.date, Row]]] = defaultdict(list)
+    for e in spells.rows("ami_daily_reads", "defects"):
+        if e["kind"] == "frozen":
+            frozen[e["row_key"].split("|")[0]].append((dt.date.fromisoformat(e["file"][-14:-4]), e))
+    assert max(map(len, frozen.values())) >= 5
+    for told in frozen.values():
+        assert len({e["planted_value"] for _, e in told}) == 1, "equal over the days, each of them on the ledger"
+        assert len({e["clean_value"] for _, e in told}) > 1 or len(told) < 3, "the use itself was not"
     stuck = [sorted(found) for (kind, _), found in days.items() if kind == "stuck"]
     assert max(map(len, stuck)) >= 4 and any((found[-1] - found[0]).days == 3 and len(found) == 4 for found in stuck)
     longest = max(len(found) for (kind, _), found in days.items() if kind == "wrong_multiplier")
@@ -116,11 +127,13 @@ def test_defects_of_meters_last_for_days(spells: Landed) -> None:
 
 def test_without_a_profile_nothing_is_planted_and_all_else_is_equal(months: Landed, spotless: Landed) -> None:
     assert spotless.summary.defects == {feed: {} for feed in (*KEYS, BOXES)}
-    for feed in KEYS:
+    for feed, key in KEYS.items():
         here = [r for r in months.rows(feed) if "2024-03" in r["_file"]]
-        differing = [(a, b) for a, b in zip(here, spotless.rows(feed), strict=True) if a != b]
         ledger = [r for r in months.rows(feed, "defects") if "2024-03" in r["file"]]
-        planted = Counter((e["column"], e["clean_value"], e["planted_value"]) for e in ledger)
+        lost = {e["row_key"] for e in ledger if e["kind"] == "lost_account"}
+        clean = [r for r in spotless.rows(feed) if "|".join(r[k] for k in key) not in lost]
+        differing = [(a, b) for a, b in zip(here, clean, strict=True) if a != b]
+        planted = Counter((e["column"], e["clean_value"], e["planted_value"]) for e in ledger if e["kind"] not in WHOLE)
         assert Counter((c, b[c], a[c]) for a, b in differing for c in a if a[c] != b[c]) == planted
 
 
@@ -153,6 +166,14 @@ def test_defects_are_correlated(months: Landed) -> None:
         ({"usage_monitoring": [{"kind": "stuck", "column": "kwh", "rate": 0.1, "days": 0}]}, "UF-1002", "days"),
         ({"usage_monitoring": [{"kind": "stale", "column": "kwh", "rate": 0.1}]}, "UF-1002", "former"),
         ({"customer_management": [{"kind": "missing", "column": "name", "rate": 0.1, "days": 2}]}, "UF-1002", "several days"),
+        ({"usage_monitoring": [{"kind": "frozen", "column": "peak_kw", "rate": 0.1}]}, "UF-1002", "usual"),
+        ({"usage_monitoring": [{"kind": "lost", "column": "kwh", "rate": 0.1, "hours": 3}]}, "UF-1002", "no hours"),
+        ({"usage_monitoring": [{"kind": "lost", "column": "kwh", "rate": 0.1, "hours": 24}]}, "UF-1002", "'hours'"),
+        ({"usage_monitoring": [{"kind": "late", "column": "kwh", "rate": 0.1}]}, "UF-1002", "among: source"),
+        ({"usage_monitoring": [{"kind": "late", "column": "kwh", "rate": 0.1, "among": "source"}]}, "UF-1002", "rate: 1"),
+        ({"usage_monitoring": [{"kind": "spike", "column": "kwh", "rate": 1, "among": "source"}]}, "UF-1002", "by itself"),
+        ({"usage_monitoring": [{"kind": "lost_account", "column": "kwh", "rate": 0.1}]}, "UF-1002", "accounts"),
+        ({"usage_monitoring": [{"kind": "repeated", "column": "kw", "rate": 0.1}]}, "UF-1001", "kwh"),
     ],
 )
 def test_a_wrong_profile_is_refused(
@@ -176,11 +197,12 @@ def test_a_wrong_profile_is_refused(
 
 def test_each_kind_changes_a_usual_value(spark: SparkSession) -> None:
     values = {"wrong_case": "NY", "mistyped": "13001", "other_scale": "kWh"}
-    values |= dict.fromkeys(("bad_date", "begins_early"), "2024-02-03")
+    values |= dict.fromkeys(("bad_date", "begins_early", "epoch", "day_first"), "2024-02-03")
+    values |= {"no_zone": "2024-02-03T04:05:06Z", "double_blank": "Ann Lee"}
     for kind, template in KINDS.items():
         value = values.get(kind, "12.345")
-        columns = f"SELECT {template.format(v='v', o='o')} AS planted FROM VALUES ('{value}', 'another', 'former')"
-        planted = spark.sql(f"{columns} AS t(v, o, v_before)").first()
+        columns = f"SELECT {template.format(v='v', o='o')} AS planted FROM VALUES ('{value}', 'another', 'former', 'usual')"
+        planted = spark.sql(f"{columns} AS t(v, o, v_before, v_usual)").first()
         assert planted is not None and planted.planted != value, kind
 
 

@@ -117,7 +117,8 @@ def scored(spark: SparkSession, folder: Path) -> tuple[list[Any], list[Any]]:
         (8, ["required:id"]),
         (10, ["required:id"]),
     ]
-    ours, theirs = (local_frame(spark, [("sha-a", *row) for row in rows], shape) for rows in (silver, clean))
+    theirs = local_frame(spark, [("sha-a", *row) for row in clean], shape)
+    ours = local_frame(spark, [("sha-a", *row, row[0]) for row in silver], f"{shape}, _record_hash bigint")
     fenced = local_frame(
         spark, [("sha-a", *row) for row in fence], "_file_sha256 string, _row_number bigint, rules array<string>"
     )
@@ -138,6 +139,38 @@ def scored(spark: SparkSession, folder: Path) -> tuple[list[Any], list[Any]]:
     )
     alarms = [{"system": "sys", **row.asDict()} for row in false_alarms(found, ours, fenced).collect()]
     return counted, alarms
+
+
+def test_whole_records_are_found_by_their_key_and_judged_as_such(spark: SparkSession, tmp_path: Path) -> None:
+    entries = [
+        ("a", 1, "m5|d1", "day", "repeated", "", "d1"),  # of two rows the last is the repeat; silver left it out
+        ("a", 2, "m1|d1", "day", "late", "d1", "d4"),
+        ("a", 3, "m9|d1", "id", "resent", "m8", "m9"),  # stands alone in silver
+        ("a", 4, "mX|d1", "kwh", "lost", "1.0", ""),
+        ("a", 5, "m10|d1", "day", "repeated", "", "d1"),  # stands beside an equal one
+        ("a", 6, "m2|d7", "day", "repeated", "", "d7"),  # no row has this key
+        ("a", 7, "m2|d1", "day", "repeated", "", "d1"),
+    ]
+    found = placed(ledger(spark, tmp_path, entries), contents(spark), raw(spark), KEY)
+    found.write.parquet(str(tmp_path / "found"))
+    found = spark.read.parquet(str(tmp_path / "found"))
+    rows = rows_of(found)
+    assert {line: row["_row_number"] for line, row in rows.items()} == {1: 6, 2: 1, 3: 9, 4: None, 5: 10, 6: None, 7: 2}
+    assert {row["landed"] for row in rows.values()} == {True}
+    shape = "_file_sha256 string, _row_number bigint, quality_flags array<string>, quantity double, city string"
+    stands = [(1, [], 1.0, "Troy", 1), (5, [], 5.0, "Troy", 5), (9, [], 9.0, "Troy", 9), (10, [], 5.0, None, 10),
+              (11, [], 5.0, None, 10)]  # fmt: skip
+    silver = local_frame(spark, [("sha-a", *row) for row in stands], f"{shape}, _record_hash bigint")
+    clean = local_frame(spark, [("sha-a", *row[:4]) for row in stands], shape)
+    fence = local_frame(spark, [("sha-a", 2, ["required:id"])], "_file_sha256 string, _row_number bigint, rules array<string>")
+    told = outcomes(found.where("_row_number IS NOT NULL"), clean, silver, fence, ["quantity", "city"])
+    assert {line: (row["outcome"], row["signals"]) for line, row in rows_of(told).items()} == {
+        1: ("repaired", ["equal_record"]), 2: ("repaired", []), 3: ("repaired", ["equal_record"]), 5: ("missed", []),
+        7: ("quarantined", ["required:id"]),
+    }  # fmt: skip
+    counted = {"system": "s", "kind": "repeated", "column": "day", "outcome": "repaired", "rows": 2, "signals": ["equal_record"]}
+    (one,) = figures([counted], [])["kinds"]
+    assert (one["signals"], one["recall"], one["precision"]) == ({"equal_record": 2}, 1.0, None)
 
 
 def test_every_outcome_and_its_figures(spark: SparkSession, tmp_path: Path) -> None:
