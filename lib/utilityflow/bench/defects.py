@@ -157,7 +157,7 @@ class _Score:
         """The entries of records that are in no file: flagged where gold says that something is missing, else missed."""
         lost = self.found.where(_never_came())
         feed = next(iter(_by_feed(self.contents)), None)
-        if feed is None:
+        if feed is None or lost.isEmpty():
             return lost.selectExpr("kind", "column", "'' AS outcome", "cast(array() AS array<string>) AS signals").limit(0)
         run, entries, entity = self.scene.run(), _by_feed(self.contents)[feed], self.scene.feeds[feed].entity
         numbered = lost.withColumn("_number", F.row_number().over(Window.orderBy("stem", "line")).cast("bigint"))

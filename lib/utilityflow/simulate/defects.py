@@ -364,7 +364,8 @@ class Planter:
             told = [text(spec.column), text(spec.kind), quirk.clean, quirk.told or spec.column, text(SOURCE)]
             met[GONE if spec.kind in GONE else WHOLE] += f" WHEN {quirk.when} THEN array({_cell(told)})"
         if met[WHOLE]:
-            planted = f"transform(array({planted}), p -> if(size(p) = 0, CASE{met[WHOLE]} ELSE {nothing} END, p))[0]"
+            planted = f"""transform(array({planted}), told_here -> if(size(told_here) = 0,
+                CASE{met[WHOLE]} ELSE {nothing} END, told_here))[0]"""
         return f"CASE WHEN head THEN array({_cell()}){met[GONE]} ELSE {planted} END"
 
     def _cause(self, spec: Spec) -> str:
