@@ -384,11 +384,24 @@ def _size(settings: Settings, home: Home, feeds: Mapping[str, Feed]) -> int:
     """Bytes of landed files and of the lakehouse, as far as they matter for ``fit_to``."""
     if not settings.spark.small_bytes:
         return 1
-    landed = 0
-    if settings.landing_path.is_dir():
-        files = (path for feed in feeds.values() for path in find_files(feed, settings.landing_path))
-        landed = sum(path.stat().st_size for path in files if path.exists())
-    return landed + home.data_bytes(settings.spark.small_bytes)
+    return _landed(settings, feeds.values()) + home.data_bytes(settings.spark.small_bytes)
+
+
+def _size_of(state: Run, step: Step) -> int:
+    """Bytes of what a step reads and of the table that it writes, as far as they matter for ``fit_to``."""
+    bound = state.settings.spark.small_bytes
+    if not bound:
+        return 1
+    landed = [feed for name, feed in state.feeds.items() if f"landing.{name}" in step.inputs]
+    tables = [name for name in (*step.inputs, step.output) if not name.startswith("landing.")]
+    return _landed(state.settings, landed) + state.home.data_bytes(bound, tables)
+
+
+def _landed(settings: Settings, feeds: Iterable[Feed]) -> int:
+    if not settings.landing_path.is_dir():
+        return 0
+    files = (path for feed in feeds for path in find_files(feed, settings.landing_path))
+    return sum(path.stat().st_size for path in files if path.exists())
 
 
 def _run_steps(state: Run, steps: Sequence[Step], publish: bool, found: Found) -> dict[str, Any]:
@@ -443,8 +456,11 @@ def _told(state: Run) -> UtilityFlowError | None:
 
 
 def _run_member(state: Run, members: Mapping[str, Step], name: str) -> None:
-    """One of the steps of a wave; where there are others, in a session of its own."""
-    _run_step(replace(state, house=state.house.apart()) if len(members) > 1 else state, members[name])
+    """One of the steps of a wave, where it can be had in a session of its own, set for what it reads and writes."""
+    step, house = members[name], state.house.apart()
+    if house.spark is not state.house.spark:
+        fit_to(house.spark, state.settings, _size_of(state, step))
+    _run_step(replace(state, house=house), step)
 
 
 def _run_step(state: Run, step: Step) -> None:

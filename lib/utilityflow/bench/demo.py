@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +21,7 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.session import get_session
 from utilityflow.settings import Settings
 from utilityflow.silver.judging import ENTITIES, tables_of_entity
-from utilityflow.simulate import simulate
+from utilityflow.simulate import SYSTEMS, customer_database, simulate
 
 # an analyst's question: what each class used, by the class that the customer had on the day of the read
 QUERY = """SELECT u.billing_period AS month, c.customer_type AS class, count(DISTINCT u.customer_id) AS customers,
@@ -48,6 +50,9 @@ FROM gold.kpi_operational_efficiency ORDER BY billing_period""",
        sum(due_1_30 + due_31_60 + due_61_90 + due_over_90) AS past_due FROM gold.receivables_ageing""",
 }
 INTERVAL_METERS = 2000
+# customer management is asked over JDBC, the others land files
+ASKED = tuple("customer_database" if name == customer_database.SYSTEM else name for name in SYSTEMS)
+_URL = "UTILITYFLOW_CIS_URL"  # what the shipped feeds of that database wait for
 
 
 def demo(
@@ -70,11 +75,12 @@ def demo(
         at = time.monotonic()
         simulate(spark, landing=settings.landing_path, defects=home.path / "defects", customers=customers, months=months,
                  start=START, seed=seed, only_month=month, interval_meters=min(INTERVAL_METERS, customers // 20 + 1),
-                 time_zone=ZONE, progress=tell)  # fmt: skip
+                 systems=ASKED, sources=home.path / "sources", time_zone=ZONE, progress=tell)  # fmt: skip
         timings[f"simulate month {month}"] = time.monotonic() - at
         tell(f"month {month} has landed")
         at = time.monotonic()
-        answer = pipeline.run(settings, as_of=month_end(month))
+        with _database(home.path / "sources" / customer_database.FILE):
+            answer = pipeline.run(settings, as_of=month_end(month))
         timings[f"run month {month}"] = time.monotonic() - at
         if answer["error"]:
             raise UtilityFlowError(answer["error"]["code"], answer["error"]["message"])
@@ -82,6 +88,20 @@ def demo(
     return {"home": str(home.path), "warehouse": str(home.warehouse), "customers": customers, "months": months,
             "runs": results, "seconds": {k: round(v, 1) for k, v in timings.items()},
             "total_seconds": round(time.monotonic() - began, 1), **_figures(home.warehouse, settings)}  # fmt: skip
+
+
+@contextmanager
+def _database(file: Path) -> Iterator[None]:
+    """The shipped feeds of customer management's database ask this file."""
+    before = os.environ.get(_URL)
+    os.environ[_URL] = f"jdbc:sqlite:{file}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_URL]
+        else:
+            os.environ[_URL] = before
 
 
 def _empty(home: Path) -> None:

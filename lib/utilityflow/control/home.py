@@ -12,8 +12,9 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -52,10 +53,10 @@ class Home:
         """JSON logs and run journals."""
         return self.path / "logs"
 
-    def data_bytes(self, bound: int) -> int:
-        """Bytes of Parquet in the lakehouse; counting stops above ``bound``."""
+    def data_bytes(self, bound: int, tables: Iterable[str] = ("",)) -> int:
+        """Bytes of Parquet in the lakehouse, or in some of its tables; counting stops above ``bound``."""
         total = 0
-        for folder, _, names in os.walk(self.lakehouse):
+        for folder, _, names in chain.from_iterable(os.walk(self.lakehouse / name.replace(".", "/")) for name in tables):
             total += sum(os.stat(os.path.join(folder, n)).st_size for n in names if n.endswith(".parquet"))  # noqa: PTH116, PTH118 - os.walk's own texts
             if total > bound:
                 break

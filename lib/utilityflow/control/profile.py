@@ -71,17 +71,23 @@ def _sum_up(context: Any, group: str, profile: Profile) -> None:
     inside.listenerBus().waitUntilEmpty()  # the counters arrive by messages
     store = inside.statusStore()
     stages = {s for job in context.statusTracker().getJobIdsForGroup(group) for s in _numbers(store.job(job).stageIds())}
-    attempts = [_attempt(store, number) for number in sorted(stages)]
+    tracker = inside.statusTracker()
+    attempts = [_attempt(tracker, store, number) for number in sorted(stages)]
     done = [s for s in attempts if s is not None and s.status().toString() != "SKIPPED"]
     sums = [sum(counted(stage) for stage in done) for counted in _COUNTED]
     profile.rows_read, profile.bytes_read, profile.bytes_written, profile.shuffle_bytes, profile.spill_bytes, run_time = sums
     profile.task_seconds = run_time / 1000
 
 
-def _attempt(store: Any, number: int) -> Any | None:
-    """A stage; None when it is forgotten already: skipped ones are, as what they would have made was there, before all others."""
+def _attempt(tracker: Any, store: Any, number: int) -> Any | None:
+    """A stage; None when it is forgotten already: skipped ones are, as what they would have made was there, before all others.
+
+    Whether it is there is asked first: an error of the JVM costs fifty more questions, and of a run's stages hundreds are gone.
+    """
     from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 
+    if tracker.getStageInfo(number).isEmpty():
+        return None
     try:
         return store.lastStageAttempt(number)
     except Py4JJavaError as error:
