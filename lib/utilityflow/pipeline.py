@@ -66,7 +66,7 @@ from utilityflow.gold.members import WORDS, run_words
 from utilityflow.gold.outages import run_fact_outage
 from utilityflow.gold.scorecard import check_reliability
 from utilityflow.gold.service_reliability import run_kpi_service_reliability, run_reliability_threshold
-from utilityflow.gold.usage import run_fact_usage
+from utilityflow.gold.usage import READS, run_fact_usage
 from utilityflow.graph import EXTRACT, PUBLISH, Step
 from utilityflow.lakehouse import Guard, Lakehouse
 from utilityflow.publish.publication import Prepared, finish, prepare
@@ -150,7 +150,7 @@ def _of_those_there(made: Collection[str]) -> Iterator[Step]:
 
 def _across(made: Collection[str]) -> list[Step]:
     """The steps of the tables that look across systems; the view of customers and the crosswalk read what is made."""
-    inputs = (*customer360.ALWAYS, *(n for n in customer360.OPTIONAL if n in made))
+    inputs = customer360.inputs_of(made)
     view = partial(customer360.run_customer_360, inputs=inputs)
     sources = tuple(n for n in identity.SOURCES if n in made)
     every = (identity.CUSTOMERS, *sources)
@@ -165,11 +165,20 @@ def _across(made: Collection[str]) -> list[Step]:
 def _gold(silver: Collection[str]) -> list[Step]:
     """Every step of gold; a dimension reads those of the tables that name its members which are made."""
     naming = {d: tuple(n for n, columns in MEMBERS.items() if c in columns and n in silver) for d, c in MEMBER_KEYS.items()}
+    holding = {"gold.dim_meter": READS} | {name: fact.grain.source for fact in EVENT_FACTS for name in fact.keys}
+
+    def inputs(dimension: str) -> tuple[str, ...]:
+        """Its change events, without which it is made too where a fact has its key, and the tables that name its members."""
+        events = EVENTS[dimension]
+        lacks = events not in silver and holding.get(dimension) in silver
+        return *(() if lacks else (events,)), *naming[dimension]
+
     every: list[tuple[str, tuple[str, ...], Callable[[Run], StepResult]]] = [
         ("gold.dim_date", (), run_dim_date),
         ("gold.dim_customer", ("silver.customers", *naming["gold.dim_customer"]), run_dim_customer),
-        ("gold.dim_meter", (*(n for n in [EVENTS["gold.dim_meter"]] if n in silver), *naming["gold.dim_meter"]), run_dim_meter),
-        ("gold.dim_rate_schedule", ("silver.rate_schedules", *naming["gold.dim_rate_schedule"]), run_dim_rate_schedule),
+        ("gold.dim_meter", inputs("gold.dim_meter"), run_dim_meter),
+        ("gold.dim_rate_schedule", inputs("gold.dim_rate_schedule"), run_dim_rate_schedule),
+        ("gold.dim_service_point", inputs("gold.dim_service_point"), run_dim_service_point),
         ("gold.dim_account", ("silver.accounts", *naming["gold.dim_account"]), run_dim_account),
         ("gold.dim_service_agreement", ("silver.service_agreements",), run_dim_service_agreement),
         ("gold.dim_utility", (EVENTS["gold.dim_utility"],), run_dim_utility),
@@ -180,25 +189,21 @@ def _gold(silver: Collection[str]) -> list[Step]:
             run_fact_usage,
         ),
         *((fact.grain.name, fact.inputs, partial(run_event_fact, spec=fact)) for fact in EVENT_FACTS),
-        *_reliability(naming["gold.dim_service_point"]),
+        *_reliability(),
         (COMPLIANCE, (FILINGS, AUDITS, "gold.dim_date"), run_fact_compliance),
         (eia861.NAME, (eia861.FILINGS,), eia861.run_benchmark),
         (receivables.NAME, receivables.INPUTS, receivables.run_receivables),
         (application.NAME, application.INPUTS, application.run_application),
         (satisfaction.NAME, (satisfaction.REQUESTS, satisfaction.TYPES), satisfaction.run_satisfaction),
     ]
-    return [Step(name, inputs, name, function) for name, inputs, function in every]
+    return [Step(name, needs, name, function) for name, needs, function in every]
 
 
-def _reliability(naming: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], Callable[[Run], StepResult]]]:
-    """The steps from service points and outages to the reliability indices.
-
-    :param naming: the tables that name service points.
-    """
+def _reliability() -> list[tuple[str, tuple[str, ...], Callable[[Run], StepResult]]]:
+    """The steps from outages and service points to the reliability indices."""
     points, outages, threshold = "gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold"
     kpi = "gold.kpi_service_reliability"
     return [
-        (points, ("silver.service_points", *naming), run_dim_service_point),
         (outages, ("silver.outages", points, "gold.dim_date"), run_fact_outage),
         (threshold, (outages, points), run_reliability_threshold),
         (kpi, (outages, points, threshold, "gold.dim_date"), run_kpi_service_reliability),

@@ -172,7 +172,9 @@ def test_lineage_and_references_lead_somewhere(contract: Contract) -> None:
         table, _, key = target.rpartition(".")
         assert catalog[table].primary_key == (key,), target
         assert contract.column(column_name).type == catalog[table].column(key).type
-        assert contract.column(column_name).required, "a foreign key is not null"
+        # a table that has rows gains it as null, and the next run fills it: verify finds what is left (facts.members)
+        column = contract.column(column_name)
+        assert column.required or column.added, "a foreign key is not null"
 
 
 DIMENSIONS = [c for c in every() if c.property("scd2")]

@@ -31,14 +31,14 @@ RELIABILITY = [
     "gold.kpi_regulatory_scorecard",
 ]  # fmt: skip
 OF_EVENTS = {
-    "bills": {"gold.fact_billing"},
+    "bills": {"gold.fact_billing", "gold.dim_rate_schedule", "gold.dim_service_point"},
     "payments": {"gold.dim_payment_method", "gold.fact_payment"},
     "service_requests": {"gold.dim_request_type", "gold.fact_service_request", "gold.kpi_customer_satisfaction"},
 }
 OF_SEVERAL = {"gold.payment_application", "gold.receivables_ageing"}  # they need several of them
 OF_ANY = {"gold.kpi_operational_efficiency", "gold.kpi_regulatory_scorecard"}  # of what of their inputs is there
 ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
-# dimensions that come with the feed of their change events, and nothing else does
+# dimensions that come with the feed of their change events, and nothing else does (rate schedules come with bills too)
 OF_CHANGES = {
     "accounts": "gold.dim_account",
     "rate_schedules": "gold.dim_rate_schedule",
@@ -135,6 +135,18 @@ def test_meters_and_rate_schedules_bring_their_events_to_dimensions() -> None:
     assert steps_of("rate_schedules", "bills")["gold.dim_rate_schedule"][1:] == ("silver.meter_reads", "silver.bills")
 
 
+def test_bills_bring_the_dimensions_of_which_their_fact_has_the_keys() -> None:
+    both = ("gold.dim_service_point", "gold.dim_rate_schedule")
+    alone = steps_of("bills")
+    assert alone["gold.fact_billing"] == ("silver.bills", "gold.dim_customer", *both, "gold.dim_date")
+    assert [alone[n] for n in both] == [("silver.bills",), ("silver.meter_reads", "silver.bills")], "inferred members alone"
+    assert [list(alone).index(n) < list(alone).index("gold.fact_billing") for n in both] == [True, True]
+    every = steps_of("bills", "service_points", "rate_schedules")
+    assert every["gold.dim_service_point"] == ("silver.service_points", "silver.bills", "silver.outages")
+    assert every["gold.dim_rate_schedule"] == ("silver.rate_schedules", "silver.meter_reads", "silver.bills")
+    assert not set(both) & set(steps_of("payments", "service_requests", "accounts", "meters"))
+
+
 @pytest.mark.parametrize(("entity", "dimension"), OF_CHANGES.items())
 def test_some_dimensions_come_with_their_change_events_alone(entity: str, dimension: str) -> None:
     assert OPTIONAL & set(steps_of(entity)) - {IDENTITY} == {dimension}
@@ -179,7 +191,8 @@ def test_a_feed_of_filings_or_of_the_audit_trail_brings_their_fact(entity: str) 
 
 def test_a_mart_of_several_facts_needs_them_all() -> None:
     feeds = {f.feed: f for f in map(feed_of, OF_EVENTS)}
-    others = {IDENTITY, *RELIABILITY, *OF_CHANGES.values(), *OF_FORMS.values(), "gold.fact_compliance"} - OF_ANY
+    others = {IDENTITY, *RELIABILITY, *OF_CHANGES.values(), *OF_FORMS.values(), "gold.fact_compliance"}
+    others -= OF_ANY.union(*OF_EVENTS.values())
     assert OPTIONAL & {step.name for step in graph(feeds)} == OPTIONAL - others
 
 

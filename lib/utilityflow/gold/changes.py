@@ -1,10 +1,11 @@
-"""What all facts share: which find another version of the customer, which differ from what stands, and how they are written."""
+"""What all facts share: which find another version of a member, which differ from what stands, and how they are written."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Window
@@ -13,12 +14,13 @@ from pyspark.sql import functions as F
 from utilityflow.contracts import Contract, sql_text
 from utilityflow.control.run import Run
 from utilityflow.gold.days import day_of, number
-from utilityflow.gold.facts import with_customer
+from utilityflow.gold.facts import EARLY, with_customer
 from utilityflow.lakehouse import Table
-from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned
+from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned, version_of
 from utilityflow.silver.judging import identity_hash
 
 CUSTOMERS = "gold.dim_customer"
+Members = Mapping[str, tuple[DataFrame, Dimension]]  # dimension by name: its versions, as far as a lookup reads them
 MANY_ROWS = 1_000_000  # so many keys (8 bytes each) are broadcast
 
 
@@ -64,16 +66,47 @@ def identified(records: DataFrame, contract: Contract) -> DataFrame:
     return records if "_identity" in records.columns else records.withColumn("_identity", identity_hash(contract))
 
 
+def dimension_of(run: Run, name: str) -> Dimension:
+    """The dimension with history of a gold table."""
+    return Dimension.from_contract(run.house.contracts[name])
+
+
 def customers_of(run: Run) -> Dimension:
     """The dimension of customers."""
-    return Dimension.from_contract(run.house.contracts[CUSTOMERS])
+    return dimension_of(run, CUSTOMERS)
+
+
+def versions_at(run: Run, dimension: str, version: int) -> DataFrame:
+    """The versions of all members, as far as a lookup reads them: key, surrogate key, from, to. Read once in a run."""
+    d, name = dimension_of(run, dimension), f"{dimension.partition('.')[2]}_{version}"
+    shape = [*d.key, d.surrogate_key, d.valid_from, d.valid_to]
+    return run.once(name, lambda: run.staged(run.house.table(dimension).read(version).select(*shape), name))
 
 
 def customers_at(run: Run, version: int) -> DataFrame:
-    """The versions of all customers, as far as a lookup reads them: key, surrogate key, from, to. Read once in a run."""
-    d, name = customers_of(run), f"customers_{version}"
-    shape = [*d.key, d.surrogate_key, d.valid_from, d.valid_to]
-    return run.once(name, lambda: run.staged(run.house.table(CUSTOMERS).read(version).select(*shape), name))
+    """The versions of all customers: see ``versions_at``."""
+    return versions_at(run, CUSTOMERS, version)
+
+
+def members_at(run: Run, dimensions: Iterable[str], now: Mapping[str, int]) -> Members:
+    """What ``with_keys`` looks up in. :param now: the dimensions' versions."""
+    return {name: (versions_at(run, name, now[name]), dimension_of(run, name)) for name in dimensions}
+
+
+def with_keys(rows: DataFrame, members: Members, columns: Sequence[str], kinds: Collection[str] = ()) -> DataFrame:
+    """Fact rows with the key of each of these dimensions, in the contract's columns; other keys stay as they are.
+
+    It is the key of the version valid on the fact's day, the first one's before that, -1 in a gap and for no or an unknown
+    member. Flags tell of the customer's lookup alone.
+
+    :param rows: facts with ``usage_date``, which name members as the dimensions do. :param kinds: as ``with_customer`` has it.
+    """
+    for name, (versions, dimension) in members.items():
+        if name != CUSTOMERS:
+            rows = version_of(rows, versions, dimension, day="usage_date").drop(EARLY)
+    if CUSTOMERS not in members:
+        return rows.select(*columns)
+    return with_customer(rows, *members[CUSTOMERS], columns, kinds)
 
 
 def whole(rows: DataFrame, contract: Contract) -> DataFrame:
@@ -87,40 +120,44 @@ def dated(facts: DataFrame) -> DataFrame:
     return facts.withColumn("usage_date", day_of("date_key"))
 
 
-# -- another version of the customer ---------------------------------------------------------------------------------
+# -- another version of a member -------------------------------------------------------------------------------------
 
 
-def rekeyed(run: Run, grain: Grain, version: int, was: Mapping[str, Any], now: Mapping[str, int]) -> DataFrame:
-    """Facts that find another version of their customer now, as ``differing`` gives them.
+def rekeyed(run: Run, grain: Grain, version: int, was: Mapping[str, Any], now: Mapping[str, int],
+            dimensions: Sequence[str] = (CUSTOMERS,)) -> DataFrame:  # fmt: skip
+    """Facts that find another version of a member now, as ``differing`` gives them.
 
-    Looked up again are those in the intervals in which the history changed. They are searched in narrow columns, from the
-    first day of an interval on; whole rows are read at their places only.
+    Looked up again are those in the intervals in which a history changed, in the dimensions of which it did. They are searched
+    in narrow columns, from the first day of an interval on; whole rows are read at their places only.
 
     :param version: of the facts, before those of new days were added with their right keys.
+    :param dimensions: those that have another version now.
     """
-    customers, fact = customers_of(run), run.house.table(grain.name)
-    columns = fact.contract.column_names
-    facts = fact.read(version)
-    # made for the same records, the dimension held each member that a fact names, an inferred one at least
-    made_for = run.house.table(CUSTOMERS).note(was[CUSTOMERS]).get("consumed", {}).get(grain.source)
-    hit = _hit(run, grain, facts, _moved(run, was[CUSTOMERS], now[CUSTOMERS], complete=made_for == was.get(grain.source)))
-    counts = {} if hit is None else {r[0]: r[1] for r in hit.groupBy(grain.place).count().collect()}
-    if hit is None or not counts:
+    fact = run.house.table(grain.name)
+    columns, facts = fact.contract.column_names, fact.read(version)
+    found = {name: _hit(run, grain, facts, name, _moved_for(run, grain, name, was, now)) for name in dimensions}
+    hits = {name: hit for name, hit in found.items() if hit is not None}
+    every = reduce(DataFrame.unionByName, hits.values()) if hits else None
+    every = every.distinct() if every is not None and len(hits) > 1 else every
+    counts = {} if every is None else {r[0]: r[1] for r in every.groupBy(grain.place).count().collect()}
+    if every is None or not counts:
         return facts.limit(0).select(*columns, F.lit("U").alias("_action"), F.col(grain.place).alias("_place"))
-    keys = small(hit.select(grain.key), sum(counts.values()))
+    keys = small(every.select(grain.key), sum(counts.values()))
     again = dated(facts.where(grain.at(list(counts)))).join(keys, grain.key, "left_semi")
-    was_found = {f"_was_{n}": F.col(n) for n in (customers.surrogate_key, "quality_flags")}
+    members = members_at(run, hits, now)
+    looked_up = [*(dimension.surrogate_key for _, dimension in members.values()), "quality_flags"]
+    was_found = {f"_was_{n}": F.col(n) for n in looked_up}
     kinds = ("period",) if grain.first_day else ()
-    dim = customers_at(run, now[CUSTOMERS])
-    found = with_customer(again.withColumns(was_found), dim, customers, [*columns, *was_found], kinds)
-    moved = found.where(" OR ".join(f"{name.removeprefix('_was_')} <> {name}" for name in was_found))
+    rows = with_keys(again.withColumns(was_found), members, [*columns, *was_found], kinds)
+    moved = rows.where(" OR ".join(f"{n} <> _was_{n}" for n in looked_up))
     return moved.select(*columns, F.lit("U").alias("_action"), F.col(grain.place).alias("_place"))
 
 
 @dataclass(frozen=True)
 class _Moved:
-    """Where the history of customers changed between two versions: ``intervals`` as ``affected_intervals`` gives them, ``held``
-    the surrogate keys that those customers had before (and -1), ``first`` the first day of an interval; None: nothing moved.
+    """Where the history of a dimension changed between two versions: ``intervals`` as ``affected_intervals`` gives them,
+    ``held`` the surrogate keys that those members had before (and -1), ``first`` the first day of an interval; None: nothing
+    moved.
     """  # noqa: D205
 
     intervals: DataFrame
@@ -128,44 +165,51 @@ class _Moved:
     first: dt.date | None
 
 
-def _moved(run: Run, since: int, until: int, *, complete: bool) -> _Moved:
+def _moved_for(run: Run, grain: Grain, name: str, was: Mapping[str, Any], now: Mapping[str, int]) -> _Moved:
+    """What moved in a dimension since the facts were made."""
+    # made for the same records, the dimension held each member that a fact names, an inferred one at least
+    made_for = run.house.table(name).note(was[name]).get("consumed", {}).get(grain.source)
+    return _moved(run, name, was[name], now[name], complete=made_for == was.get(grain.source))
+
+
+def _moved(run: Run, name: str, since: int, until: int, *, complete: bool) -> _Moved:
     """What moved, found once in a run for all facts.
 
     :param complete: the dimension held each member that a fact names; so a member that is new to it is named by none of them.
     """
+    d, table = dimension_of(run, name), name.partition(".")[2]
 
     def find() -> _Moved:
-        customers = customers_of(run)
-        before, after = customers_at(run, since), customers_at(run, until)
+        before, after = versions_at(run, name, since), versions_at(run, name, until)
         # a row that stands in one of the two versions only was made, moved or taken away
         alone = before.unionByName(after).groupBy(*before.columns).agg(F.count("*").alias("n")).where("n = 1")
-        names = alone.select(*customers.key).distinct()
-        names = names.join(before.select(*customers.key), list(customers.key), "left_semi") if complete else names
-        names = run.staged(names, "moved_keys")
-        own = [f.join(F.broadcast(names), list(customers.key), "left_semi") for f in (before, after)]
-        intervals = run.staged(affected_intervals(own[0], own[1], customers), "moved_intervals")
-        nobody = F.lit(UNKNOWN_KEY).cast("bigint").alias(customers.surrogate_key)
-        held = own[0].select(customers.surrogate_key).unionByName(run.house.spark.range(1).select(nobody))
+        names = alone.select(*d.key).distinct()
+        names = names.join(before.select(*d.key), list(d.key), "left_semi") if complete else names
+        names = run.staged(names, f"{table}_moved_keys")
+        own = [f.join(F.broadcast(names), list(d.key), "left_semi") for f in (before, after)]
+        intervals = run.staged(affected_intervals(own[0], own[1], d), f"{table}_moved_intervals")
+        nobody = F.lit(UNKNOWN_KEY).cast("bigint").alias(d.surrogate_key)
+        held = own[0].select(d.surrogate_key).unionByName(run.house.spark.range(1).select(nobody))
         first = intervals.agg(F.min("affected_from")).collect()[0][0]
-        return _Moved(intervals, run.staged(held, "moved_held"), first)
+        return _Moved(intervals, run.staged(held, f"{table}_moved_held"), first)
 
-    return run.once(f"moved_{since}_{until}_{complete}", find)
+    return run.once(f"{table}_moved_{since}_{until}_{complete}", find)
 
 
-def _hit(run: Run, grain: Grain, facts: DataFrame, moved: _Moved) -> DataFrame | None:
-    """Key and place of the facts whose lookup may have changed; None: of none."""
+def _hit(run: Run, grain: Grain, facts: DataFrame, name: str, moved: _Moved) -> DataFrame | None:
+    """Key and place of the facts whose lookup in a dimension may have changed; None: of none."""
     if moved.first is None:
         return None
-    customers = customers_of(run)
+    d = dimension_of(run, name)
     # a period begins on its day or before it, so a fact in the interval by either has its day after the interval's beginning
     since = F.col("date_key") >= number(moved.first)
     if grain.place == "billing_period":
         since = since & (F.col(grain.place) >= f"{moved.first:%Y-%m}")
     days = [grain.first_day] if grain.first_day else []
-    wanted = dict.fromkeys([grain.key, grain.place, "date_key", *days, *customers.key, customers.surrogate_key])
+    wanted = dict.fromkeys([grain.key, grain.place, "date_key", *days, *d.key, d.surrogate_key])
     theirs = facts.where(since).select(*wanted)
-    theirs = theirs.join(F.broadcast(moved.held), customers.surrogate_key, "left_semi")  # numbers are compared before texts
-    hit = concerned(dated(theirs), F.broadcast(moved.intervals), customers, day="usage_date", first_day=grain.first_day)
+    theirs = theirs.join(F.broadcast(moved.held), d.surrogate_key, "left_semi")  # numbers are compared before texts
+    hit = concerned(dated(theirs), F.broadcast(moved.intervals), d, day="usage_date", first_day=grain.first_day)
     return run.staged(hit.select(*dict.fromkeys([grain.key, grain.place])), f"{grain.name.partition('.')[2]}_hit")
 
 

@@ -7,7 +7,7 @@ home does not have are left out, and their columns are null.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +39,16 @@ _ZERO_REQUESTS = ("open_requests", "requests_12_months", "complaints_12_months")
 _AMOUNTS = ("open_amount", "past_due_amount", "unapplied_amount")
 
 
+def inputs_of(made: Collection[str]) -> tuple[str, ...]:
+    """The tables that it is made of, of those that steps make: a service point only tells whom an outage hit."""
+    there = (n for n in OPTIONAL if n in made and (n != outages.POINTS or outages.NAME in made))
+    return *ALWAYS, *there
+
+
 def run_customer_360(run: Run, inputs: Sequence[str]) -> StepResult:
     """Make the mart anew as of the run's day, and write the rows that differ.
 
-    :param inputs: ALWAYS, and those of OPTIONAL that the home has.
+    :param inputs: as ``inputs_of`` gives them.
     """
     house, table = run.house, run.house.table(NAME)
     words = complaint_words(house.contracts)

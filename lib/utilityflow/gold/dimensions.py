@@ -18,7 +18,7 @@ from utilityflow.silver.judging import ENTITIES
 
 MEMBERS = {  # silver table -> its columns that name members of dimensions
     "silver.meter_reads": ("customer_id", "meter_id", "rate_schedule"),
-    "silver.bills": ("customer_id", "account_id", "rate_schedule"),
+    "silver.bills": ("customer_id", "account_id", "rate_schedule", "service_point_id"),
     "silver.outages": ("service_point_id",),
     "silver.payments": ("customer_id", "account_id"),
     "silver.service_requests": ("customer_id", "account_id"),
@@ -31,7 +31,7 @@ MEMBER_KEYS = {
     "gold.dim_rate_schedule": "rate_schedule",
     "gold.dim_service_agreement": "agreement_id",  # no other table names them
 }
-# dimension -> the silver table of its change events; dim_meter is there without one too
+# dimension -> the silver table of its change events; one of which a fact has the key is there without it too
 EVENTS = {
     "gold.dim_account": "silver.accounts",
     "gold.dim_customer": "silver.customers",
@@ -55,7 +55,7 @@ def run_dim_meter(run: Run) -> StepResult:
 
 
 def run_dim_service_point(run: Run) -> StepResult:
-    """Keep dim_service_point from the service points' change events and from those that standing outages name."""
+    """Keep dim_service_point from the service points' change events and from those that standing outages and bills name."""
     return _keep(run, "gold.dim_service_point")
 
 

@@ -1,4 +1,4 @@
-"""Facts of single events (a payment, a service request): the final state of each, with its customer's version and members."""
+"""Facts of single events (a payment, a bill line): the final state of each, with its members' versions and its words."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.changes import (
     CUSTOMERS,
     Grain,
-    customers_at,
-    customers_of,
     differing,
     final_states,
     identified,
+    members_at,
     rekeyed,
     small,
     whole,
+    with_keys,
     write,
 )
 from utilityflow.gold.days import day_key, number
-from utilityflow.gold.facts import with_customer
 from utilityflow.gold.members import PAYMENT_METHOD, REQUEST_TYPE, Words, member_key
 from utilityflow.lakehouse import Table
 from utilityflow.scd2 import UNKNOWN_KEY
@@ -35,10 +34,11 @@ from utilityflow.scd2 import UNKNOWN_KEY
 
 @dataclass(frozen=True)
 class EventFact:
-    """A fact table with one row per event: ``day`` is the DATE column of the source that picks the customer's version.
+    """A fact table with one row per event: ``day`` is the DATE column of the source that picks its members' versions.
 
     ``what``: the event, in words. ``days``: columns of further days, by their name in the source. ``words``: its dimension
-    of words, if it has one. ``measures``: columns that the source lacks, as SQL over its columns.
+    of words, if it has one. ``measures``: columns that the source lacks, as SQL over its columns. ``keys``: the dimensions
+    with history of which it has a key beside the customer's.
     """
 
     what: str
@@ -47,11 +47,22 @@ class EventFact:
     words: Words | None
     days: Mapping[str, str]
     measures: Mapping[str, str]
+    keys: tuple[str, ...] = ()
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The dimensions with history in which it looks members up."""
+        return CUSTOMERS, *self.keys
+
+    @property
+    def reflected(self) -> tuple[str, ...]:
+        """The tables of which its rows are what they are at one version; the others need only be there."""
+        return self.grain.source, *self.dimensions
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The tables that it is made of."""
-        return self.grain.source, CUSTOMERS, *([self.words.name] if self.words else []), "gold.dim_date"
+        return *self.reflected, *([self.words.name] if self.words else []), "gold.dim_date"
 
 
 PAYMENT = EventFact(
@@ -87,12 +98,13 @@ BILLING = EventFact(
     None,
     {"due_date_key": "due_date"},
     {"billed_days": "datediff(period_end, period_start)"},
+    ("gold.dim_service_point", "gold.dim_rate_schedule"),
 )
 EVENT_FACTS = (BILLING, PAYMENT, REQUEST)
 
 
 def event_facts(final: DataFrame, spec: EventFact, source: Contract) -> DataFrame:
-    """Fact rows without the customer's key, ``usage_date`` (the fact's day) beside them.
+    """Fact rows without the keys of dimensions with history, ``usage_date`` (the fact's day) beside them.
 
     :param final: one record per identity. :param source: their contract.
     """
@@ -116,21 +128,23 @@ def _day_key(day: str) -> Column:
 
 
 def run_event_fact(run: Run, spec: EventFact) -> StepResult:
-    """Bring a fact table to the standing states of its events and the customers' present history, by what changed."""
+    """Bring a fact table to the standing states of its events and its dimensions' present history, by what changed."""
     house, grain = run.house, spec.grain
     fact = house.table(grain.name)
-    now = {n: house.table(n).version() for n in (grain.source, CUSTOMERS)}
+    now = {n: house.table(n).version() for n in spec.reflected}
     was = run.consumed.get(grain.name, {}) if fact.version() > 0 else {}  # a table made anew reflects nothing yet
     if was == now:
         return StepResult(grain.name, "skipped", version=fact.version(), consumed=now)
+    if was.keys() != now.keys():  # it has gained a key since: every fact is looked up
+        was = {}
     run.say(f"{grain.name}: looking for what changed", step=grain.name)
     before = fact.version()
     parts, told = [], None
     if was.get(grain.source) != now[grain.source]:
         told = _told(run, spec, was, now)
         parts.append(_changed(run, spec, fact, told, now))
-    if CUSTOMERS in was and was[CUSTOMERS] < now[CUSTOMERS]:
-        moved = rekeyed(run, grain, before, was, now)
+    if behind := [n for n in spec.dimensions if n in was and was[n] < now[n]]:
+        moved = rekeyed(run, grain, before, was, now, behind)
         if told is not None:  # those are made anew with their right keys already
             moved = moved.join(told.keys.withColumnRenamed("_identity", grain.key), grain.key, "left_anti")
         parts.append(moved)
@@ -182,7 +196,7 @@ def _changed(run: Run, spec: EventFact, fact: Table, told: _Told, now: Mapping[s
     if told.number is not None:
         records = records.join(told.keys, "_identity", "left_semi")
     rows = whole(event_facts(final_states(records, "_identity"), spec, source.contract), fact.contract)
-    rows = with_customer(rows, customers_at(run, now[CUSTOMERS]), customers_of(run), columns, ())
+    rows = with_keys(rows, members_at(run, spec.dimensions, now), columns)
     wanted = run.staged(rows, f"{fact.contract.table}_wanted")
     if told.number is not None and wanted.count() == told.number:  # each of the events still has a record
         return differing(grain, present, wanted, None, columns)

@@ -31,6 +31,7 @@ from utilityflow.gold import (
     service_reliability,
 )
 from utilityflow.gold.dimensions import MEMBER_KEYS
+from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.graph import PUBLISH, Step, drawn
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
 from utilityflow.settings import Settings
@@ -43,6 +44,7 @@ _Files: TypeAlias = Sequence[Mapping[str, Any]]
 _IF, _MOVES, _NEW = "if", "the as-of date moves", "new inputs"
 # tables that reflect each input of their step; most others need some only to be there
 _OF_ALL_INPUTS = frozenset({customer360.NAME, efficiency.NAME, identity.NAME, scorecard.NAME, *MEMBER_KEYS})
+_REFLECTED = {fact.grain.name: fact.reflected for fact in EVENT_FACTS}  # table -> those of its inputs that it reflects
 BYTES_PER_RECORD = 60  # a guess for files whose records are not counted by looking at them
 
 
@@ -213,7 +215,8 @@ def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapp
         return others[0]
     if not was:  # rolled back to where it had not been made
         return "nothing says what it is made of"
-    lacking = [n for n in step.inputs if n not in was] if step.output in _OF_ALL_INPUTS else []
+    reflected = step.inputs if step.output in _OF_ALL_INPUTS else _REFLECTED.get(step.output, ())
+    lacking = [n for n in reflected if n not in was]
     if lacking:
         return f"{_NEW}: {', '.join(lacking)}"
     behind = [n for n, v in was.items() if "." in n and v != run.house.table(n).version()]  # others are no tables

@@ -53,8 +53,8 @@ def reads(spark: SparkSession, *rows: tuple[str | None, dt.date]) -> DataFrame:
 
 
 def bills(spark: SparkSession, *rows: tuple[str | None, dt.date]) -> DataFrame:
-    return local_frame(spark, [("C", "A", *row) for row in rows],
-                       "customer_id string, account_id string, rate_schedule string, bill_date date")  # fmt: skip
+    return local_frame(spark, [("C", "A", "S", *row) for row in rows], "customer_id string, account_id string, "
+                       "service_point_id string, rate_schedule string, bill_date date")  # fmt: skip
 
 
 def house_of(spark: SparkSession, given: dict[str, tuple[DataFrame, ...]]) -> Any:

@@ -21,12 +21,11 @@ from utilityflow.gold import (
     scorecard,
     service_reliability,
 )
-from utilityflow.gold.changes import CUSTOMERS, final_states, identified, whole
+from utilityflow.gold.changes import CUSTOMERS, final_states, identified, whole, with_keys
 from utilityflow.gold.events import EVENT_FACTS, EventFact, event_facts
-from utilityflow.gold.facts import with_customer
 from utilityflow.gold.service_reliability import KPI, THRESHOLD
 from utilityflow.operate.checks.base import Evidence
-from utilityflow.operate.checks.facts import events_equal_their_rebuild, filings_equal_their_rebuild
+from utilityflow.operate.checks.facts import events_equal_their_rebuild, filings_equal_their_rebuild, lookups_are_right
 from utilityflow.operate.checks.marts import marts_equal_their_rebuild, thresholds_follow
 from utilityflow.operate.explain_customers import _events, customer
 from utilityflow.scd2 import Dimension
@@ -215,9 +214,20 @@ def test_thresholds_follow_from_their_own_rows(spark: SparkSession) -> None:
     assert "1 days do not fit its history" in found(days=1)[0]
 
 
+DIMENSIONS = {CUSTOMERS: "A", "gold.dim_service_point": "S", "gold.dim_rate_schedule": "R"}  # with the member that is named
+
+
+def dimension_of(spark: SparkSession, name: str) -> tuple[DataFrame, Dimension]:
+    """A dimension with one version of its member, of which the key is 1."""
+    d = Dimension.from_contract(CONTRACTS[name])
+    version = customer_version(1, "A") | {d.surrogate_key: 1, d.key[0]: DIMENSIONS[name]}
+    return rows(spark, name, version), d
+
+
 EVENTS: list[tuple[EventFact, dict[str, Any], str, str]] = [
     (EVENT_FACTS[0], {"bill_id": "B1", "line_number": 1, "kind": "bill", "charge": "energy", "amount": 12.5, "currency": "USD",
-               "bill_date": DAY, "period_start": dt.date(2025, 2, 1), "period_end": dt.date(2025, 3, 1)},
+               "bill_date": DAY, "period_start": dt.date(2025, 2, 1), "period_end": dt.date(2025, 3, 1),
+               "service_point_id": "S", "rate_schedule": "R"},
      "billed_days", "29"),
     (EVENT_FACTS[1], {"payment_id": "P1", "kind": "payment", "status": "posted", "amount": 12.5, "currency": "USD",
                "received_date": DAY, "due_date": dt.date(2025, 3, 30)}, "days_late", "2"),
@@ -232,19 +242,43 @@ def test_a_changed_measure_of_an_event_is_found(spark: SparkSession, spec: Event
     """Of an event that was told of twice; the fact is of the later state."""
     source, contract = CONTRACTS[spec.grain.source], CONTRACTS[spec.grain.name]
     told = [record | {"customer_id": "A", "_batch_id": n, "_row_number": n} for n in (1, 2)]
-    records, customers = rows(spark, source.name, *told), rows(spark, CUSTOMERS, customer_version(1, "A"))
+    records, members = rows(spark, source.name, *told), {name: dimension_of(spark, name) for name in spec.dimensions}
     final = final_states(identified(records, source), "_identity")
     facts = whole(event_facts(final, spec, source), contract)
-    fact = with_customer(facts, customers, Dimension.from_contract(CONTRACTS[CUSTOMERS]), contract.column_names, ())
-    consumed = {spec.grain.name: {source.name: 1, CUSTOMERS: 1}}
+    fact = with_keys(facts, members, contract.column_names)
+    everything = dict.fromkeys(spec.reflected, 1)
 
-    def found(held: DataFrame) -> int:
-        tables = {source.name: [records], CUSTOMERS: [customers], spec.grain.name: [held]}
-        return events_equal_their_rebuild(Evidence(scene_of(tables, consumed))).count
+    def found(held: DataFrame, consumed: dict[str, int] = everything) -> int:
+        tables = {source.name: [records], spec.grain.name: [held]} | {name: [frame] for name, (frame, _) in members.items()}
+        return events_equal_their_rebuild(Evidence(scene_of(tables, {spec.grain.name: consumed}))).count
 
     (row,) = fact.collect()
-    assert (row["customer_key"], row["_row_number"]) == (1, 2)
+    keys = [dimension.surrogate_key for _, dimension in members.values()]
+    assert ({row[key] for key in keys}, row["_row_number"]) == ({1}, 2)
     assert found(fact) == 0
     assert found(fact.withColumn(measure, F.expr(other))) == 1
     assert found(fact.limit(0)) == 1, "it is missing"
+    assert [found(fact.withColumn(key, F.lit(2).cast("bigint"))) for key in keys] == [1] * len(keys)
+    null = fact.withColumns({key: F.lit(None).cast("bigint") for key in keys if key != "customer_key"})
+    assert found(null, {source.name: 1, CUSTOMERS: 1}) == 0, "before the first run with keys that the table has gained"
+    assert found(null) == (len(keys) > 1), "after it"
     assert {s.grain.name for s, *_ in EVENTS} == {s.grain.name for s in EVENT_FACTS}
+
+
+def test_a_key_of_another_version_is_found(spark: SparkSession) -> None:
+    """In each of the dimensions that a bill line looks up; a null one too. The flag of an early fact is the customer's alone."""
+    line = {"billing_key": 7, "date_key": 20250331, "customer_id": "A", "service_point_id": "S", "rate_schedule": "R",
+            "customer_key": 1, "service_point_key": 1, "rate_schedule_key": 1}  # fmt: skip
+    dims = {name: [dimension_of(spark, name)[0]] for name in DIMENSIONS}
+
+    def found(**other: Any) -> tuple[str, ...]:
+        tables = dims | {"gold.fact_billing": [rows(spark, "gold.fact_billing", line | other)]}
+        return lookups_are_right(Evidence(scene_of(tables, {}))).offenders
+
+    assert found() == ()
+    for key in ("customer_key", "service_point_key", "rate_schedule_key"):
+        assert found(**{key: 2}) == (f"gold.fact_billing 7: {key} 2, the version of its day is 1",)
+    assert found(service_point_key=None) == ("gold.fact_billing 7: service_point_key None, the version of its day is 1",)
+    assert found(rate_schedule=None) == ("gold.fact_billing 7: rate_schedule_key 1, the version of its day is -1",)
+    assert found(rate_schedule=None, rate_schedule_key=-1) == ()
+    assert len(found(quality_flags=["before_first_version"])) == 1

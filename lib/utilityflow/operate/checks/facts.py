@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 
 from utilityflow.gold import compliance, outages
-from utilityflow.gold.changes import CUSTOMERS, Grain, final_states, identified, whole
+from utilityflow.gold.changes import CUSTOMERS, Grain, final_states, identified, whole, with_keys
 from utilityflow.gold.events import EVENT_FACTS, EventFact, event_facts
-from utilityflow.gold.facts import EARLY, with_customer
+from utilityflow.gold.facts import EARLY
 from utilityflow.gold.replacing import differing
 from utilityflow.gold.usage import GRAIN as USAGE
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
@@ -97,30 +97,38 @@ def unmatched(reads: DataFrame, facts: DataFrame, key: str) -> DataFrame:
 
 
 def lookups_are_right(evidence: Evidence) -> Found:
-    """The customer's key of each fact is that of the version valid on its day; a flag says when it lies before all."""
-    house, dim = evidence.scene.house, evidence.scene.house.table(CUSTOMERS)
+    """The keys of each fact are those of the versions valid on its day; a flag says when it lies before all of the customer's."""
+    house = evidence.scene.house
+    names = {USAGE.name: (CUSTOMERS,)} | {spec.grain.name: spec.dimensions for spec in EVENT_FACTS}
 
-    def found(grain: Grain) -> Found:
-        bad = with_other_version(house.table(grain.name).read(), dim.read(), Dimension.from_contract(dim.contract), grain)
+    def found(grain: Grain, name: str) -> Found:
+        dim = house.table(name)
+        dimension = Dimension.from_contract(dim.contract)
+        bad = with_other_version(house.table(grain.name).read(), dim.read(), dimension, grain, flagged=name == CUSTOMERS)
+        key = dimension.surrogate_key
 
         def say(row: Row) -> str:
-            told = f"customer_key {row['_held']}, the version of its day is {row['customer_key']}"
-            return f"{grain.name} {row[grain.key]}: {told}"
+            return f"{grain.name} {row[grain.key]}: {key} {row['_held']}, the version of its day is {row[key]}"
 
         return rows_of(bad, say)
 
-    return together(found(grain) for grain in _facts(evidence.scene))
+    return together(found(grain, name) for grain in _facts(evidence.scene) for name in names[grain.name])
 
 
-def with_other_version(facts: DataFrame, dim: DataFrame, customers: Dimension, grain: Grain) -> DataFrame:
-    """Facts whose ``customer_key`` (as ``_held``), or whose flag of an early fact, is not what the lookup gives."""
+def with_other_version(facts: DataFrame, dim: DataFrame, dimension: Dimension, grain: Grain, *, flagged: bool) -> DataFrame:
+    """Facts whose key of a dimension (as ``_held``), or whose flag of an early fact, is not what the lookup gives.
+
+    :param flagged: the fact's flags tell of this lookup.
+    """
+    d = dimension
     dated = facts.select(
-        grain.key, "customer_id", *([grain.first_day] if grain.first_day else []),
+        grain.key, *d.key, *([grain.first_day] if grain.first_day else []),
         F.to_date(F.col("date_key").cast("string"), "yyyyMMdd").alias("_day"),
-        F.col("customer_key").alias("_held"), F.array_contains("quality_flags", EARLY).alias("_flagged"),
+        F.col(d.surrogate_key).alias("_held"), F.array_contains("quality_flags", EARLY).alias("_flagged"),
     )  # fmt: skip
-    found = version_of(dated, dim, customers, day="_day", first_day=grain.first_day)
-    return found.where((F.col("_held") != F.col("customer_key")) | (F.col("_flagged") != F.col(EARLY)))
+    found = version_of(dated, dim, d, day="_day", first_day=grain.first_day)
+    other = ~F.col("_held").eqNullSafe(F.col(d.surrogate_key))
+    return found.where(other | (F.col("_flagged") != F.col(EARLY)) if flagged else other)
 
 
 def outages_equal_their_rebuild(evidence: Evidence) -> Found:
@@ -147,7 +155,7 @@ def filings_equal_their_rebuild(evidence: Evidence) -> Found:
 
 
 def events_equal_their_rebuild(evidence: Evidence) -> Found:
-    """Each fact of an event is what the final of its standing states and the customers' history, as it was made, give."""
+    """Each fact of an event is what the final of its standing states and its dimensions' history, as it was made, give."""
     scene = evidence.scene
     names = [g.name for g in _facts(scene) if scene.consumed.get(g.name)]  # none told: rolled back to where it had not been made
     return together(_events(scene, spec) for spec in EVENT_FACTS if spec.grain.name in names)
@@ -155,12 +163,12 @@ def events_equal_their_rebuild(evidence: Evidence) -> Found:
 
 def _events(scene: Scene, spec: EventFact) -> Found:
     house, told = scene.house, scene.consumed[spec.grain.name]
-    fact, source, customers = (house.table(n) for n in (spec.grain.name, spec.grain.source, CUSTOMERS))
+    fact, source = (house.table(n) for n in (spec.grain.name, spec.grain.source))
     final = final_states(identified(source.read(told[source.name]), source.contract), "_identity")
     rows = whole(event_facts(final, spec, source.contract), fact.contract)
-    dimension = Dimension.from_contract(customers.contract)
-    wanted = with_customer(rows, customers.read(told[CUSTOMERS]), dimension, fact.contract.column_names, ())
-    return _not_rebuilt(fact.read(), wanted, fact.contract)
+    tables = {n: house.table(n) for n in spec.dimensions if n in told}  # of one with a key that it has gained nothing is told yet
+    members = {n: (t.read(told[n]), Dimension.from_contract(t.contract)) for n, t in tables.items()}
+    return _not_rebuilt(fact.read(), with_keys(rows, members, fact.contract.column_names), fact.contract)
 
 
 def _not_rebuilt(facts: DataFrame, wanted: DataFrame, contract: Contract) -> Found:
@@ -217,7 +225,7 @@ CHECKS = (
         "each identity of the standing records has exactly one fact, made of one of its records",
         one_fact_per_identity,
     ),
-    Check("facts.version", 6, "each fact has the key of the version valid on its day", lookups_are_right),
+    Check("facts.version", 6, "each fact has the keys of the versions valid on its day", lookups_are_right),
     Check("facts.outages", 6, "each restoration step has the fact that its final state gives", outages_equal_their_rebuild),
     Check("facts.filings", 6, "each filing has the fact that its states and its audit events give", filings_equal_their_rebuild),
     Check("facts.events", 6, "each bill line, payment and request has the fact that its final state gives",
