@@ -116,8 +116,8 @@ class Extract:
         known = [f"({q.where or q.when})" for q in self.planter.own().values()]
         drawn = rows.where(" OR ".join(dict.fromkeys(["head", "defect > 0", *known])))
         drawn = drawn.selectExpr("head", "file_no", "row_key", f"{copy} AS copy", f"{self.planter.ledger()} AS cells")
-        # neither a filter of rows nor explode(cells): of a plain column the optimizer infers that it is not empty, and pushes that
-        # long condition down through every layer of the query, which then takes minutes to plan
+        # neither a filter of rows nor explode(cells): of a plain column the optimizer infers a filter, that it is not empty, and
+        # pushes that long condition down through every layer of the query, which then takes minutes to plan
         told = "explode(if(head, slice(cells, 1, 1), cells)) AS cell"
         fields = fixed + [quote(f"cell.{c}") for c in CELL]
         return drawn.selectExpr("*", told).selectExpr(_line(LEDGER_COLUMNS, fields))
