@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -111,3 +115,35 @@ def test_a_missing_jar_is_one_clear_line(
     assert "cannot fetch" in error
     assert "MAVEN_MIRROR" in error
     assert error.count("\n") == 1
+
+
+def test_a_session_maps_the_classes_that_setup_kept_and_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from utilityflow import session
+
+    monkeypatch.setenv("UTILITYFLOW_JARS", str(tmp_path / "jars"))
+    assert session._shared_classes() == ""
+    session.class_archive().write_bytes(b"classes")
+    assert session.class_archive() == tmp_path / "classes.jsa"
+    assert session._shared_classes().startswith(f'-XX:SharedArchiveFile="{tmp_path}/classes.jsa" ')
+
+
+@pytest.mark.long
+def test_an_archive_made_anew_is_used_and_another_javas_is_passed_over(tmp_path: Path) -> None:
+    from utilityflow import session
+
+    jars = tmp_path / "share" / "jars"
+    shutil.copytree(session._jar_folder(), jars)
+    env = {**os.environ, "UTILITYFLOW_JARS": str(jars)}
+
+    def python(text: str) -> str:
+        answer = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, timeout=300, check=True)
+        return answer.stdout
+
+    python(f"import pathlib, utilityflow.session as s; s.archive_classes(pathlib.Path({str(tmp_path / 'scratch')!r}))")
+    archive = tmp_path / "share" / "classes.jsa"
+    assert archive.stat().st_size > 50_000_000 and not (tmp_path / "scratch").exists()
+    begun = "import pyspark, utilityflow.session as s; s.get_session('x'); pid = pyspark.SparkContext._gateway.proc.pid; "
+    assert str(archive) in python(begun + "print(open(f'/proc/{pid}/maps').read())")
+    archive.chmod(0o600)
+    archive.write_bytes(b"another Java's")
+    assert "1" in python("import utilityflow.session as s; print(s.get_session('x').range(1).count())")
