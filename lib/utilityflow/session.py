@@ -75,7 +75,7 @@ SMALL: dict[str, str] = {
 # Thirty rules make generated methods longer than the 8,000 bytes that the JIT takes by default: they would be interpreted
 # (a month of 100,000 customers: 164 s instead of 137 s). The optimizing compiler is asked for four times as hot code as by
 # default: it took 82 of the 282 CPU seconds of that month, and takes 57 so (125 s).
-_JVM = (
+JVM_OPTIONS = (
     "-XX:+UseParallelGC -XX:-DontCompileHugeMethods -XX:Tier4InvocationThreshold=20000 -XX:Tier4MinInvocationThreshold=2400 "
     "-XX:Tier4CompileThreshold=60000 -XX:Tier4BackEdgeThreshold=400000"
 )
@@ -203,8 +203,8 @@ def _build(
     conf["spark.local.dir"] = str(scratch)
     conf["spark.driver.memory"] = settings.spark.driver_memory
     own = f"{_shared_classes()}-Dderby.system.home={scratch} -Djava.io.tmpdir={scratch}"
-    conf["spark.driver.extraJavaOptions"] = f"{_JVM} {own}"
-    conf["spark.executor.extraJavaOptions"] = _JVM  # on a cluster the long generated methods run there
+    conf["spark.driver.extraJavaOptions"] = f"{JVM_OPTIONS} {own}"
+    conf["spark.executor.extraJavaOptions"] = JVM_OPTIONS  # on a cluster the long generated methods run there
     conf = _over_submitted(conf)
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # under spark-submit the jars and the master are the submitter's
         conf["spark.jars"] = ",".join(str(jar) for jar in [*delta_jars(), *driver_jars()])
@@ -288,37 +288,6 @@ def _shared_classes() -> str:
     """The options that name the archive, if it is there; a JVM that another Java or other jars made it for does without."""
     file = class_archive()
     return f'-XX:SharedArchiveFile="{file}" -Xlog:cds=off -Xlog:cds+dynamic=off ' if file.is_file() else ""
-
-
-def archive_classes(folder: Path) -> None:
-    """Make the archive anew from what a small session loads: a table written, merged into, read; files of three formats.
-
-    :param folder: scratch, taken away afterwards.
-    :raises UtilityFlowError: UF-1007 when Java or the Delta jars are missing.
-    """
-    from pyspark import SparkContext
-
-    class_archive().unlink(missing_ok=True)
-    draft = class_archive().with_suffix(".part")  # a JVM does not start from half an archive
-    options = f'{_JVM} -XX:ArchiveClassesAtExit="{draft}" -Xlog:cds=off -Xlog:cds+dynamic=off'
-    spark = get_session("class archive", extra={"spark.driver.extraJavaOptions": options}, scratch=folder)
-    table = folder / "table"
-    rows = spark.range(100).selectExpr("id", "id % 3 AS k", "cast(id AS string) AS s", "current_date() AS d")
-    for number in range(2):
-        rows.write.format("delta").mode("append").save(str(table))
-        for form in ("csv", "json", "parquet"):
-            rows.write.mode("overwrite").format(form).save(str(folder / form))
-            read = spark.read.format(form).schema(rows.schema).load(str(folder / form))
-            read.groupBy("k").agg({"id": "sum"}).join(rows, "k").orderBy("id").collect()
-        rows.where(f"id = {number}").createOrReplaceTempView("changed")
-        spark.sql(f"MERGE INTO delta.`{table}` t USING changed s ON t.id = s.id + 1000 WHEN MATCHED THEN UPDATE SET * "
-                  "WHEN NOT MATCHED THEN INSERT *")  # noqa: S608 - our own path
-    gateway: Any = SparkContext._gateway
-    spark.stop()
-    gateway.proc.stdin.close()  # which ends the JVM, and as it ends it writes
-    if gateway.proc.wait(300) == 0:
-        draft.replace(class_archive())
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _jar_folder() -> Path:

@@ -128,22 +128,23 @@ def test_a_session_maps_the_classes_that_setup_kept_and_does_without(tmp_path: P
 
 
 @pytest.mark.long
-def test_an_archive_made_anew_is_used_and_another_javas_is_passed_over(tmp_path: Path) -> None:
+def test_an_archive_made_anew_is_used_and_another_javas_is_passed_over(repository: Path, tmp_path: Path) -> None:
     from utilityflow import session
 
     jars = tmp_path / "share" / "jars"
     shutil.copytree(session._jar_folder(), jars)
     env = {**os.environ, "UTILITYFLOW_JARS": str(jars)}
 
-    def python(text: str) -> str:
-        answer = subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, timeout=300, check=True)
+    def python(*given: str) -> str:
+        answer = subprocess.run([sys.executable, *given], env=env, capture_output=True, text=True, timeout=300, check=True)
         return answer.stdout
 
-    python(f"import pathlib, utilityflow.session as s; s.archive_classes(pathlib.Path({str(tmp_path / 'scratch')!r}))")
+    python(str(repository / "requirements" / "archive_classes.py"))
     archive = tmp_path / "share" / "classes.jsa"
-    assert archive.stat().st_size > 50_000_000 and not (tmp_path / "scratch").exists()
-    begun = "import pyspark, utilityflow.session as s; s.get_session('x'); pid = pyspark.SparkContext._gateway.proc.pid; "
-    assert str(archive) in python(begun + "print(open(f'/proc/{pid}/maps').read())")
+    assert archive.stat().st_size > 50_000_000 and {p.name for p in archive.parent.iterdir()} == {"jars", "classes.jsa"}
+    begun = "import pyspark, utilityflow.session as s; spark = s.get_session('x'); "
+    maps = "print(open(f'/proc/{pyspark.SparkContext._gateway.proc.pid}/maps').read())"
+    assert str(archive) in python("-c", begun + maps)
     archive.chmod(0o600)
     archive.write_bytes(b"another Java's")
-    assert "1" in python("import utilityflow.session as s; print(s.get_session('x').range(1).count())")
+    assert python("-c", begun + "print(spark.range(1).count())").strip().endswith("1")
