@@ -21,10 +21,10 @@ demo: setup ## simulate two months, run month by month, print a summary
 	@$(UTILITYFLOW) demo $(ARGS)
 
 test: setup lint ## lint, types and the everyday tests (default lane)
-	@$(PY) -m pytest -m "not slow and not long" $(ARGS)
+	@$(PY) -m pytest -m "not slow and not long and not heavy" $(ARGS)
 
 test-long: setup ## the longer tests that CI runs as well: scenarios, kills, a month of 100,000 customers
-	@$(PY) -m pytest -m "long and not slow" $(ARGS)
+	@$(PY) -m pytest -m "(long or heavy) and not slow" $(ARGS)
 
 test-all: setup lint ## every test there is, the slow ones too
 	@$(PY) -m pytest $(ARGS)

@@ -81,7 +81,7 @@ if command -v flock >/dev/null; then flock 9; fi
 
 check_java
 [[ -z ${PYTHON:-} ]] || find_python >/dev/null
-wanted=$root$'\n'$(cksum "$lock" requirements/build.lock requirements/fetch_jars.py requirements/setup.sh pyproject.toml)
+wanted=$root$'\n'$(cksum "$lock" requirements/build.lock requirements/fetch_jars.py requirements/archive_classes.py requirements/setup.sh pyproject.toml)
 if [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && python_agrees; then exit 0; fi
 
 # pip and uv are told: no chatter, no foreign Python, the certificates and the mirror that pip already knows.
@@ -111,5 +111,7 @@ say "installing $(grep -c '==' "$lock") packages from $lock (minutes the first t
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 say "fetching the Delta jars and the drivers of databases"
 "$venv/bin/python" requirements/fetch_jars.py "$lane" "$venv/share/utilityflow/jars"
+say "keeping the engine's classes for quick starts"
+"$venv/bin/python" requirements/archive_classes.py >/dev/null 2>&1 || say "that failed; starts are as slow as without"
 printf '%s\n' "$wanted" >"$stamp"
 say "ready: $venv/bin/utilityflow"

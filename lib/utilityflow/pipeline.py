@@ -458,7 +458,7 @@ def _told(state: Run) -> UtilityFlowError | None:
 def _run_member(state: Run, members: Mapping[str, Step], name: str) -> None:
     """One of the steps of a wave, where it can be had in a session of its own, set for what it reads and writes."""
     step, house = members[name], state.house.apart()
-    if house.spark is not state.house.spark:
+    if house.spark is not state.house.spark and state.settings.platform == "local":
         fit_to(house.spark, state.settings, _size_of(state, step))
     _run_step(replace(state, house=house), step)
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -111,3 +115,36 @@ def test_a_missing_jar_is_one_clear_line(
     assert "cannot fetch" in error
     assert "MAVEN_MIRROR" in error
     assert error.count("\n") == 1
+
+
+def test_a_session_maps_the_classes_that_setup_kept_and_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from utilityflow import session
+
+    monkeypatch.setenv("UTILITYFLOW_JARS", str(tmp_path / "jars"))
+    assert session._shared_classes() == ""
+    session.class_archive().write_bytes(b"classes")
+    assert session.class_archive() == tmp_path / "classes.jsa"
+    assert session._shared_classes().startswith(f'-XX:SharedArchiveFile="{tmp_path}/classes.jsa" ')
+
+
+@pytest.mark.long
+def test_an_archive_made_anew_is_used_and_another_javas_is_passed_over(repository: Path, tmp_path: Path) -> None:
+    from utilityflow import session
+
+    jars = tmp_path / "share" / "jars"
+    shutil.copytree(session._jar_folder(), jars)
+    env = {**os.environ, "UTILITYFLOW_JARS": str(jars)}
+
+    def python(*given: str) -> str:
+        answer = subprocess.run([sys.executable, *given], env=env, capture_output=True, text=True, timeout=300, check=True)
+        return answer.stdout
+
+    python(str(repository / "requirements" / "archive_classes.py"))
+    archive = tmp_path / "share" / "classes.jsa"
+    assert archive.stat().st_size > 50_000_000 and {p.name for p in archive.parent.iterdir()} == {"jars", "classes.jsa"}
+    begun = "import pyspark, utilityflow.session as s; spark = s.get_session('x'); "
+    maps = "print(open(f'/proc/{pyspark.SparkContext._gateway.proc.pid}/maps').read())"
+    assert str(archive) in python("-c", begun + maps)
+    archive.chmod(0o600)
+    archive.write_bytes(b"another Java's")
+    assert python("-c", begun + "print(spark.range(1).count())").strip().endswith("1")
