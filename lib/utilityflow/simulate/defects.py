@@ -287,14 +287,14 @@ class Planter:
         short = [(i, s) for i, s in numbered if s.drawn]
         long = [f"WHEN {self._spell(s, ids[0])} THEN {n}" for n, s in numbered if not s.drawn and s.among != SOURCE]
         u = bits(draw(self.seed, f"defects of {self.system}", *ids), 0, DRAW_BITS)
-        cases, low = [], 0
-        for index, spec in short:
-            high = low + round(spec.rate * 2**DRAW_BITS)
-            cases.append(f"WHEN {u} >= {low}L AND {u} < {high}L AND {self._among(spec)} THEN {index}")
-            low = high
+        cases, high = [], 0
+        for index, spec in short:  # a slice begins where the one before it ends
+            high += round(spec.rate * 2**DRAW_BITS)
+            hit = str(index) if spec.among == "row" else f"if({self._among(spec)}, {index}, 0)"
+            cases.append(f"WHEN {u} < {high}L THEN {hit}")
         if not cases:
             return f"CASE {' '.join(long)} ELSE 0 END" if long else "0"
-        return f"CASE {' '.join(long)} WHEN {u} >= {low}L THEN 0 {' '.join(cases)} ELSE 0 END"
+        return f"CASE {' '.join(long)} WHEN {u} >= {high}L THEN 0 {' '.join(cases)} ELSE 0 END"
 
     def _spell(self, spec: Spec, whose: str) -> str:
         """SQL: whether the row's day, or hour, lies in a spell; one stretch of days, or day, has one at most, anywhere within.
@@ -312,7 +312,7 @@ class Planter:
         stretch = max(SPELL, spec.days)
         hashed = draw(self.seed, f"spells of {self.system}/{spec.kind}/{spec.column}", whose, f"{self.day} div {stretch}L")
         begins = f"{bits(hashed, DRAW_BITS, 16)} % {stretch - spec.days + 1}L"
-        within = f"{self.day} % {stretch}L - {begins} BETWEEN 0L AND {spec.days - 1}L"
+        within = f"{self.day} % {stretch}L - {begins} BETWEEN 0L AND {spec.days - 1}L" if spec.days < stretch else "true"
         return f"{bits(hashed, 0, DRAW_BITS)} < {round(spec.rate * 2**DRAW_BITS)}L AND {within} AND {self._among(spec)}"
 
     def _among(self, spec: Spec) -> str:

@@ -90,7 +90,8 @@ def _layers(utility: Utility, planter: Planter, file_day: str) -> list[Layer | s
         *tenant(utility),
         *_registers(),
         *_energy(utility),
-        _texts(utility, tells_usual=any(s.kind == "frozen" for s in planter.specs)),
+        _texts(utility),
+        *([_usual()] if any(s.kind == "frozen" for s in planter.specs) else []),
     ]
 
 
@@ -284,11 +285,16 @@ def _energy(utility: Utility) -> list[Layer]:
     ]
 
 
-def _texts(utility: Utility, *, tells_usual: bool) -> Layer:
-    """The raw columns as the file shows them, and the row's key for the ledger.
+def _usual() -> Layer:
+    """What a register shows that tells the same of every day: its profile's mean use (of each site's own, the engine's generated
+    code would be too long to be compiled). Panels stand still each night, so no register of theirs seems stuck.
+    """  # noqa: D205
+    mean = text_array([f"{p.base_wh / 1000:.3f}" for p in PROFILES])
+    return {"kwh_usual": f"if(received, kwh, {at(mean, 'profile')})"}
 
-    :param tells_usual: also what a register shows that tells the same of every day (``kwh_usual``).
-    """
+
+def _texts(utility: Utility) -> Layer:
+    """The raw columns as the file shows them, and the row's key for the ledger."""
     thousandths, hundredths = (
         text_array([f".{i:03d}" for i in range(1000)]),
         text_array([f".{i:02d}" for i in range(100)]),
@@ -296,18 +302,13 @@ def _texts(utility: Utility, *, tells_usual: bool) -> Layer:
     meter = utility.meter_name("new_meter")
     date = at(text_array([d.isoformat() for d in utility.almanac.days]), "day")
     register = "if(received, '2.8.0', '1.8.0')"
-    mean = f"cast({base_wh()} * {shape()} as bigint)"
-    usual = f"if(received, wh, {mean})"  # panels stand still each night, so no register of theirs seems stuck
-    kwh = "concat({0} div 1000, {1})"
-    frozen = {"kwh_usual": kwh.format(usual, at(thousandths, f"{usual} % 1000"))} if tells_usual else {}
     return {
         "meter_id": meter,
         "meter_id_before": utility.meter_name("false"),  # the first meter, which may still hang there
         "customer_id": "if(customer is null, '', cast(customer as string))",
         "read_date": date,
         "register": register,
-        "kwh": kwh.format("wh", at(thousandths, "wh % 1000")),
-        **frozen,
+        "kwh": f"concat(wh div 1000, {at(thousandths, 'wh % 1000')})",
         "peak_kw": f"concat(peak div 100, {at(hundredths, 'peak % 100')})",
         "unit": "'kWh'",
         "rate_code": utility.rate(),
