@@ -1,4 +1,4 @@
-"""The steps, declared once (name, inputs, output, function), the graph they form, and the runner.
+"""The steps, declared once (name, inputs, output, function), the graph they form, and the run of them.
 
 ``plan``, ``run`` and the jobs all use this graph. A step reads its inputs at pinned versions and says which versions its
 output reflects, so steps may run in processes of their own.
@@ -8,33 +8,28 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from utilityflow import __version__
 from utilityflow import graph as graph_of
 from utilityflow.bronze.feeds import Feed, load_feeds
-from utilityflow.bronze.ingest import recover, run_bronze
+from utilityflow.bronze.ingest import run_bronze
 from utilityflow.bronze.inspect import find_files
 from utilityflow.contracts import load_contracts
 from utilityflow.control.home import Home, hold, open_home
-from utilityflow.control.ledger import Entry, Ledger, read_ledger, write_ledger
-from utilityflow.control.profile import profiled
+from utilityflow.control.ledger import read_ledger
 from utilityflow.control.publication import last as last_publication
 from utilityflow.control.rollback import open_rollback
 from utilityflow.control.run import Run, StepResult, journal, new_run_id, note_beginning
-from utilityflow.control.soundness import Found, cause, damaged, examine, look_again, take_up, telling, unforeseen
+from utilityflow.control.soundness import examine, take_up, telling
 from utilityflow.control.tablelog import last_note
 from utilityflow.errors import UtilityFlowError
-from utilityflow.extract.steps import SOURCE_CODES, run_extract, source_failure
+from utilityflow.extract.steps import run_extract
 from utilityflow.gold import (
     application,
     customer360,
@@ -69,17 +64,14 @@ from utilityflow.gold.service_reliability import run_kpi_service_reliability, ru
 from utilityflow.gold.usage import READS, run_fact_usage
 from utilityflow.graph import EXTRACT, PUBLISH, Step
 from utilityflow.lakehouse import Guard, Lakehouse
-from utilityflow.publish.publication import Prepared, finish, prepare
 from utilityflow.publish.rollback import Done, carry_out
-from utilityflow.session import by_connect, fit_to, get_session, in_parallel, local_frame, when_ready
+from utilityflow.running import run_steps, size
+from utilityflow.session import fit_to, get_session, in_parallel
 from utilityflow.settings import Settings
 from utilityflow.silver.apply import run_silver
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
-log = logging.getLogger("utilityflow")
 ALWAYS = ("customers", "meter_reads")  # entities of every home, whatever its feeds fill; others come with their feeds
-# failures that are a gold step's own: other branches go on (decision 017). Damage, a full disk, a lost lease stop the run
-OF_ONE_STEP = frozenset({"UF-3004", "UF-3005", "UF-4001"})
 # of these, the tables of one come with a feed of another
 TOGETHER = ({"outages", "service_points"}, {"compliance_filings", "audit_events"})
 
@@ -321,13 +313,6 @@ def last_consumed(house: Lakehouse) -> dict[str, dict[str, Any]]:
     return result
 
 
-def failed_last(house: Lakehouse) -> set[str]:
-    """Steps that failed when they were done last."""
-    rows = house.table("ops.step").read().where("consumed <> '{}' OR status = 'failed'").select("step", "status", "finished_at")
-    newest = {r["step"]: r["status"] for r in sorted(rows.collect(), key=lambda r: r["finished_at"])}
-    return {step for step, status in newest.items() if status == "failed"}
-
-
 # -- running ---------------------------------------------------------------------------------------------------------
 
 
@@ -350,7 +335,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
         tables = tables_of(feeds, home.lakehouse, wanted)
         found = examine(home, tables)
         house = open_lakehouse(settings, home, run_id, lease)
-        fit_to(house.spark, settings, _size(settings, home, feeds))
+        fit_to(house.spark, settings, size(settings, home, feeds))
         with telling("the last publication"):
             finish_rollback(settings, home, house, feeds)
             previous = last_publication(house)
@@ -365,7 +350,8 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
             state = Run(settings, home, house, read_ledger(house), feeds, day, run_id, last_consumed(house))
         take_up(state, found)
         try:
-            return _run_steps(state, [s for s in steps if s.name in names], PUBLISH in names, found)
+            gold = published(feeds, home.lakehouse) if PUBLISH in names else None
+            return run_steps(state, [s for s in steps if s.name in names], gold, found)
         finally:
             shutil.rmtree(state.stage, ignore_errors=True)
 
@@ -378,257 +364,3 @@ def finish_rollback(settings: Settings, home: Home, house: Lakehouse, feeds: Map
     state = Run(settings, home, house, read_ledger(house), feeds, home.today(), house.run_id, {})
     state.say(f"ending the rollback to publication {left.to} that was cut off")
     return carry_out(state, left)
-
-
-def _size(settings: Settings, home: Home, feeds: Mapping[str, Feed]) -> int:
-    """Bytes of landed files and of the lakehouse, as far as they matter for ``fit_to``."""
-    if not settings.spark.small_bytes:
-        return 1
-    return _landed(settings, feeds.values()) + home.data_bytes(settings.spark.small_bytes)
-
-
-def _size_of(state: Run, step: Step) -> int:
-    """Bytes of what a step reads and of the table that it writes, as far as they matter for ``fit_to``."""
-    bound = state.settings.spark.small_bytes
-    if not bound:
-        return 1
-    landed = [feed for name, feed in state.feeds.items() if f"landing.{name}" in step.inputs]
-    tables = [name for name in (*step.inputs, step.output) if not name.startswith("landing.")]
-    return _landed(state.settings, landed) + state.home.data_bytes(bound, tables)
-
-
-def _landed(settings: Settings, feeds: Iterable[Feed]) -> int:
-    if not settings.landing_path.is_dir():
-        return 0
-    files = (path for feed in feeds for path in find_files(feed, settings.landing_path))
-    return sum(path.stat().st_size for path in files if path.exists())
-
-
-def _run_steps(state: Run, steps: Sequence[Step], publish: bool, found: Found) -> dict[str, Any]:
-    before = _snapshot_counts(state.ledger)
-    error: UtilityFlowError | None = None
-    outcome: Prepared | None = None
-    number: int | None = None
-    try:
-        recover(state)
-        for wave in graph_of.waves(steps, apart=not by_connect(state.house.spark)):
-            members = {step.name: step for step in steps if step.name in wave}
-            when_ready(state.house.spark, partial(_run_member, state, members), wave)
-            if any(name.startswith(f"{EXTRACT}.") for name in wave):  # more may have landed than the session was set for
-                fit_to(state.house.spark, state.settings, _size(state.settings, state.home, state.feeds))
-        _check_threshold(state)
-        if publish:
-            with telling(PUBLISH):
-                outcome = _prepare(state)
-        note = found.note(look_again(state.home, found))
-        _finish_ops(state, _status(state, outcome), outcome, _told(state), note)
-        if outcome is not None:
-            number = finish(outcome).publication.number
-    except UtilityFlowError as failure:
-        error = cause(state.home, found, failure)
-        if (first := _told(state)) is not None and error.code == "UF-4002":  # a held table needs what has moved
-            error = UtilityFlowError(first.code, f"{first.message}; nothing was published: {error.message}", hint=first.hint)
-    except OSError as failure:
-        error = damaged(failure) if isinstance(failure, FileNotFoundError) else None
-        error = error or UtilityFlowError("UF-4007", f"{failure.strerror or failure}: {failure.filename or ''}")
-    place = {step.name: number for number, step in enumerate(steps)}
-    state.steps.sort(key=lambda done: place.get(done.step, len(place)))
-    if error is not None:
-        state.say(f"failed: {error}", code=error.code)
-        _finish_failed(state, error, found)
-    last = number if number is not None else _published_number(state)
-    return _answer(state, "failed" if error else _status(state, outcome), last, error or _told(state), before)
-
-
-def _status(state: Run, outcome: Prepared | None) -> str:
-    if state.broken:
-        return "failed"
-    return "succeeded" if outcome or any(s.status == "ok" for s in state.steps) else "nothing_to_do"
-
-
-def _told(state: Run) -> UtilityFlowError | None:
-    """What a run that came to its end tells of steps and sources that failed."""
-    if not state.broken:
-        return source_failure(state.failed)
-    first = next(iter(state.broken.values()))
-    message = f"{first.message} (left as they were: {', '.join(sorted(state.broken))})"
-    return UtilityFlowError(first.code, message, hint=first.hint)
-
-
-def _run_member(state: Run, members: Mapping[str, Step], name: str) -> None:
-    """One of the steps of a wave, where it can be had in a session of its own, set for what it reads and writes."""
-    step, house = members[name], state.house.apart()
-    if house.spark is not state.house.spark and state.settings.platform == "local":
-        fit_to(house.spark, state.settings, _size_of(state, step))
-    _run_step(replace(state, house=house), step)
-
-
-def _run_step(state: Run, step: Step) -> None:
-    began = time.monotonic()
-    if behind := [name for name in step.inputs if name in state.broken]:
-        state.broken[step.output] = state.broken[behind[0]]
-        state.steps.append(StepResult(step.name, "skipped"))
-        state.say(f"{step.name}: not run, as {', '.join(behind)} failed", step=step.name)
-        return
-    try:
-        with profiled(state.house.spark, f"{state.run_id} {step.name}") as profile:
-            result = step.function(state)
-    except Exception as failed:
-        state.steps.append(StepResult(step.name, "failed", seconds=time.monotonic() - began))
-        if step.name.startswith(f"{EXTRACT}.") and isinstance(failed, UtilityFlowError) and failed.code in SOURCE_CODES:
-            name = step.name.partition(".")[2]
-            state.failed[name] = failed
-            state.say(f"{step.name} failed, the other feeds go on: {failed}", step=step.name, feed=name, code=failed.code)
-            return
-        told = failed if isinstance(failed, UtilityFlowError | OSError) else unforeseen(step.name, failed)
-        debug = bool(os.environ.get("UTILITYFLOW_DEBUG"))
-        if step.name.startswith("gold.") and isinstance(told, UtilityFlowError) and told.code in OF_ONE_STEP:
-            if debug:
-                log.exception("%s failed", step.name)
-            state.broken[step.output] = told
-            state.say(f"{step.name} failed, what does not need it goes on: {told}", step=step.name, code=told.code)
-            return
-        if told is failed or debug:
-            raise
-        raise told from failed
-    seconds = time.monotonic() - began
-    state.steps.append(replace(result, step=step.name, seconds=seconds, profile=profile))
-    if result.status != "skipped":
-        state.say(
-            f"{step.name}: {result.rows_written:,} rows in {seconds:.1f} s",
-            step=step.name,
-            rows=result.rows_written,
-            seconds=round(seconds, 3),
-        )
-
-
-def _check_threshold(state: Run) -> None:
-    bound = state.settings.thresholds.max_quarantined_share
-    if bound is None:
-        return
-    touched = [e for e in state.ledger.changed.values() if e.status == "loaded"]
-    read, bad = sum(e.rows_read for e in touched), sum(e.rows_quarantined for e in touched)
-    if read and bad / read > bound:
-        raise UtilityFlowError(
-            "UF-4003", f"{bad} of {read} rows were quarantined, the threshold is {bound:.2%}; nothing was published"
-        )
-
-
-def _held(state: Run, names: Iterable[str]) -> set[str]:
-    """Of the tables to publish, those whose step failed, in this run or in the one that did it last."""
-    elsewhere = set(names) - {done.step for done in state.steps}
-    return set(state.broken) | (elsewhere & failed_last(state.house) if elsewhere else set())
-
-
-def _prepare(state: Run) -> Prepared | None:
-    began = time.monotonic()
-    names = published(state.feeds, state.home.lakehouse)
-    try:
-        with profiled(state.house.spark, f"{state.run_id} {PUBLISH}") as profile:
-            outcome = prepare(state.house, state.home.path, names, as_of=state.as_of, zone=state.zone, run_id=state.run_id,
-                              memory=state.settings.publish_memory, held=_held(state, names), progress=state.say)  # fmt: skip
-    except Exception as failed:
-        if not (isinstance(failed, UtilityFlowError) and failed.code == "UF-4002"):  # held back, which is no failure of its own
-            state.steps.append(StepResult(PUBLISH, "failed", seconds=time.monotonic() - began))
-        raise
-    status = "ok" if outcome else "skipped"
-    rows = sum(t.rows for t in outcome.publication.tables.values()) if outcome else 0
-    state.steps.append(StepResult(PUBLISH, status, rows, time.monotonic() - began, profile=profile))
-    return outcome
-
-
-# -- the run tables --------------------------------------------------------------------------------------------------
-
-
-def _finish_ops(state: Run, status: str, outcome: Prepared | None, error: UtilityFlowError | None,
-                note: Mapping[str, Any]) -> None:  # fmt: skip
-    """Commit the ops rows, once per table; a run with nothing to do leaves only its run and step rows.
-
-    :param note: what the next run is to find, beside the row in ``ops.run``.
-    """
-    house, spark = state.house, state.house.spark
-    finished = dt.datetime.now(dt.timezone.utc)
-    number = outcome.publication.number if outcome else _published_number(state)
-    rows: dict[str, list[tuple[Any, ...]]] = {
-        "ops.run": [run_row(state, "run", status, number, str(error) if error else None)],
-        "ops.step": [(state.run_id, s.step, s.status, s.rows_written, s.seconds, s.version,
-                      json.dumps(dict(s.consumed), sort_keys=True), finished, *s.profile.values) for s in state.steps],
-        "ops.metric": [(state.run_id, s, n, v) for s, n, v in state.metrics],
-        "ops.quality_result": [(state.run_id, t.table, t.rule, t.dimension, t.severity, t.evaluated, t.failed) for t in state.tallies],  # noqa: E501
-    }  # fmt: skip
-    jobs: list[Callable[[], Any]] = [lambda: write_ledger(house, state.ledger, state.run_id)]
-    for name, values in rows.items():
-        if values:
-            frame = local_frame(spark, values, house.table(name).contract.struct())
-            told = note if name == "ops.run" else None
-            jobs.append(lambda n=name, f=frame, t=told: house.table(n).append(f, note=t))  # type: ignore[misc]
-    in_parallel(spark, lambda job: job(), jobs, workers=len(jobs))
-
-
-def run_row(state: Run, command: str, status: str, number: int | None, message: str | None = None) -> tuple[Any, ...]:
-    """A row of ``ops.run`` for what ends now."""
-    started, finished = dt.datetime.fromtimestamp(state.started, dt.timezone.utc), dt.datetime.now(dt.timezone.utc)
-    return (state.run_id, command, status, state.as_of, state.zone, started, finished, __version__,
-            state.house.spark.version, number, message)  # fmt: skip
-
-
-def _finish_failed(state: Run, error: UtilityFlowError, found: Found) -> None:
-    """A failed run leaves its rows too; the ledger stays as it was, so that the next run does the work again."""
-    state.ledger.changed.clear()
-    try:
-        _finish_ops(state, "failed", None, error, found.note(found.heads))
-    except Exception as second:  # the first error is the one to tell
-        state.say(f"the run tables could not be written: {type(second).__name__}")
-
-
-def _published_number(state: Run) -> int | None:
-    publication = last_publication(state.house)
-    return publication.number if publication else None
-
-
-def _snapshot_counts(ledger: Ledger) -> dict[tuple[str, str], tuple[Any, ...]]:
-    return {key: (e.status, *e.counts) for key, e in ledger.entries.items()}
-
-
-def _answer(
-    state: Run, status: str, number: int | None, error: UtilityFlowError | None, before: Mapping[Any, Any]
-) -> dict[str, Any]:
-    files = []
-    listed: set[tuple[str, str]] = set()
-    for (feed, name, sha), told in state.files.items():
-        entry = state.ledger.entries.get((feed, sha))
-        final = told["status"]
-        if entry is not None and entry.status == "rejected":
-            final = "rejected"
-        elif (
-            entry is not None
-            and final == "skipped"
-            and before.get((feed, sha)) not in (None, (entry.status, *entry.counts))
-        ):
-            final = "loaded"
-        # two files of one bad content share an entry, so each is told its own reason
-        reason = told.get("reason") or (entry.reason if entry is not None and entry.status == "rejected" else None)
-        files.append(_file(feed, name, sha, final, None if final in ("skipped", "rejected") else entry, reason))
-        listed.add((feed, sha))
-    for key, entry in state.ledger.entries.items():
-        if key not in listed and key in before and before[key] != (entry.status, *entry.counts):
-            files.append(
-                _file(
-                    entry.feed,
-                    entry.file_name,
-                    entry.sha256,
-                    "superseded" if not entry.stands else "loaded",
-                    entry,
-                    entry.reason,
-                )
-            )
-    files.sort(key=lambda f: (f["feed"], f["file"]))
-    told_error = None if error is None else {"code": error.code, "message": error.message, "hint": error.hint}
-    return {"run_id": state.run_id, "status": status, "publication": number, "files": files,
-            "steps": [s.as_json() for s in state.steps], "error": told_error}  # fmt: skip
-
-
-def _file(feed: str, name: str, sha: str, status: str, entry: Entry | None, reason: str | None) -> dict[str, Any]:
-    read, loaded, quarantined, superseded, duplicate = entry.counts if entry else (0, 0, 0, 0, 0)
-    return {"feed": feed, "file": name, "sha256": sha, "status": status, "rows_read": read, "rows_loaded": loaded,
-            "rows_quarantined": quarantined, "rows_superseded": superseded, "rows_duplicate": duplicate, "reason": reason}  # fmt: skip  # noqa: E501

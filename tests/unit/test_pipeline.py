@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -355,20 +352,3 @@ def test_the_guides_name_every_entity(repository: Path) -> None:
     for guide in ("feeds.md", "contracts.md"):
         text = (repository / "docs" / guide).read_text(encoding="utf-8")
         assert [entity for entity in ENTITIES if f"\n| `{entity}` |" not in text] == [], guide
-
-
-@pytest.mark.parametrize(("code", "told"), [("UF-4007", [(pipeline.PUBLISH, "failed")]), ("UF-4002", [])])
-def test_a_publication_that_fails_leaves_a_step(monkeypatch: pytest.MonkeyPatch, code: str, told: list[Any]) -> None:
-    """One that is held back, since what it needs failed, leaves none: that is no failure of its own."""
-
-    def failing(*_: Any, **__: Any) -> None:
-        raise UtilityFlowError(code, "planted")
-
-    for name, value in {"prepare": failing, "published": lambda *_: [], "profiled": lambda *_: nullcontext()}.items():
-        monkeypatch.setattr(pipeline, name, value)
-    here = SimpleNamespace(path=Path(), lakehouse=None, spark=None, publish_memory="1GB")
-    state: Any = SimpleNamespace(house=here, home=here, settings=here, feeds={}, as_of=None, zone="UTC", run_id="r", say=print,
-                                 steps=[], broken={})  # fmt: skip
-    with pytest.raises(UtilityFlowError, match="planted"):
-        pipeline._prepare(state)
-    assert [(s.step, s.status) for s in state.steps] == told

@@ -29,6 +29,7 @@ ROOMS = (
     "gold",
     "publish",
     "graph",
+    "running",
     "pipeline",
     "operate",
     "simulate",

@@ -69,10 +69,10 @@ def maintain(settings: Settings, *, hours: int = WINDOW, most_bytes: int = 10 * 
 
 def _awaited(scene: Scene) -> set[str]:
     """Tables whose changes a step has yet to take that failed when it was done last, or waits for one that did."""
-    from utilityflow import pipeline
+    from utilityflow import pipeline, running
 
     steps = pipeline.graph(scene.feeds, scene.home.lakehouse)
-    failed = pipeline.failed_last(scene.house) & {step.name for step in steps}
+    failed = running.failed_last(scene.house) & {step.name for step in steps}
     behind = pipeline.select(steps, [f"{name}+" for name in sorted(failed)]) if failed else []
     return {name for step in behind for name in scene.consumed.get(step, {})}
 

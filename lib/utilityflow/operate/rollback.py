@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from utilityflow import pipeline
+from utilityflow import pipeline, running
 from utilityflow.control import publication as publications
 from utilityflow.control import rollback as record
 from utilityflow.control.home import Home, hold, open_home
@@ -67,7 +67,7 @@ def rollback(settings: Settings, to: int | None = None, *, only_show: bool = Fal
 def _note_run(state: Run, number: int | None) -> None:
     """The rollback among the runs, for ``status``."""
     runs = state.house.table("ops.run")
-    row = pipeline.run_row(state, "rollback", "succeeded", number)
+    row = running.run_row(state, "rollback", "succeeded", number)
     runs.append(local_frame(state.house.spark, [row], runs.contract.struct()))
 
 

@@ -67,6 +67,13 @@ def changed_partitions(table: Table, since_version: int, until: int | None = Non
     return changed
 
 
+def same_rows(table: Table, since_version: int) -> bool:
+    """Whether the commits after ``since_version`` moved no row; columns may have been added to the table."""
+    files = [_commit_file(table, version) for version in range(since_version + 1, table.version() + 1)]
+    told = all(file is not None and file.is_file() and not _changes(_actions(file)) for file in files)
+    return told and since_version <= table.version()
+
+
 def moves(table: Table, since_version: int, until: int) -> Moves | None:
     """How the rows of version ``until`` differ from those of ``since_version``; None as ``changed_partitions``."""
     commits = _commits(table, since_version, until)

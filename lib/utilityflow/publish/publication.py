@@ -20,7 +20,7 @@ from utilityflow.control.publication import PartitionHash, Publication, TableSta
 from utilityflow.errors import UtilityFlowError
 from utilityflow.publish import duckdb as target
 from utilityflow.publish import pages, performance
-from utilityflow.publish.commits import DataFile, Moves, changed_partitions, commit_id, moves, whole_files
+from utilityflow.publish.commits import DataFile, Moves, changed_partitions, commit_id, moves, same_rows, whole_files
 from utilityflow.publish.content import (
     conform,
     content_hash,
@@ -172,12 +172,17 @@ def _recovered(house: Lakehouse, home: Path, before: Publication, memory: str, t
 
 
 def _require_unmoved(house: Lakehouse, held: Sequence[str], known: Mapping[str, TableState]) -> None:
-    """What is published of a table is what stands, so that a way back finds it: a step that failed half-way blocks all."""
+    """What is published of a table is what stands, so that a way back finds it: a step that failed half-way blocks all.
+
+    That the table gained a column is no move: its rows stand as they were.
+    """
     for name in held:
-        version = house.table(name).version()
-        state = known.get(name)
-        same = version <= 0 if state is None else version == state.version
-        if not same or (state is not None and state.commit not in ("", commit_id(house.table(name), version))):
+        table, state = house.table(name), known.get(name)
+        if state is None:
+            same = table.version() <= 0 or same_rows(table, 0)
+        else:
+            same = same_rows(table, state.version) and state.commit in ("", commit_id(table, state.version))
+        if not same:
             what = f"{name} is not as it was published last, and its step failed"
             raise UtilityFlowError("UF-4002", what, hint="mend what made the step fail and run again")
 

@@ -258,3 +258,29 @@ def test_prepared_is_not_yet_seen(house: Lakehouse, home: Home, made: Any) -> No
     with pytest.raises(UtilityFlowError) as refused:
         prepare(house, home.path, [*made.names, record.TABLE, "gold.nothing"], **given)  # type: ignore[arg-type]
     assert refused.value.code == "UF-3001"
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_held_table_may_have_gained_a_column(
+    spark: Any, house: Lakehouse, home: Home, run: Run, made: Any, moved: bool
+) -> None:
+    """Its step failed: it stays as it is published, and others are published; but not once a row of it has moved."""
+    given: dict[str, Any] = {"as_of": dt.date(2024, 4, 1), "zone": "UTC"}
+    assert run(house).publication.number == 1
+    spark.sql(f"ALTER TABLE delta.`{house.table('gold.dim_meter').path}` ADD COLUMNS (later STRING)")
+    house.table("gold.dim_customer").append(made.frame(house, "gold.dim_customer", [made.customer(13, "C3")]))
+    if moved:
+        rows = [{"meter_key": 5, "meter_id": "M", "expiry_date": dt.date(9999, 12, 31), "is_current": True}]
+        house.table("gold.dim_meter").append(made.frame(house, "gold.dim_meter", rows))
+
+    def second() -> Any:
+        return prepare(house, home.path, made.names, run_id="r2", held={"gold.dim_meter"}, **given)
+
+    if moved:
+        with pytest.raises(UtilityFlowError, match="gold.dim_meter is not as it was published last"):
+            second()
+        return
+    assert finish(second()).publication.number == 2
+    file = warehouse(home.path)
+    assert made.query(file, "SELECT count(*) FROM gold.dim_customer") == [(4,)]
+    assert made.query(file, "SELECT count(*) FROM gold.dim_meter") == [(1,)]
