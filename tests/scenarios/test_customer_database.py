@@ -17,8 +17,10 @@ import pytest
 from utilityflow import pipeline
 from utilityflow.bench import defects
 from utilityflow.contracts import load_contracts
+from utilityflow.gold.agreements import in_force, overlaps
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish.content import content_hash, partition_hashes
+from utilityflow.scd2 import Dimension
 from utilityflow.settings import Settings
 from utilityflow.simulate import simulate
 from utilityflow.simulate.tariffs import TARIFFS
@@ -42,7 +44,9 @@ PROFILE: dict[str, Any] = {
     ],
     "usage_monitoring": [{"kind": "unknown_id", "column": "meter_id", "rate": 0.0005}],
 }
-ASKED = ("cis_database_customers", "cis_database_meters", "cis_database_rates")
+ASKED = tuple(f"cis_database_{name}" for name in ("customers", "meters", "rates", "accounts", "agreements"))
+DIMENSIONS = ("dim_customer", "dim_meter", "dim_rate_schedule", "dim_account", "dim_service_agreement")
+END = dt.date(9999, 12, 31)
 
 
 class World:
@@ -101,9 +105,10 @@ def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Worl
         patch.setenv("UTILITYFLOW_CIS_URL", f"jdbc:sqlite:{made.database}")
         for month, day in ((1, dt.date(2025, 1, 31)), (2, dt.date(2025, 2, 28))):
             made.month(month)
-            steps = made.run(made.base, day, "dim_customer", "dim_meter", "dim_rate_schedule")
-            ended = [steps[f"extract.{feed}"]["status"] for feed in ASKED]
-            assert ended == (["ok", "ok", "ok"] if month == 1 else ["ok", "ok", "skipped"]), "no price has changed"
+            steps = made.run(made.base, day, *DIMENSIONS)
+            ended = {feed: steps[f"extract.{feed}"]["status"] for feed in ASKED}
+            assert {n for n, status in ended.items() if status != "ok"} == ({"cis_database_rates"} if month == 2 else set())
+            assert ended["cis_database_rates"] in ("ok", "skipped"), "no price has changed"
             (logged,) = made.sql(f"SELECT count(*) FROM customer_change WHERE batch = '2025-0{month}'")[0]
             assert steps["extract.cis_database_customers"]["rows_written"] == logged > 0
     made.run(made.files, dt.date(2025, 2, 28), "dim_customer")
@@ -128,13 +133,12 @@ def test_the_meters_are_real_members_but_for_planted_ones(world: World) -> None:
     shown = ("meter_id", "status", "service_point_id", *days, "is_current")
     rows = meters.where("NOT is_inferred").select(*shown).collect()
     expected = []
-    end = dt.date(9999, 12, 31)
     for meter, point, since, until in world.sql("SELECT meter, service_point, installed_at, removed_at FROM meter_installation"):
         first, last = (dt.date.fromisoformat(at[:10]) if at else None for at in (since, until))
         if first != last:
-            expected.append((meter, "installed", point, first, None, first, last or end, last is None))
+            expected.append((meter, "installed", point, first, None, first, last or END, last is None))
         if last:
-            expected.append((meter, "removed", None, first, last, last, end, True))
+            expected.append((meter, "removed", None, first, last, last, END, True))
     assert sorted(map(tuple, rows), key=repr) == sorted(expected, key=repr)
     assert sum(row["removed_date"] is not None for row in rows) > 0, "no meter was exchanged, so nothing was checked"
 
@@ -149,6 +153,51 @@ def test_the_rate_schedules_hold_what_they_were_before(world: World) -> None:
     assert sorted((*row[:2], float(row[2]), row[3]) for row in shown) == [
         ("2019-01-01", "2024-01-01", 15.9, False), ("2024-01-01", "9999-12-31", 16.5, True),
     ]  # fmt: skip
+
+
+def versions(changes: list[tuple[str, str | None]], as_of: str = "2025-02-28") -> list[tuple[str, dt.date, dt.date, bool]]:
+    """What the changes of one thing make: status, days from and to, whether it is current. Of one day the last one counts."""
+    last = {day: status for status, day in changes if day}
+    days = [*sorted(last), END.isoformat()]
+    return [
+        (last[day], dt.date.fromisoformat(day), dt.date.fromisoformat(until), day <= as_of < until)
+        for day, until in zip(days, days[1:], strict=False)
+    ]
+
+
+def test_the_accounts_are_opened_and_closed_as_the_database_says(world: World) -> None:
+    rows = world.table(world.base, "gold.dim_account").where("account_key <> -1")
+    shown = ("account_id", "customer_id", "status", "effective_date", "expiry_date", "is_current")
+    expected = []
+    for account, customer, *days in world.sql("SELECT account_no, customer_no, opened_on, final_on, closed_on FROM account"):
+        changes = list(zip(("active", "final", "closed"), days, strict=True))
+        expected += [(account, customer, *version) for version in versions(changes)]
+    assert sorted(map(tuple, rows.select(*shown).collect())) == sorted(expected)
+    assert {row[2] for row in expected} == {"active", "final", "closed"}
+    closed = rows.where("status = 'closed'").selectExpr("closed_date = effective_date AND opened_date < closed_date").distinct()
+    assert [row[0] for row in closed.collect()] == [True]
+    assert world.table(world.base, "silver.accounts__quarantine").isEmpty()
+
+
+def test_the_agreements_begin_with_a_move_in_and_end_with_a_move_out(world: World) -> None:
+    rows = world.table(world.base, "gold.dim_service_agreement").where("service_agreement_key <> -1")
+    own = ("agreement_id", "account_id", "service_point_id", "rate_schedule")
+    shown = (*own, "effective_from", "effective_to", "status", "effective_date", "expiry_date", "is_current")
+    query = """SELECT agreement_no, account_no, service_point, rate_code, begins_on, ends_on, billed_on FROM service_agreement"""
+    expected = []
+    for *names, begins, ends, billed in world.sql(query):
+        held = (dt.date.fromisoformat(begins), dt.date.fromisoformat(ends) if ends else None)
+        changes = [("active", begins), ("stopped", ends), ("closed", billed)]
+        expected += [(*names, *held, *version) for version in versions(changes)]
+    found = rows.select(*shown).collect()
+    assert sorted(map(tuple, found), key=repr) == sorted(expected, key=repr)
+    assert any(row["effective_to"] for row in found) and rows.where("commodity <> 'electric'").isEmpty()
+    assert world.table(world.base, "silver.service_agreements__quarantine").isEmpty()
+    assert world.table(world.base, "silver.service_agreements").where("size(quality_flags) > 0").isEmpty()
+    dimension = Dimension.from_contract(load_contracts()["gold.dim_service_agreement"])
+    assert overlaps(rows, dimension).isEmpty(), "no service point has two at once"
+    now = in_force(rows.where("is_current"), dimension).where("_to > DATE'2025-02-28'")
+    assert now.count() == now.select("service_point_id").distinct().count() > 290
 
 
 def test_the_ledger_is_scored_as_that_of_the_files(world: World) -> None:

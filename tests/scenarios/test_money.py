@@ -87,6 +87,7 @@ def test_two_months_of_bills_and_payments(spark: SparkSession, tmp_path: Path) -
         assert house.table(f"silver.{entity}").read().count() == sum(e.rows_loaded for e in mine)
     bills, payments = house.table("gold.fact_billing").read(), house.table("gold.fact_payment").read()
     assert bills.count() == house.table("silver.bills").read().count() > 600
+    assert bills.where("service_point_key = -1").isEmpty(), "a bill names what it is for"
     assert 0 < payments.count() == house.table("silver.payments").read().count()
 
     # each customer that billing knows is one that customer management knows, or knew: a last bill comes after the move-out

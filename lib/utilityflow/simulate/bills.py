@@ -22,15 +22,17 @@ from utilityflow.simulate.defects import Planter, Quirk, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, text_array
 from utilityflow.simulate.extract import CHUNK, Extract, Trailer, layered, premise_files
 from utilityflow.simulate.model import FIRST_METER_NUMBER, Layer, Utility
+from utilityflow.simulate.network import point_name
 from utilityflow.simulate.tariffs import SOLAR_PRICE, TIERS
 
 SYSTEM, FEED = "billing", "cis_bills"
 COLUMNS = (
     "bill_no", "line_no", "doc_type", "cancels_bill_no", "account_no", "cust_no", "meter_no", "charge_code", "description",
     "rate_code", "quantity", "unit", "price", "amount", "read_type", "bill_date", "due_date", "period_from", "period_to",
+    "service_point",
 )  # fmt: skip
 KEY = ("bill_no", "line_no")  # the raw columns of which the ledger's row_key is made
-ROW_BYTES = 172
+ROW_BYTES = 184
 LINES_A_BILL = 4.1
 _LOST = 3  # of 1,024 accounts no longer know their customer
 _NUMBER = "concat(lpad(cast(customer as string), 12, '0'), '-', lpad(cast(customer % 97L as string), 2, '0'))"
@@ -108,6 +110,7 @@ def _of_a_bill(utility: Utility) -> Layer:
         "account_no": f"concat('AC-', {premise()}, '-', {tenant_digits()})",
         "cust_no": f"if({_lost(utility)}, '', {_NUMBER})",
         "meter_no": f"concat('M', {meter})",
+        "service_point": point_name("p"),
         "rate_code": utility.rate(),
         "read_type": "if(estimated, 'E', 'A')",
         **{name: f"cast(date_from_unix_date(cast({day} as int)) as string)" for name, day in days.items()},

@@ -1,10 +1,11 @@
 """Customer management as a database, on request in place of its files: a SQLite file beside the landing root.
 
 It is filled from the very extract that writes the CSV files, so it holds the same events and the same planted defects, and
-from the model of the meters and the tariffs. Tables:
+from the model of the meters, the tenants and the tariffs. Tables:
 
 - ``customer_change``: the log of every event, by ``change_no``, as the system logged them month by month (``batch``),
 - ``customer``: the present state of each customer, with the time of its last change; one who left is marked ``deleted``,
+- ``account`` and ``service_agreement``: what is billed, and for which service point at which rate from when to when,
 - ``meter`` and ``meter_installation``: the devices, and where each hung from when to when,
 - ``rate_schedule``: prices by the day from which they hold.
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import customers, meters, rate_schedules
+from utilityflow.simulate import agreements, customers, meters, rate_schedules
 from utilityflow.simulate.customer_events import MOVE_OUT
 from utilityflow.simulate.defects import Spec
 from utilityflow.simulate.draws import at, int_array
@@ -68,17 +69,28 @@ class Table:
         marks = ", ".join("?" * len(self.columns))
         return f"INSERT INTO {self.name} ({names}) VALUES ({marks}) ON CONFLICT ({key}) DO UPDATE SET {changed}{newer}"  # noqa: S608
 
+    def row(self, told: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Its row of what is told; a name with the table's and ``__`` in front goes before the mere one."""
+        return tuple(told.get(f"{self.name}__{c}", told.get(c)) for c in self.columns)
+
 
 LOG = Table("customer_change", _LOGGED, ("change_no",))
 CURRENT = Table("customer", _CURRENT, ("id",), "version")
+ACCOUNTS = Table("account", agreements.ACCOUNT, ("account_no",), "updated_at")
+AGREEMENTS = Table("service_agreement", agreements.AGREEMENT, ("agreement_no",), "updated_at")
 DEVICES = Table("meter", meters.DEVICE, ("meter",))
 HANGING = Table("meter_installation", ("meter", *meters.INSTALLATION), ("meter",), "updated_at")
 RATES = Table("rate_schedule", rate_schedules.COLUMNS, rate_schedules.KEY)
-TABLES = (LOG, CURRENT, DEVICES, HANGING, RATES)
+TABLES = (LOG, CURRENT, ACCOUNTS, AGREEMENTS, DEVICES, HANGING, RATES)
+# staged beside the events: what of it goes into which tables
+_STAGED = (
+    (agreements.FEED, agreements.COLUMNS, (ACCOUNTS, AGREEMENTS)),
+    (meters.FEED, meters.COLUMNS, (DEVICES, HANGING)),
+)
 
 
 def database_extracts(utility: Utility, months: range, specs: tuple[Spec, ...], *, gas: bool, boxes: int) -> list[Extract]:
-    """What the database is filled from: the events of ``customers``, and the meters; to be staged as Parquet."""
+    """What the database is filled from: the events of ``customers``, agreements and meters; to be staged as Parquet."""
     events = customers.customers_extract(utility, months, specs)
     names = tuple(name.replace(customers.FEED, FEED, 1) for name in events.files)
     starts = int_array(utility.almanac.month_starts)
@@ -93,7 +105,11 @@ def database_extracts(utility: Utility, months: range, specs: tuple[Spec, ...], 
     }
     size = 3 * customers.ROW_BYTES  # of an event in the log, of most in the table too, and of what is staged
     events = replace(events, feed=FEED, files=names, form="parquet", beside=beside, row_bytes=size)
-    return [events, meters.meters_extract(utility, months, gas=gas, boxes=boxes)]
+    return [
+        events,
+        agreements.agreements_extract(utility, months),
+        meters.meters_extract(utility, months, gas=gas, boxes=boxes),
+    ]
 
 
 def check_database(file: Path, utility: Utility, months: range) -> None:
@@ -150,13 +166,14 @@ def _load(base: sqlite3.Connection, utility: Utility, staged: Mapping[str, Writt
         batch = path.stem.removeprefix(f"{FEED}_")
         for number, rows in _batches(path, (*_BESIDE, *customers.COLUMNS)):
             told = [_told(row, batch, number + place) for place, row in enumerate(rows, 1)]
-            base.executemany(LOG.filled, [tuple(row[c] for c in LOG.columns) for row in told])
-            base.executemany(CURRENT.filled, [tuple(row[c] for c in CURRENT.columns) for row in told])
-    for path in staged[meters.FEED].files:
-        for _, rows in _batches(path, meters.COLUMNS):
-            told = [dict(zip(meters.COLUMNS, row, strict=True)) for row in rows]
-            for table in (DEVICES, HANGING):
-                base.executemany(table.filled, [tuple(row[c] for c in table.columns) for row in told])
+            for table in (LOG, CURRENT):
+                base.executemany(table.filled, map(table.row, told))
+    for feed, columns, tables in _STAGED:
+        for path in staged[feed].files:
+            for _, rows in _batches(path, columns):
+                told = [dict(zip(columns, row, strict=True)) for row in rows]
+                for table in tables:
+                    base.executemany(table.filled, map(table.row, told))
     base.executemany(RATES.filled, rate_schedules.schedules(utility.almanac.start))
 
 

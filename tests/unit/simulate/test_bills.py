@@ -307,6 +307,11 @@ def test_an_estimate_is_put_right_by_the_next_bill(money: Money) -> None:
     assert trued == sum("2024-04" not in lines[0]["_file"] for lines in guessed.values()) > 0
 
 
+def test_a_bill_names_the_service_point_as_the_outage_system_does(money: Money) -> None:
+    assert {r["service_point"] for r in money.bills} >= {f"SP{300_000_000 + p}" for p in range(100)}
+    assert all(int(r["service_point"][2:]) - 300_000_000 == int(r["account_no"][3:11]) for r in money.bills)
+
+
 def test_customers_are_told_in_billings_own_way(money: Money) -> None:
     from_reads = {r["customer_id"] for r in money.landed.rows("ami_daily_reads")} - {""}
     numbers = {r["cust_no"] for r in money.bills}

@@ -116,6 +116,9 @@ def test_a_month_adds_what_it_changed(by_month: tuple[Path, Tables, Landed], hel
     assert moved and {r["updated_at"][:7] for r in moved} == {"2024-03"}
     hung = [r for r in held["meter_installation"] if r not in first["meter_installation"]]
     assert hung and {r["updated_at"][:7] for r in hung} == {"2024-03"}
+    for table in ("account", "service_agreement"):
+        changed = [r for r in held[table] if r not in first[table]]
+        assert changed and {r["updated_at"][:7] for r in changed} == {"2024-03"}, table
     assert first["rate_schedule"] == held["rate_schedule"]
 
 

@@ -1,0 +1,159 @@
+"""Customer management's accounts and service agreements, for its database: who is billed for which service point, since when.
+
+An agreement is a tenant's stay at a premise: it begins with the move-in, ends with the move-out and is closed by the last bill.
+Its account is the one that billing writes; that of a seasonal customer stays and gets an agreement each time that he comes back.
+An account is final from the move-out on, and closed on the day on which its last bill is due. The first month tells of all that
+began by its end, later ones of those that began, ended or were closed; one row for each such agreement, as it stands then.
+"""
+
+from __future__ import annotations
+
+from utilityflow.simulate.accounts import DUE_DAYS, premise, reading_day, site, tenant_digits
+from utilityflow.simulate.customer_events import month_day
+from utilityflow.simulate.defects import Planter
+from utilityflow.simulate.draws import at, bits, draw, int_array
+from utilityflow.simulate.extract import CHUNK, Extract, kept, layered, premise_files
+from utilityflow.simulate.model import Layer, Utility
+from utilityflow.simulate.network import point_name, premise_name
+from utilityflow.simulate.stamps import day_stamp
+
+SYSTEM, FEED = "customer_management", "cis_database_agreements"
+ACCOUNT = (
+    "account_no", "customer_no", "status", "billing_cycle", "currency", "opened_on", "final_on", "closed_on", "updated_at",
+)  # fmt: skip
+AGREEMENT = (
+    "agreement_no", "account_no", "customer_no", "service_point", "premise", "commodity", "rate_code", "status", "begins_on",
+    "ends_on", "billed_on", "start_code", "end_code", "updated_at",
+)  # fmt: skip
+# both of a row, which bears the names that they share once, and those that differ with the table's name and __ in front
+COLUMNS = (
+    "account_no", "customer_no", "account__status", "billing_cycle", "currency", "opened_on", "final_on", "closed_on",
+    "account__updated_at", "agreement_no", "service_point", "premise", "commodity", "rate_code", "service_agreement__status",
+    "begins_on", "ends_on", "billed_on", "start_code", "end_code", "service_agreement__updated_at",
+)  # fmt: skip
+ROW_BYTES = 420  # in both tables with their keys
+
+
+def agreements_extract(utility: Utility, months: range) -> Extract:
+    """The agreements that changed in some months (indexes from 0); one partition and file per month and chunk of premises."""
+    almanac = utility.almanac
+    chunks, premises = premise_files(utility, months)
+    expected = [utility.premises(m) * (1.02 if m == 0 else 0.08) for m in months]
+    return Extract(
+        system=SYSTEM,
+        feed=FEED,
+        query=layered(premises, _layers(utility)),
+        files=tuple(f"{FEED}_{almanac.month_start(m):%Y-%m}_{first // CHUNK + 1:02d}" for m, first in chunks),
+        planter=Planter(utility.seed, FEED, (), {}, COLUMNS),
+        expected_rows=round(sum(expected)),
+        row_bytes=ROW_BYTES,
+        whole_stage=False,
+        form="parquet",
+    )
+
+
+def _layers(utility: Utility) -> list[Layer | str]:
+    starts = int_array(utility.almanac.month_starts)
+    return [
+        *site(utility),
+        {"profile": utility.profile(), "connected_day": utility.connected_day(), "latest": "(k + phase) div span"},
+        {
+            "since": at(starts, "k"),
+            "until": at(starts, "k + 1"),
+            # when the tenant of the start came, as customer management tells it
+            "came": f"{month_day('(0L - phase)', utility)} + {bits('ho', 0, 6)} % 28L",
+        },
+        # the turnovers before the latest are long over
+        {"back": "explode(if(head OR latest = 0, array(0L), array(0L, 1L)))"},
+        {"held": "latest - back"},
+        *_stay(utility),
+        *_last_bill(utility),
+        kept(f"head OR ({_told()})", "told"),
+        {
+            "customer": utility.occupant("held"),
+            "second": f"32400L + {bits(draw(utility.seed, 'agreement', 'p', 'held'), 0, 15)} % 25200L",
+        },
+        _account(),
+        _agreement(utility),
+    ]
+
+
+def _stay(utility: Utility) -> list[Layer]:
+    """``opened`` (first day of the premise's first tenant), ``begins`` and, once it is past by the month's end, ``ends``."""
+    starts = int_array(utility.almanac.month_starts)
+    months = {"_in": "held * span - phase", "_out": "(held + 1L) * span - phase"}
+    turned = {f"turned{n}": at(starts, f"greatest(0L, least(k, {month}))") for n, month in months.items()}
+    coming = utility.turnover("held", "turned_in", "_in")
+    leaving = utility.turnover("(held + 1L)", "turned_out", "_out")
+    return [
+        turned,
+        *({**a, **b} for a, b in zip(coming, leaving, strict=True)),
+        {
+            "opened": f"if(o < {utility.customers}L, came, connected_day)",
+            "left": "if(role = 2, in_a_out, out_a_out)",
+        },
+        {
+            "begins": "if(held = 0, opened, if(role = 2, in_b_in, in_a_in))",
+            "ends": "if(back = 1 AND left < until, left, null)",
+        },
+    ]
+
+
+def _last_bill(utility: Utility) -> list[Layer]:
+    """``billed``: the reading day of the last bill, and ``closes``, the day on which that is due; null while to come."""
+    month = at(int_array(utility.almanac.month_of_day), f"least(ends, until - 1L) - {utility.almanac.first_day}L")
+    return [
+        {"left_in": f"cast({month} as bigint)"},
+        {"read": reading_day(utility, "left_in"), "read_next": reading_day(utility, "least(k, left_in + 1L)")},
+        {"billed": "CASE WHEN ends IS NULL THEN null WHEN ends <= read THEN read WHEN left_in < k THEN read_next END"},
+        {"closes": f"if(billed + {DUE_DAYS}L < until, billed + {DUE_DAYS}L, null)"},
+    ]
+
+
+def _told() -> str:
+    """SQL: whether month ``k`` tells of an agreement."""
+    now = " OR ".join(f"{day} >= since" for day in ("begins", "ends", "billed", "closes"))
+    return f"begins < until AND (k = 0 OR {now})"
+
+
+def _account() -> Layer:
+    """What billing calls it, and where it stands; an empty text is null in the database."""
+    updated = "if(seasonal, opened, greatest(begins, ends, closes))"
+    return {
+        "account_no": f"concat('AC-', {premise()}, '-', {tenant_digits()})",
+        "customer_no": "cast(customer as string)",
+        "account__status": "CASE WHEN seasonal OR ends IS NULL THEN 'A' WHEN closes IS NULL THEN 'F' ELSE 'C' END",
+        "billing_cycle": "concat('C', lpad(cast(cycle_no as string), 2, '0'))",
+        "currency": "'USD'",
+        "opened_on": _text("if(seasonal, opened, begins)"),
+        "final_on": _text("if(seasonal, null, ends)"),
+        "closed_on": _text("if(seasonal, null, closes)"),
+        "account__updated_at": day_stamp(updated, "second"),
+    }
+
+
+def _agreement(utility: Utility) -> Layer:
+    """The same of the agreement; who moves on within the utility, as the second of a pair does, is transferred."""
+    name = f"concat('SA-', {premise()}, '-', lpad(cast(held as string), 2, '0'))"
+    built = f"if(o < {utility.customers}L, 'MI', 'NEW')"
+    return {
+        "agreement_no": name,
+        "service_point": point_name("p"),
+        "premise": premise_name("p"),
+        "commodity": "'ELE'",
+        "rate_code": utility.rate(),
+        "service_agreement__status": "CASE WHEN ends IS NULL THEN 'A' WHEN billed IS NULL THEN 'S' ELSE 'C' END",
+        "begins_on": _text("begins"),
+        "ends_on": _text("ends"),
+        "billed_on": _text("billed"),
+        "start_code": f"CASE WHEN held = 0 THEN {built} WHEN role = 1 THEN 'TR' ELSE 'MI' END",
+        "end_code": "CASE WHEN ends IS NULL THEN '' WHEN role = 2 THEN 'TR' ELSE 'MO' END",
+        "service_agreement__updated_at": day_stamp("greatest(begins, ends, billed)", "second"),
+        "row_key": name,
+        "copy": "0",
+        "defect": "0",
+    }
+
+
+def _text(day: str) -> str:
+    return f"coalesce(cast(date_from_unix_date(cast({day} as int)) as string), '')"
