@@ -18,14 +18,16 @@ from utilityflow.gold.days import day_key, day_of
 from utilityflow.gold.marts import as_it_is
 from utilityflow.gold.receivables import ACCOUNT, BILLS, MONEY, PAYMENTS, items_of, located, shared, until
 from utilityflow.gold.replacing import replace
+from utilityflow.gold.touched import NEEDED, touched
 from utilityflow.keys import hash64
 from utilityflow.scd2 import UNKNOWN_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from utilityflow.contracts import Contract
+    from utilityflow.lakehouse import Table
 
 NAME = "gold.payment_application"
 INPUTS = (BILLS, PAYMENTS)
@@ -33,16 +35,34 @@ _BILL = (*ACCOUNT, "bill_id")
 
 
 def run_application(run: Run) -> StepResult:
-    """Apply all money to all bills anew as of the run's day; only bills of which something changed are written."""
+    """Bring the table to the present bills, money and day: touched accounts are made anew, of them is written what differs."""
     house, table = run.house, run.house.table(NAME)
-    now: dict[str, Any] = {n: house.table(n).version() for n in INPUTS} | {"as_of": run.as_of.isoformat()}
-    if table.version() > 0 and run.consumed.get(NAME) == now:
+    now: dict[str, Any] = {n: house.table(n).version() for n in INPUTS}
+    now |= {"as_of": run.as_of.isoformat(), "contract": table.contract.version}
+    was = run.consumed.get(NAME, {}) if table.version() > 0 else {}
+    if was == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
-    run.say(f"{NAME}: as of {run.as_of}", step=NAME)
-    bills, payments = (house.table(n).read(now[n]) for n in INPUTS)
-    wanted = run.staged(application(bills, payments, table.contract, run.as_of, shared(run, now)), table.contract.table)
-    written = replace(run, table, table.read(), wanted, now)
+    held, wanted = renewed(run, table, was, now)
+    written = replace(run, table, held, wanted, now) if wanted is not None else 0
     return StepResult(NAME, "ok" if written else "skipped", written, version=table.version(), consumed=now)
+
+
+def renewed(run: Run, table: Table, was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[DataFrame, DataFrame | None]:
+    """Rows of the table, and those that take their place: of the accounts that are touched, or of all (see ``touched``).
+
+    What is stored on the way is shared with receivables_ageing where it is of all accounts. None: nothing is touched.
+    """
+    bills, payments = (run.house.table(n).read(now[n]).select(*columns) for n, columns in NEEDED.items())
+    held, keep, those = table.read(), shared(run, now), touched(run, was, now, table.read(), (bills, payments))
+    run.say(f"{NAME}: as of {run.as_of}, {'all' if those is None else those.accounts} account(s)", step=NAME)
+    if those is not None:
+        if not those.accounts:
+            return held.limit(0), None
+        held, keep = those.of(held, "bill_id"), run.staged
+        # the rules read them a dozen times
+        bills = run.staged(those.of(bills, "bill_id"), "application_bills")
+        payments = run.staged(those.of(payments, "payment_id"), "application_payments")
+    return held, run.staged(application(bills, payments, table.contract, run.as_of, keep), table.contract.table)
 
 
 def application(bills: DataFrame, payments: DataFrame, contract: Contract, as_of: dt.date,

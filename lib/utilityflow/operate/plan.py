@@ -19,6 +19,7 @@ from utilityflow.control.run import Run
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import plan_of
 from utilityflow.gold import (
+    application,
     calendar,
     customer360,
     efficiency,
@@ -234,6 +235,7 @@ def _given(run: Run, table: str) -> Mapping[str, tuple[str, Any]]:
     if table in (satisfaction.NAME, efficiency.NAME, monthly.NAME):
         return {"parameters": (parameters, marts.definition(contracts[table].property("parameters")))}
     known: dict[str, dict[str, tuple[str, Any]]] = {
+        application.NAME: {"contract": ("another version of its contract", contracts[application.NAME].version)},
         "gold.dim_date": {"calendar": ("another calendar in the settings", calendar.definition(run.settings.calendar))},
         customer360.NAME: {"parameters": (parameters, customer360.definition_of(contracts))},
         outages.NAME: {"momentary_minutes": (limits, given.momentary_minutes)},

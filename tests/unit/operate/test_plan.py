@@ -132,6 +132,7 @@ REFLECTED: dict[str, dict[str, Any]] = {
     "gold.customer_360": {**{n: VERSIONS[n] for n in VIEW}, "as_of": DAY.isoformat(), "parameters": WORDS},
     "gold.dim_meter": {"silver.meter_reads": 4, "as_of": DAY.isoformat()},
     "gold.fact_billing": {"silver.bills": 1, "gold.dim_customer": 3},
+    "gold.payment_application": {"contract": load_contracts()["gold.payment_application"].version},
     "gold.fact_outage": {"momentary_minutes": GIVEN.reliability.momentary_minutes},
     "gold.kpi_service_reliability": {"definition": service_reliability.definition(GIVEN.reliability)},
     "gold.kpi_regulatory_scorecard": {"targets": scorecard.held_to(GIVEN.reliability)},
@@ -153,6 +154,8 @@ REFLECTED: dict[str, dict[str, Any]] = {
         ("gold.dim_meter", ("silver.meters", *METERS), {}, "new inputs: silver.meters"),
         ("gold.fact_billing", (), {}, "new inputs: gold.dim_service_point, gold.dim_rate_schedule"),  # it has gained their keys
         ("gold.fact_billing", ("gold.dim_date",), {"gold.dim_service_point": 1, "gold.dim_rate_schedule": 1}, None),
+        ("gold.payment_application", (), {}, None),
+        ("gold.payment_application", (), {"contract": "0.9.0"}, "another version of its contract"),
         ("gold.fact_outage", ("gold.dim_date",), {}, None),  # the calendar need only be there
         ("gold.fact_outage", (), {"momentary_minutes": 1}, "other settings of reliability"),
         ("gold.kpi_service_reliability", (), {}, None),
