@@ -31,8 +31,8 @@ HEAVY = (
     "faults/test_rollback.py", "scd2/test_peers.py", "scd2/test_property.py", "unit/operate/test_maintain.py",
     "unit/operate/test_verify.py", "unit/simulate/test_agreements.py", "unit/simulate/test_bills.py",
     "unit/simulate/test_customer_database.py", "unit/simulate/test_defects.py", "unit/simulate/test_determinism.py",
-    "unit/simulate/test_operations.py", "unit/simulate/test_outages.py", "unit/simulate/test_payments.py", "unit/simulate/test_requests.py",
-    "unit/simulate/test_whole_records.py",
+    "unit/simulate/test_operations.py", "unit/simulate/test_outages.py", "unit/simulate/test_payments.py",
+    "unit/simulate/test_requests.py", "unit/simulate/test_whole_records.py",
 )  # fmt: skip
 
 
