@@ -71,21 +71,11 @@ def dimension_of(run: Run, name: str) -> Dimension:
     return Dimension.from_contract(run.house.contracts[name])
 
 
-def customers_of(run: Run) -> Dimension:
-    """The dimension of customers."""
-    return dimension_of(run, CUSTOMERS)
-
-
 def versions_at(run: Run, dimension: str, version: int) -> DataFrame:
     """The versions of all members, as far as a lookup reads them: key, surrogate key, from, to. Read once in a run."""
     d, name = dimension_of(run, dimension), f"{dimension.partition('.')[2]}_{version}"
     shape = [*d.key, d.surrogate_key, d.valid_from, d.valid_to]
     return run.once(name, lambda: run.staged(run.house.table(dimension).read(version).select(*shape), name))
-
-
-def customers_at(run: Run, version: int) -> DataFrame:
-    """The versions of all customers: see ``versions_at``."""
-    return versions_at(run, CUSTOMERS, version)
 
 
 def members_at(run: Run, dimensions: Iterable[str], now: Mapping[str, int]) -> Members:

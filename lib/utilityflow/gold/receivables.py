@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
-from utilityflow.gold.changes import CUSTOMERS, customers_at, customers_of
+from utilityflow.gold.changes import CUSTOMERS, dimension_of, versions_at
 from utilityflow.gold.days import day_of, number
 from utilityflow.gold.marts import as_it_is, replace_rows
 from utilityflow.scd2 import version_of
@@ -42,8 +42,8 @@ def run_receivables(run: Run) -> StepResult:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     run.say(f"{NAME}: as of {run.as_of}", step=NAME)
     bills, payments = (house.table(n).read(now[n]) for n in (BILLS, PAYMENTS))
-    customers = customers_at(run, now[CUSTOMERS])
-    rows = receivables(bills, payments, customers, customers_of(run), run.as_of, shared(run, now))
+    customers = versions_at(run, CUSTOMERS, now[CUSTOMERS])
+    rows = receivables(bills, payments, customers, dimension_of(run, CUSTOMERS), run.as_of, shared(run, now))
     return replace_rows(run, table, rows, None, now)
 
 

@@ -12,9 +12,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
-from utilityflow.gold.changes import CUSTOMERS, Grain, customers_at, customers_of, differing, rekeyed, whole, write
+from utilityflow.gold.changes import CUSTOMERS, Grain, differing, members_at, rekeyed, whole, with_keys, write
 from utilityflow.gold.days import date, number
-from utilityflow.gold.facts import KINDS, facts, final_reads, losers, with_customer
+from utilityflow.gold.facts import KINDS, facts, final_reads, losers
 from utilityflow.lakehouse import FEW_ROWS, Table
 from utilityflow.scd2 import Dimension
 from utilityflow.session import file_by_file, in_parallel
@@ -204,8 +204,7 @@ def _part(reads: DataFrame, standing: Mapping[tuple[dt.date, str], int]) -> Part
 def _made(run: Run, part: Part, now: Mapping[str, int]) -> DataFrame:
     contract, meters = run.house.contracts[NAME], Dimension.from_contract(run.house.contracts[METERS])
     rows = whole(facts(_final(run, part), run.house.contracts[READS], run.zone, meters, part.kinds), contract)
-    customers = customers_at(run, now[CUSTOMERS])
-    return with_customer(rows, customers, customers_of(run), contract.column_names, part.kinds)
+    return with_keys(rows, members_at(run, (CUSTOMERS,), now), contract.column_names, part.kinds)
 
 
 def _final(run: Run, part: Part) -> DataFrame:
