@@ -147,7 +147,6 @@ def _write(
         add_trailers([part for part, _ in landed], extract.trailer, extract.planter.columns, skip=bool(extract.headers))
     files = tuple(part.replace(target / f"{name}.{form}") for part, name in landed)
     shutil.rmtree(staging)
-    _remove_if_empty(staging.parent)
     return files
 
 
@@ -168,11 +167,6 @@ def add_trailers(files: Sequence[Path], trailer: Trailer, columns: Sequence[str]
             rows, total = engine.execute(f"SELECT {sums} FROM {source}", [str(file)]).fetchall()[0]
             with file.open("a", encoding="utf-8", newline="") as stream:
                 stream.write(f"{trailer.prefix},{rows},{total}\n")
-
-
-def _remove_if_empty(folder: Path) -> None:
-    if not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _rows(file: Path, form: Form) -> int:

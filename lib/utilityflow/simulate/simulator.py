@@ -196,7 +196,11 @@ def _write_all(
             e.feed: pool.submit(write_extract, spark, e, form, places.get(e.feed, landing), defects, progress)
             for e, form in planned
         }
-        return {feed: job.result() for feed, job in jobs.items()}
+        written = {feed: job.result() for feed, job in jobs.items()}
+    for folder in (root / STAGING for root in (landing, defects, *places.values())):  # no feed is written there any more
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    return written
 
 
 def _summary(
