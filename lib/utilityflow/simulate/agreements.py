@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from utilityflow.simulate.accounts import DUE_DAYS, premise, reading_day, site, tenant_digits
 from utilityflow.simulate.customer_events import month_day
-from utilityflow.simulate.defects import Planter
 from utilityflow.simulate.draws import at, bits, draw, int_array
-from utilityflow.simulate.extract import CHUNK, Extract, kept, layered, premise_files
+from utilityflow.simulate.extract import Extract, database_extract, kept
 from utilityflow.simulate.model import Layer, Utility
 from utilityflow.simulate.network import point_name, premise_name
 from utilityflow.simulate.stamps import day_stamp
@@ -36,20 +35,8 @@ ROW_BYTES = 420  # in both tables with their keys
 
 def agreements_extract(utility: Utility, months: range) -> Extract:
     """The agreements that changed in some months (indexes from 0); one partition and file per month and chunk of premises."""
-    almanac = utility.almanac
-    chunks, premises = premise_files(utility, months)
-    expected = [utility.premises(m) * (1.02 if m == 0 else 0.08) for m in months]
-    return Extract(
-        system=SYSTEM,
-        feed=FEED,
-        query=layered(premises, _layers(utility)),
-        files=tuple(f"{FEED}_{almanac.month_start(m):%Y-%m}_{first // CHUNK + 1:02d}" for m, first in chunks),
-        planter=Planter(utility.seed, FEED, (), {}, COLUMNS),
-        expected_rows=round(sum(expected)),
-        row_bytes=ROW_BYTES,
-        whole_stage=False,
-        form="parquet",
-    )
+    return database_extract(utility, months, SYSTEM, FEED, COLUMNS, _layers(utility),
+                            shares=(1.02, 0.08), row_bytes=ROW_BYTES)  # fmt: skip
 
 
 def _layers(utility: Utility) -> list[Layer | str]:

@@ -159,6 +159,28 @@ def premise_files(utility: Utility, months: range, month: str = "k") -> tuple[li
     return chunks, layered(one_file_each(len(chunks), rows, "n"), [of_file, exists])
 
 
+def database_extract(
+    utility: Utility, months: range, system: str, feed: str, columns: tuple[str, ...], layers: Sequence[Layer | str], *,
+    shares: tuple[float, float], row_bytes: int,
+) -> Extract:  # fmt: skip
+    """What a database takes of some months (indexes from 0), as Parquet without planted defects, by ``premise_files``.
+
+    :param layers: over the query of ``premise_files``. :param shares: rows for each premise in the first month and in others.
+    """
+    chunks, premises = premise_files(utility, months)
+    return Extract(
+        system=system,
+        feed=feed,
+        query=layered(premises, layers),
+        files=tuple(f"{feed}_{utility.almanac.month_start(m):%Y-%m}_{first // CHUNK + 1:02d}" for m, first in chunks),
+        planter=Planter(utility.seed, feed, (), {}, columns),
+        expected_rows=round(sum(utility.premises(m) * shares[m > 0] for m in months)),
+        row_bytes=row_bytes,
+        whole_stage=False,
+        form="parquet",
+    )
+
+
 def one_file_each(files: int, rows: int, name: str) -> str:
     """Query of ``file_no`` and, within the file, ``head`` or the number ``name`` from 0 (0 too beside ``head``).
 

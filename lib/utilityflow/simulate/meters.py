@@ -7,9 +7,8 @@ tells of all that hang by its end, later ones of those that came or went; one ro
 from __future__ import annotations
 
 from utilityflow.simulate.customer_events import month_day
-from utilityflow.simulate.defects import Planter
 from utilityflow.simulate.draws import at, bits, draw, int_array, text_array
-from utilityflow.simulate.extract import CHUNK, Extract, layered, premise_files
+from utilityflow.simulate.extract import Extract, database_extract
 from utilityflow.simulate.gas_reads import DIGITS, burns_gas
 from utilityflow.simulate.model import METER_LIFE_MONTHS, Layer, Utility
 from utilityflow.simulate.network import point_name, premise_name
@@ -31,20 +30,8 @@ def meters_extract(utility: Utility, months: range, *, gas: bool = False, boxes:
 
     :param gas: also those of gas. :param boxes: how many wall boxes have a meter of their own (``charging_reads``).
     """
-    almanac = utility.almanac
-    chunks, premises = premise_files(utility, months)
-    expected = [utility.premises(m) * (1.15 if m == 0 else 0.015) for m in months]
-    return Extract(
-        system=SYSTEM,
-        feed=FEED,
-        query=layered(premises, _layers(utility, gas, boxes)),
-        files=tuple(f"{FEED}_{almanac.month_start(m):%Y-%m}_{first // CHUNK + 1:02d}" for m, first in chunks),
-        planter=Planter(utility.seed, FEED, (), {}, COLUMNS),
-        expected_rows=round(sum(expected)),
-        row_bytes=ROW_BYTES,
-        whole_stage=False,
-        form="parquet",
-    )
+    return database_extract(utility, months, SYSTEM, FEED, COLUMNS, _layers(utility, gas, boxes),
+                            shares=(1.15, 0.015), row_bytes=ROW_BYTES)  # fmt: skip
 
 
 def _layers(utility: Utility, gas: bool, boxes: int) -> list[Layer | str]:
