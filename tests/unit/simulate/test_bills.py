@@ -117,7 +117,7 @@ def test_defects_are_on_the_ledger_and_nowhere_else(feed: str, money: Money, dir
     assert len({(e["kind"], e["column"]) for e in ledger}) >= 5
     if feed == "cis_bills":  # the totals are those of what was written
         ((_, count, total),) = dirty.trailers.values()
-        numbers = [Decimal(b["amount"]) for _, b in pairs if re.fullmatch("-?[0-9.]+", b["amount"])]
+        numbers = [Decimal(b["amount"]) for _, b in pairs if re.fullmatch(r"-?[0-9.]+(E-?\d+)?", b["amount"])]
         assert (int(count), Decimal(total)) == (len(pairs), sum(numbers))
 
 
