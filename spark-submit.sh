@@ -73,7 +73,7 @@ listed() { local IFS=,; printf '%s' "$*"; }
 
 # The environment's own Spark and Python, whatever else the machine has. The engine's chatter stays out of sight (log4j,
 # and one line that the JVM prints itself), so that a user sees what the job says. The JIT compiles the long methods that
-# thirty rules make, as in a session of our own (session.py).
+# thirty rules make, as in a session of our own (jvm.py).
 unset SPARK_HOME
 export PYSPARK_PYTHON=$venv/bin/python PYSPARK_DRIVER_PYTHON=$venv/bin/python
 chatter="-Dlog4j2.configurationFile=$root/conf/log4j2.properties"

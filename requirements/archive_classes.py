@@ -14,14 +14,15 @@ from typing import Any
 
 from pyspark import SparkContext
 
-from utilityflow.session import JVM_OPTIONS, class_archive, get_session
+from utilityflow.jvm import JVM_OPTIONS, QUIET_ARCHIVE, class_archive
+from utilityflow.session import get_session
 
 
 def main() -> None:
     """Make the archive anew."""
     class_archive().unlink(missing_ok=True)
     draft = class_archive().with_suffix(".part")  # a JVM does not start from half an archive
-    options = f'{JVM_OPTIONS} -XX:ArchiveClassesAtExit="{draft}" -Xlog:cds=off -Xlog:cds+dynamic=off'
+    options = f'{JVM_OPTIONS} -XX:ArchiveClassesAtExit="{draft}" {QUIET_ARCHIVE}'
     folder = Path(tempfile.mkdtemp(prefix="utilityflow-"))
     try:
         spark = get_session("class archive", extra={"spark.driver.extraJavaOptions": options}, scratch=folder)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from utilityflow.contracts import Catalog, Contract
 from utilityflow.errors import UtilityFlowError
 from utilityflow.migration import steps
-from utilityflow.session import copied
+from utilityflow.parallel import copied
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -64,9 +64,10 @@ from utilityflow.gold.service_reliability import run_kpi_service_reliability, ru
 from utilityflow.gold.usage import READS, run_fact_usage
 from utilityflow.graph import EXTRACT, PUBLISH, Step
 from utilityflow.lakehouse import Guard, Lakehouse
+from utilityflow.parallel import in_parallel
 from utilityflow.publish.rollback import Done, carry_out
 from utilityflow.running import run_steps, size
-from utilityflow.session import fit_to, get_session, in_parallel
+from utilityflow.session import fit_to, get_session
 from utilityflow.settings import Settings
 from utilityflow.silver.apply import run_silver
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity

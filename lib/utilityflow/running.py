@@ -30,8 +30,9 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.steps import SOURCE_CODES, source_failure
 from utilityflow.graph import EXTRACT, PUBLISH, Step
 from utilityflow.lakehouse import Lakehouse
+from utilityflow.parallel import in_parallel, when_ready
 from utilityflow.publish.publication import Prepared, finish, prepare
-from utilityflow.session import by_connect, fit_to, in_parallel, local_frame, when_ready
+from utilityflow.session import by_connect, fit_to, local_frame
 from utilityflow.settings import Settings
 
 log = logging.getLogger("utilityflow")

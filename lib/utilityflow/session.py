@@ -9,24 +9,27 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from utilityflow.errors import UtilityFlowError
+from utilityflow.jvm import (
+    JVM_OPTIONS,
+    check_java,
+    delta_jars,
+    driver_jars,
+    quiet_start,
+    remember_classes,
+    shared_classes,
+)
 from utilityflow.settings import Settings, SparkSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-_K = TypeVar("_K", bound=Hashable)
 
 # What every session of the suite relies on, wherever it comes from (all can be set on a running session).
 RUNTIME_CONF: dict[str, str] = {
@@ -71,16 +74,6 @@ SMALL: dict[str, str] = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
-
-# Thirty rules make generated methods longer than the 8,000 bytes that the JIT takes by default: they would be interpreted
-# (a month of 100,000 customers: 164 s instead of 137 s). The optimizing compiler is asked for four times as hot code as by
-# default: it took 82 of the 282 CPU seconds of that month, and takes 57 so (125 s).
-JVM_OPTIONS = (
-    "-XX:+UseParallelGC -XX:-DontCompileHugeMethods -XX:Tier4InvocationThreshold=20000 -XX:Tier4MinInvocationThreshold=2400 "
-    "-XX:Tier4CompileThreshold=60000 -XX:Tier4BackEdgeThreshold=400000"
-)
-
-_OF_EVERY_COLUMN = ("PythonUtils", "PythonSQLUtils", "functions", "org.apache.spark.sql.functions")
 
 # A driver on the machine of its executors listens to this machine alone; on a cluster they must find it.
 _THIS_MACHINE = ("spark.driver.host", "spark.driver.bindAddress")
@@ -202,7 +195,7 @@ def _build(
     conf["spark.sql.warehouse.dir"] = str(scratch / "warehouse")
     conf["spark.local.dir"] = str(scratch)
     conf["spark.driver.memory"] = settings.spark.driver_memory
-    own = f"{_shared_classes()}-Dderby.system.home={scratch} -Djava.io.tmpdir={scratch}"
+    own = f"{shared_classes()}-Dderby.system.home={scratch} -Djava.io.tmpdir={scratch}"
     conf["spark.driver.extraJavaOptions"] = f"{JVM_OPTIONS} {own}"
     conf["spark.executor.extraJavaOptions"] = JVM_OPTIONS  # on a cluster the long generated methods run there
     conf = _over_submitted(conf)
@@ -212,104 +205,10 @@ def _build(
     builder = SparkSession.builder.appName(app)
     for key, value in (conf | extra).items():
         builder = builder.config(key, value)
-    with _quiet_jvm(scratch / "spark.log"):
+    with quiet_start(scratch / "spark.log"):
         spark = builder.getOrCreate()
-    _remember_classes(spark._jvm)
+    remember_classes(spark._jvm)
     return spark
-
-
-class _Remembered:
-    """A class of the JVM whose methods py4j looks up once."""
-
-    def __init__(self, of: Any) -> None:
-        self._of = of
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._of, name)
-        if type(found).__name__ == "JavaMember":  # not a constant
-            setattr(self, name, found)
-        return found
-
-
-def _remember_classes(jvm: Any) -> None:
-    """Keep the classes that pyspark asks for with each column and each list of columns.
-
-    py4j asks the JVM for the class and for the method by name at every call. A name without its package is looked for in each
-    imported package, which searches every jar in vain: 4 % of the CPU time of a run over few rows.
-    """
-    for name in _OF_EVERY_COLUMN:
-        found = getattr(jvm, name)
-        if type(found).__name__ == "JavaClass":  # what is none is taken for a package
-            vars(jvm)[name] = _Remembered(found)
-
-
-def check_java() -> None:
-    """Fail early, in one line, when no Java that Spark can use is there.
-
-    :raises UtilityFlowError: UF-1007.
-    """
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which(str(Path(home) / "bin" / "java")) if home else shutil.which("java")
-    if java is None:
-        raise UtilityFlowError(
-            "UF-1007", "no Java found", hint="install Java 17, for example openjdk-17-jre-headless, or set JAVA_HOME"
-        )
-    answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False).stderr  # noqa: S603 - fixed arguments
-    version = answer.split('"')[1] if '"' in answer else ""
-    if not version.startswith(("17", "21")):
-        raise UtilityFlowError(
-            "UF-1007", f"Java {version or 'of unknown version'} found at {java}", hint="Java 17 is needed"
-        )
-
-
-def delta_jars() -> list[Path]:
-    """The Delta jars that set-up fetched; they are kept with the environment, so that runs need no network.
-
-    :raises UtilityFlowError: UF-1007 when they are missing.
-    """
-    folder = _jar_folder()
-    jars = sorted(folder.glob("*.jar"))
-    if not jars:
-        raise UtilityFlowError("UF-1007", f"no Delta jars in {folder}", hint="run 'make setup'")
-    return jars
-
-
-def driver_jars() -> list[Path]:
-    """The drivers of databases: those that set-up fetched, and what was put beside them (SQL Server's)."""
-    return sorted((_jar_folder() / "jdbc").glob("*.jar"))
-
-
-def class_archive() -> Path:
-    """Where set-up leaves the engine's classes as one file that a JVM maps: it saves a fifth of the CPU time of a start."""
-    return _jar_folder().parent / "classes.jsa"
-
-
-def _shared_classes() -> str:
-    """The options that name the archive, if it is there; a JVM that another Java or other jars made it for does without."""
-    file = class_archive()
-    return f'-XX:SharedArchiveFile="{file}" -Xlog:cds=off -Xlog:cds+dynamic=off ' if file.is_file() else ""
-
-
-def _jar_folder() -> Path:
-    return Path(os.environ.get("UTILITYFLOW_JARS") or Path(sys.prefix) / "share" / "utilityflow" / "jars")
-
-
-@contextlib.contextmanager
-def _quiet_jvm(log: Path) -> Iterator[None]:
-    """Let the JVM that starts inside inherit a log file as its output streams: no banner in front of a user."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.dup2(sink, 1)
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(saved[0], 1)
-        os.dup2(saved[1], 2)
-        for descriptor in (*saved, sink):
-            os.close(descriptor)
 
 
 LARGE_FILE = 500_000  # rows: about 12 MB of silver
@@ -376,86 +275,6 @@ def _json_value(value: Any) -> str:
     if isinstance(value, dt.date):
         return value.isoformat()
     raise TypeError(f"no JSON form for {type(value).__name__}")
-
-
-def in_parallel(spark: SparkSession, work: Callable[[_T], _R], items: Iterable[_T], workers: int = 4) -> list[_R]:
-    """Results in the order of the items; Spark's job tags and pools go with the work into its threads.
-
-    All are brought to their end before the first error, in that order, is raised.
-    """
-    todo = list(items)
-    if len(todo) < 2:
-        return [work(item) for item in todo]
-    with ThreadPoolExecutor(workers, thread_name_prefix="utilityflow") as pool:
-        futures = [pool.submit(for_threads(spark, work), item) for item in todo]
-    return [future.result() for future in futures]
-
-
-def when_ready(spark: SparkSession, work: Callable[[_K], None], needs: Mapping[_K, Collection[_K]], workers: int = 4) -> None:
-    """Each item once all that it needs has ended, so many at a time, in the mapping's order where several can begin.
-
-    After an error nothing more begins; what had begun is brought to its end before the first error, in that order, is raised.
-
-    :param needs: item -> items of the mapping; none needs itself, by whatever way.
-    """
-    if len(needs) == 1:
-        work(*needs)
-        return
-    waiting, running, failed = list(needs), dict[Future[None], _K](), dict[_K, BaseException]()
-    with ThreadPoolExecutor(workers, thread_name_prefix="utilityflow") as pool:
-        while waiting or running:
-            behind = {*waiting, *running.values()}
-            able = [item for item in waiting if behind.isdisjoint(needs[item])] if not failed else []
-            for item in able[: workers - len(running)]:
-                waiting.remove(item)
-                running[pool.submit(for_threads(spark, work), item)] = item
-            if not running:
-                break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                item, error = running.pop(future), future.exception()
-                if error is not None:
-                    failed[item] = error
-    for item in needs:
-        if item in failed:
-            raise failed[item]
-
-
-def for_threads(spark: SparkSession, work: Callable[..., _R]) -> Callable[..., _R]:
-    """The function as one other thread may call it: Spark's job tags and pools of this thread go with it.
-
-    For each thread anew: what is returned carries one copy of the properties, and two threads that shared it would take
-    each other's execution ids away (Spark then answers "Cannot parse null string").
-    """
-    from pyspark import inheritable_thread_target
-
-    newer = spark_version(spark) >= (4, 0)  # 3.5 wraps the function, 4 wants the session first, for its tags
-    own = work if by_connect(spark) else _in_session(spark, work, newer=newer)
-    wrapped: Callable[..., _R] = inheritable_thread_target(spark)(own) if newer else inheritable_thread_target(own)
-    return wrapped
-
-
-def _in_session(spark: SparkSession, work: Callable[..., _R], *, newer: bool) -> Callable[..., _R]:
-    """The function with this session as its thread's active one.
-
-    Spark 3.5 asks the thread's session, not the frame's, whether a cast that is being written down is an ANSI one.
-    """
-    session = getattr(spark._jvm, f"org.apache.spark.sql{'.classic' if newer else ''}.SparkSession")  # a whole name: one look
-
-    def active(*given: Any, **named: Any) -> _R:
-        session.setActiveSession(spark._jsparkSession)
-        return work(*given, **named)
-
-    return active
-
-
-def copied(spark: SparkSession) -> SparkSession | None:
-    """A session with the settings and temporary views that this one has now; what is set in it is seen in it alone.
-
-    None for a client of Spark Connect, whose server lets nobody copy a session.
-    """
-    if by_connect(spark):
-        return None
-    return type(spark)(spark.sparkContext, spark._jsparkSession.cloneSession())
 
 
 def by_connect(spark: SparkSession) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from utilityflow.lakehouse import Lakehouse
-from utilityflow.session import copied, in_parallel, when_ready
+from utilityflow.parallel import copied, in_parallel, when_ready
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

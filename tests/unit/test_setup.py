@@ -118,21 +118,21 @@ def test_a_missing_jar_is_one_clear_line(
 
 
 def test_a_session_maps_the_classes_that_setup_kept_and_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from utilityflow import session
+    from utilityflow import jvm
 
     monkeypatch.setenv("UTILITYFLOW_JARS", str(tmp_path / "jars"))
-    assert session._shared_classes() == ""
-    session.class_archive().write_bytes(b"classes")
-    assert session.class_archive() == tmp_path / "classes.jsa"
-    assert session._shared_classes().startswith(f'-XX:SharedArchiveFile="{tmp_path}/classes.jsa" ')
+    assert jvm.shared_classes() == ""
+    jvm.class_archive().write_bytes(b"classes")
+    assert jvm.class_archive() == tmp_path / "classes.jsa"
+    assert jvm.shared_classes().startswith(f'-XX:SharedArchiveFile="{tmp_path}/classes.jsa" ')
 
 
 @pytest.mark.long
 def test_an_archive_made_anew_is_used_and_another_javas_is_passed_over(repository: Path, tmp_path: Path) -> None:
-    from utilityflow import session
+    from utilityflow import jvm
 
     jars = tmp_path / "share" / "jars"
-    shutil.copytree(session._jar_folder(), jars)
+    shutil.copytree(jvm._jar_folder(), jars)
     env = {**os.environ, "UTILITYFLOW_JARS": str(jars)}
 
     def python(*given: str) -> str:

@@ -45,23 +45,37 @@ def run_customer_identity(run: Run, inputs: Sequence[str]) -> StepResult:
     if table.version() > 0 and run.consumed.get(NAME) == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     run.say(f"{NAME}: looking whom accounts and numbers mean", step=NAME)
-    rows = identities({n: house.table(n).read(now[n]) for n in inputs}, table.contract, run.zone)
+    frames = {n: house.table(n).read(now[n]) for n in inputs}
+    every = run.staged(mentioned(frames, run.zone), "identity_mentioned")  # the records are read once, asked of often
+    rows = identities(frames, every, table.contract)
     written = replace(run, table, table.read(), rows, now)
     return StepResult(NAME, "ok" if written else "skipped", written, version=table.version(), consumed=now)
 
 
-def identities(frames: Mapping[str, DataFrame], contract: Contract, zone: str) -> DataFrame:
+def identities(frames: Mapping[str, DataFrame], every: DataFrame, contract: Contract) -> DataFrame:
     """Rows of the table.
 
-    :param frames: rows of silver.customers and of SOURCES. :param zone: in which the days of change events are cut.
+    :param frames: rows of silver.customers and of SOURCES. :param every: what they name, as ``mentioned`` gives it.
     """
-    told = {n: mentions(frames[n], day, zone) for n, day in SOURCES.items() if n in frames}
-    every = _united([t.select("_feed", *KINDS.values(), "_day", *_PLACE) for t in told.values()])
-    evidence = {"account": _of_accounts(told, every), "customer": _of_customers(frames[CUSTOMERS], every)}
+    evidence = {"account": _of_accounts(frames, every), "customer": _of_customers(frames[CUSTOMERS], every)}
     parts = [_judged(_seen(every, k), found).withColumn("identifier_kind", F.lit(k)) for k, found in evidence.items()]
     rows = _united(parts).withColumnRenamed("_feed", "feed")
     key = hash64(contract, ["feed", "identifier_kind", "identifier"], domain="customer_identity")
     return rows.withColumn(contract.primary_key[0], key).select(*contract.column_names)
+
+
+def mentioned(frames: Mapping[str, DataFrame], zone: str) -> DataFrame:
+    """Each account with the customer that records of a source and feed name beside it, either of them null where none is.
+
+    With ``records``, ``first_seen``, ``last_seen`` and ``_last``, day and place of the newest record.
+
+    :param frames: rows of SOURCES, others are left out. :param zone: in which the days of change events are cut.
+    """
+    told = [_mentions(frames[n], day, zone).withColumn("_source", F.lit(n)) for n, day in SOURCES.items() if n in frames]
+    return _united(told).groupBy("_source", "_feed", *KINDS.values()).agg(
+        F.count(F.lit(1)).alias("records"), F.min("_day").alias("first_seen"), F.max("_day").alias("last_seen"),
+        F.max(F.struct("_day", *_PLACE)).alias("_last"),
+    )  # fmt: skip
 
 
 def _judged(seen: DataFrame, evidence: DataFrame) -> DataFrame:
@@ -82,36 +96,37 @@ def _judged(seen: DataFrame, evidence: DataFrame) -> DataFrame:
     }).drop("_rank")  # fmt: skip
 
 
-def mentions(rows: DataFrame, day: str | None, zone: str) -> DataFrame:
-    """Records of a source that tell of something: feed, account, customer and bill (null where it names none), day, place.
+def _mentions(rows: DataFrame, day: str | None, zone: str) -> DataFrame:
+    """Records of a source that tell of something: feed, account and customer (null where it names none), day, place.
 
     :param day: as SOURCES says it. Deletions tell of nobody.
     """
-    bill = F.col("bill_id") if "bill_id" in rows.columns else F.lit(None).cast("string")
     standing = rows if day else rows.where("operation = 'upsert'")
     when = F.col(day) if day else local_day(F.col("effective_at"), zone)
-    return standing.select("_feed", *KINDS.values(), bill.alias("bill_id"), when.alias("_day"), *_PLACE)
+    return standing.select("_feed", *KINDS.values(), when.alias("_day"), *_PLACE)
 
 
 def _seen(every: DataFrame, kind: str) -> DataFrame:
     """Each identifier of a kind by feed: in how many records, on which first and last day, and the newest record's place."""
-    rows = members_named(every, KINDS[kind], "identifier", "_feed", "_day", *_PLACE).groupBy("_feed", "identifier").agg(
-        F.count(F.lit(1)).alias("records"), F.min("_day").alias("first_seen"), F.max("_day").alias("last_seen"),
-        F.max(F.struct("_day", *_PLACE)).alias("_last"),
+    told = members_named(every, KINDS[kind], "identifier", "_feed", "records", "first_seen", "last_seen", "_last")
+    rows = told.groupBy("_feed", "identifier").agg(
+        F.sum("records").alias("records"), F.min("first_seen").alias("first_seen"), F.max("last_seen").alias("last_seen"),
+        F.max("_last").alias("_last"),
     )  # fmt: skip
     return rows.withColumns({n: F.col(f"_last.{n}") for n in _PLACE}).drop("_last")
 
 
-def _of_accounts(told: Mapping[str, DataFrame], every: DataFrame) -> DataFrame:
+def _of_accounts(frames: Mapping[str, DataFrame], every: DataFrame) -> DataFrame:
     """Customers that something says an account of a feed means: feed, identifier, customer_id, ``_rank`` of the rule."""
-    met = _seen(every, "account").select("_feed", "identifier")
+    met = members_named(every, "account_id", "identifier", "_feed").distinct()
     found = [_pairs(every, "_feed").withColumn("_rank", F.lit(0))]
     for rank, tables in ((1, (ACCOUNTS, AGREEMENTS)), (2, (BILLS,))):
-        masters = [_pairs(told[n]) for n in tables if n in told]
-        found += [met.join(pairs, "identifier").withColumn("_rank", F.lit(rank)) for pairs in masters]
-    if BILLS in told and PAYMENTS in told:
-        bills = told[BILLS].where("customer_id IS NOT NULL").select("bill_id", F.col("customer_id").alias("_payer")).distinct()
-        paid = told[PAYMENTS].join(bills, "bill_id").select("_feed", "account_id", F.col("_payer").alias("customer_id"))
+        masters = _pairs(every.where(F.col("_source").isin(*tables)))
+        found.append(met.join(masters, "identifier").withColumn("_rank", F.lit(rank)))
+    if BILLS in frames and PAYMENTS in frames:
+        billed = frames[BILLS].where("customer_id IS NOT NULL").select("bill_id", F.col("customer_id").alias("_payer"))
+        paid = frames[PAYMENTS].join(billed.distinct(), "bill_id")
+        paid = paid.select("_feed", "account_id", F.col("_payer").alias("customer_id"))
         found.append(_pairs(paid, "_feed").withColumn("_rank", F.lit(2)))
     return _united(found)
 
@@ -119,7 +134,7 @@ def _of_accounts(told: Mapping[str, DataFrame], every: DataFrame) -> DataFrame:
 def _of_customers(customers: DataFrame, every: DataFrame) -> DataFrame:
     """Customers' own numbers mean those whom customer management knows under them: as ``_of_accounts`` gives it."""
     known = customers.where("operation = 'upsert'").select(F.col("customer_id").alias("identifier")).distinct()
-    met = _seen(every, "customer").select("_feed", "identifier").join(known, "identifier")
+    met = members_named(every, "customer_id", "identifier", "_feed").distinct().join(known, "identifier")
     return met.select("_feed", "identifier", F.col("identifier").alias("customer_id"), F.lit(0).alias("_rank"))
 
 

@@ -16,8 +16,9 @@ from utilityflow.gold.changes import CUSTOMERS, Grain, differing, members_at, re
 from utilityflow.gold.days import date, number
 from utilityflow.gold.facts import KINDS, facts, final_reads, losers
 from utilityflow.lakehouse import FEW_ROWS, Table
+from utilityflow.parallel import in_parallel
 from utilityflow.scd2 import Dimension
-from utilityflow.session import file_by_file, in_parallel
+from utilityflow.session import file_by_file
 from utilityflow.silver.duplicates import ORDER, repeated, told_again
 
 NAME, READS, METERS = "gold.fact_usage", "silver.meter_reads", "gold.dim_meter"

@@ -84,7 +84,7 @@ def _failed(check: str, error: UtilityFlowError) -> Line:
 
 
 def _engine(settings: Settings) -> Iterator[Line]:
-    from utilityflow.session import check_java, delta_jars
+    from utilityflow.jvm import check_java, delta_jars
 
     if settings.platform != "local":
         yield Line("engine", "ok", f"platform {settings.platform} brings its own engine")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from utilityflow.control import publication as record
 from utilityflow.control.publication import PartitionHash, Publication, TableState
 from utilityflow.errors import UtilityFlowError
+from utilityflow.parallel import in_parallel
 from utilityflow.publish import duckdb as target
 from utilityflow.publish import pages, performance
 from utilityflow.publish.commits import DataFile, Moves, changed_partitions, commit_id, moves, same_rows, whole_files
@@ -31,7 +32,6 @@ from utilityflow.publish.content import (
     with_changes,
 )
 from utilityflow.publish.duckdb import STANDS, Load
-from utilityflow.session import in_parallel
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

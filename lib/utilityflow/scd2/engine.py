@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError
+from utilityflow.parallel import for_threads
 from utilityflow.scd2.difference import (
     ACTION,
     DELETE,
@@ -27,7 +28,6 @@ from utilityflow.scd2.difference import (
 )
 from utilityflow.scd2.dimension import UNKNOWN_KEY, Dimension
 from utilityflow.scd2.timeline import CONFLICTS, refusals, timeline, unknown_member, valid_on
-from utilityflow.session import for_threads
 
 Note = Mapping[str, Any] | None
 ATTEMPTS = 4

@@ -22,8 +22,9 @@ from utilityflow.control.ledger import Entry
 from utilityflow.control.run import Run, StepResult, Tally
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import FEW_ROWS, Table
+from utilityflow.parallel import in_parallel
 from utilityflow.quality.rules import Rule, broken_any, tallies
-from utilityflow.session import file_by_file, in_parallel, local_frame
+from utilityflow.session import file_by_file, local_frame
 from utilityflow.silver import snapshots
 from utilityflow.silver.duplicates import doubles_of, numbers, promote, remove_doubles, repeating, rows_by
 from utilityflow.silver.judging import ENTITIES, judged, of_files, quarantined, raw_rows, record_hash

@@ -10,7 +10,7 @@ import pytest
 
 from utilityflow.control.profile import Profile, profiled
 from utilityflow.operate import profiles
-from utilityflow.session import in_parallel
+from utilityflow.parallel import in_parallel
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from utilityflow.control.run import Run
-from utilityflow.session import in_parallel
+from utilityflow.parallel import in_parallel
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from utilityflow.contracts import load_contracts
-from utilityflow.gold.identity import ACCOUNTS, BILLS, CUSTOMERS, NAME, PAYMENTS, SOURCES, identities
+from utilityflow.gold.identity import ACCOUNTS, BILLS, CUSTOMERS, NAME, PAYMENTS, SOURCES, identities, mentioned, mentioned
 from utilityflow.session import local_frame
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def rows(spark: SparkSession, table: str, feed: str, *given: dict[str, Any]) -> 
 
 
 def found(frames: dict[str, DataFrame]) -> dict[tuple[str, str, str], dict[str, Any]]:
-    table = identities(frames, CONTRACTS[NAME], "America/New_York").collect()
+    table = identities(frames, mentioned(frames, "America/New_York"), CONTRACTS[NAME]).collect()
     made = {(r["feed"], r["identifier_kind"], r["identifier"]): r.asDict() for r in table}
     assert len({r["identity_key"] for r in table}) == len(made) == len(table)
     return made

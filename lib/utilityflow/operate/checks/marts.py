@@ -92,7 +92,7 @@ def _scorecard(scene: Scene, contract: Contract, versions: Mapping[str, Any]) ->
 
 def _identity(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
     frames = {n: scene.house.table(n).read(version) for n, version in versions.items()}
-    return identity.identities(frames, contract, scene.home.zone)
+    return identity.identities(frames, identity.mentioned(frames, scene.home.zone), contract)
 
 
 def _benchmark(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
