@@ -179,6 +179,11 @@ def _run_words(one: argparse.ArgumentParser) -> None:
     )
 
 
+def _whole_run_words(one: argparse.ArgumentParser) -> None:
+    _run_words(one)
+    one.add_argument("--rehash", action="store_true", help="read landed files again that are known by name, size and time")
+
+
 def _plan_words(one: argparse.ArgumentParser) -> None:
     _run_words(one)
     one.add_argument("--graph", nargs="?", const="text", choices=("text", "mermaid"), help="only draw the steps")
@@ -309,7 +314,7 @@ def _run(args: argparse.Namespace) -> Answer:
 
     settings = _settings(args)
     args.console.expected = expectation(settings.home_path / "logs")
-    result = pipeline.run(settings, as_of=args.as_of, wanted=args.select)
+    result = pipeline.run(settings, as_of=args.as_of, wanted=args.select, rehash=getattr(args, "rehash", False))
     error = result["error"]
     if error:
         print(
@@ -544,7 +549,7 @@ def _tell(message: str, **_: Any) -> None:
 
 _COMMANDS: dict[str, tuple[str, Command, Callable[[argparse.ArgumentParser], None]]] = {
     "plan": ("what a run would do; touches nothing", _plan, _plan_words),
-    "run": ("bring the lakehouse and the warehouse up to what has landed", _run, _run_words),
+    "run": ("bring the lakehouse and the warehouse up to what has landed", _run, _whole_run_words),
     "resume": ("do what a run that did not end had been asked for", _resume, _resume_words),
     "publish": ("publish what the gold tables hold now", _publish, _no_words),
     "status": ("last runs, last publication, files, quarantine", _status, _status_words),

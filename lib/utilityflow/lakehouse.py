@@ -417,14 +417,16 @@ class Table:
 
     # -- upkeep ----------------------------------------------------------------------------------------------------
 
-    def optimize(self, small: int, full: int) -> Commit:
+    def optimize(self, small: int, full: int, where: str = "") -> Commit:
         """Write files of under ``small`` bytes, and those with many deleted rows, anew as files of up to ``full`` bytes.
 
         No row changes: what the last write noted goes on holding.
+
+        :param where: SQL condition over partition columns, for the partitions that are arranged; none: all.
         """
         bounds = {_OPTIMIZE.format("minFileSize"): str(small), _OPTIMIZE.format("maxFileSize"): str(full)}
         note = {_USER_METADATA: json.dumps({**self.note(), **self._mine()}, sort_keys=True)}
-        return self._arrange("optimize", f"OPTIMIZE delta.`{self.path}`", bounds | note)
+        return self._arrange("optimize", f"OPTIMIZE delta.`{self.path}`{f' WHERE {where}' if where else ''}", bounds | note)
 
     def clean(self, hours: int) -> Commit:
         """Remove files that no version of the last ``hours`` needs; Delta refuses less than its own bound, 168."""

@@ -317,9 +317,10 @@ def last_consumed(house: Lakehouse) -> dict[str, dict[str, Any]]:
 # -- running ---------------------------------------------------------------------------------------------------------
 
 
-def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[str] = ()) -> dict[str, Any]:
+def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[str] = (), rehash: bool = False) -> dict[str, Any]:
     """Run the steps; returns the object that ``run --json`` prints (DESIGN.md section 10).
 
+    :param rehash: read every landed file again, also those that are known by name, size and time.
     :raises UtilityFlowError: usage and configuration errors, before anything is written; failures of the run itself are
         in the returned object's ``error`` and status.
     """
@@ -348,7 +349,7 @@ def run(settings: Settings, *, as_of: dt.date | None = None, wanted: Sequence[st
         note_beginning(run_id, day, wanted)
         with telling("the tables could not be made"):
             ensure_tables(house, tables)
-            state = Run(settings, home, house, read_ledger(house), feeds, day, run_id, last_consumed(house))
+            state = Run(settings, home, house, read_ledger(house), feeds, day, run_id, last_consumed(house), rehash=rehash)
         take_up(state, found)
         try:
             gold = published(feeds, home.lakehouse) if PUBLISH in names else None

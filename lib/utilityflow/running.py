@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from utilityflow import __version__
+from utilityflow import __version__, upkeep
 from utilityflow import graph as graph_of
 from utilityflow.bronze.feeds import Feed
 from utilityflow.bronze.ingest import recover
@@ -53,6 +53,8 @@ def run_steps(state: Run, steps: Sequence[Step], published: Sequence[str] | None
     number: int | None = None
     try:
         recover(state)
+        for contract in state.house.contracts.of_layer("ops"):  # a run adds a file to each
+            _tidied(state, contract.name)
         for wave in graph_of.waves(steps, apart=not by_connect(state.house.spark)):
             members = {step.name: step for step in steps if step.name in wave}
             when_ready(state.house.spark, partial(_run_member, state, members), wave)
@@ -150,6 +152,10 @@ def _run_step(state: Run, step: Step) -> None:
     try:
         with profiled(state.house.spark, f"{state.run_id} {step.name}") as profile:
             result = step.function(state)
+            if result.status == "ok":
+                result = replace(result, version=_tidied(state, step.output) or result.version)
+                if step.output.startswith("silver."):
+                    _tidied(state, f"{step.output}__quarantine")
     except Exception as failed:
         state.steps.append(StepResult(step.name, "failed", seconds=time.monotonic() - began))
         if step.name.startswith(f"{EXTRACT}.") and isinstance(failed, UtilityFlowError) and failed.code in SOURCE_CODES:
@@ -177,6 +183,16 @@ def _run_step(state: Run, step: Step) -> None:
             rows=result.rows_written,
             seconds=round(seconds, 3),
         )
+
+
+def _tidied(state: Run, name: str) -> int | None:
+    """Arrange a table's files where many small ones have come together; the version that it has then, None if it did not."""
+    table = state.house.table(name) if name in state.house.contracts else None
+    count = upkeep.tidy(table) if table is not None and table.exists() else 0
+    if table is None or not count:
+        return None
+    state.say(f"{name}: {count} small files are few now", step=name)
+    return table.version()
 
 
 def _check_threshold(state: Run) -> None:

@@ -30,6 +30,7 @@ ROOMS = (
     "scd2",
     "gold",
     "publish",
+    "upkeep",
     "graph",
     "running",
     "pipeline",

@@ -43,7 +43,7 @@ def scan(run: Run, feed: Feed) -> list[Found]:
     landing = run.settings.landing_path
     for path in find_files(feed, landing):
         name = path.relative_to(landing).as_posix()
-        known = _known(run, feed, path, name)
+        known = None if run.rehash else _known(run, feed, path, name)
         if known is not None and (known.status != "rejected" or f" {name}:" in (known.reason or "")):
             found.append(
                 Found(name, "rejected" if known.status == "rejected" else "skipped", known, None, known.reason)

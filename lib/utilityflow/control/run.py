@@ -96,6 +96,7 @@ class Run:
     steps: list[StepResult] = field(default_factory=list)
     tallies: list[Tally] = field(default_factory=list)
     metrics: list[tuple[str, str, float]] = field(default_factory=list)
+    rehash: bool = False  # landed files are read even where name, size and time are known
     started: float = field(default_factory=time.time)
     repeated: dict[str, Repeated] = field(default_factory=dict)  # by silver table
     shared: dict[str, Any] = field(default_factory=dict)

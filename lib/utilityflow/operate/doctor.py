@@ -17,8 +17,8 @@ from utilityflow.control.home import Home, open_home
 from utilityflow.control.soundness import known_heads
 from utilityflow.control.tablelog import Head, Log, findings, logs, way_out
 from utilityflow.errors import CATALOGUE, EXIT_FAILED, EXIT_INTEGRITY, EXIT_OK, UtilityFlowError
-from utilityflow.operate import deltalog
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
+from utilityflow.publish import deltalog
 from utilityflow.settings import Settings
 
 LOW_SPACE = 5 * 1024**3

@@ -6,23 +6,26 @@ anywhere, it can be started again: a table is arranged in one commit, and what i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from utilityflow import upkeep
 from utilityflow.control.home import hold
 from utilityflow.control.soundness import examine
 from utilityflow.errors import UtilityFlowError
 from utilityflow.operate.scene import Scene, open_scene
 from utilityflow.settings import Settings
+from utilityflow.upkeep import Crowd
 
-SMALL, FULL = 32 * 1024**2, 128 * 1024**2  # bytes of a file that is written anew, and of one that is not
-MANY = 8  # files of a table from which on arranging them is worth a commit
+SMALL = 32 * 1024**2  # bytes up to which a file is written anew
+MANY = 8  # small files of a table from which on arranging them is worth a commit
 WINDOW = 168  # hours: Delta's own bound, under which a reader or writer at work could lose its files
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What was done to one table. ``bytes``: of its files before."""
+    """What was done to one table. ``bytes``: of its files before; ``arranged``: some, or all, of its small files."""
 
     table: str
     files_before: int
@@ -37,7 +40,8 @@ def maintain(settings: Settings, *, hours: int = WINDOW, most_bytes: int = 10 * 
 
     :param hours: files that versions of so many hours need are kept; so long can readers use old versions, and so far back
         can a publication be gone back to.
-    :param most_bytes: tables are arranged, smallest first, until so many bytes were read; the rest waits for the next call.
+    :param most_bytes: small files are arranged, of the smallest tables first, until so many bytes were read; the rest waits
+        for the next call, a partition at least being arranged in each.
     :returns: ``hours``, ``tables`` (as ``Kept``).
     :raises UtilityFlowError: UF-1004 when ``hours`` is less than Delta's bound, UF-1008 when there is no lakehouse, UF-4004
         while a run holds the home; UF-3003, UF-3008, UF-3009 as a run.
@@ -52,18 +56,18 @@ def maintain(settings: Settings, *, hours: int = WINDOW, most_bytes: int = 10 * 
         tables = [scene.house.table(name) for name in _names(scene)]
         awaited = _awaited(scene)
         sizes = {t.name: _size(t) for t in tables if t.exists()}
-        done, read = [], 0
+        done, left = [], most_bytes
         for table in sorted((t for t in tables if t.name in sizes), key=lambda t: sizes[t.name][1]):
             files, size = sizes[table.name]
-            why_not = _why_not(files, size, most_bytes - read)
-            if arranged := not why_not:
-                read += size
-                table.optimize(SMALL, FULL)
+            chosen, why_not = _chosen(upkeep.crowds(table, SMALL), left, nothing_yet=left == most_bytes)
+            if chosen:
+                left -= sum(crowd.bytes for crowd in chosen)
+                upkeep.arrange(table, [crowd.partition for crowd in chosen], SMALL)
             if table.name in awaited:
                 why_not = "not cleaned: a step has yet to take its changes"
             else:
                 table.clean(hours)
-            done.append(Kept(table.name, files, _size(table)[0] if arranged else files, size, arranged, why_not))
+            done.append(Kept(table.name, files, _size(table)[0] if chosen else files, size, bool(chosen), why_not))
     return {"hours": hours, "tables": [asdict(one) for one in sorted(done, key=lambda one: one.table)]}
 
 
@@ -89,12 +93,21 @@ def _size(table: Any) -> tuple[int, int]:
     return int(row["numFiles"]), int(row["sizeInBytes"])
 
 
-def _why_not(files: int, size: int, left: int) -> str:
-    if files < MANY:
-        return "few files"
-    if size / files >= SMALL:
-        return "large files"
-    return "beyond the limit of this call" if size > left else ""
+def _chosen(crowds: Sequence[Crowd], left: int, *, nothing_yet: bool) -> tuple[list[Crowd], str]:
+    """The partitions to arrange, smallest first, and why not all.
+
+    :param left: bytes that this call may still read. :param nothing_yet: it has arranged nothing: then one partition goes
+        beyond the limit, or a large one would wait for ever.
+    """
+    if sum(crowd.files for crowd in crowds) < MANY:
+        return [], "few small files"
+    chosen: list[Crowd] = []
+    for crowd in sorted(crowds, key=lambda c: c.bytes):
+        if crowd.bytes > left and (chosen or not nothing_yet):
+            return chosen, "the rest is beyond the limit of this call" if chosen else "beyond the limit of this call"
+        chosen.append(crowd)
+        left -= crowd.bytes
+    return chosen, ""
 
 
 def text(result: dict[str, Any]) -> str:

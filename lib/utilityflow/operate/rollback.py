@@ -22,8 +22,8 @@ from utilityflow.control.run import Run, journal, new_run_id
 from utilityflow.control.tablelog import Log, logs
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import Lakehouse, Table
-from utilityflow.operate.deltalog import obstacles
 from utilityflow.operate.scene import has_lakehouse, open_scene
+from utilityflow.publish.deltalog import obstacles
 from utilityflow.publish.rollback import carry_out
 from utilityflow.session import local_frame
 from utilityflow.settings import Settings

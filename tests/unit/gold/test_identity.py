@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from utilityflow.contracts import load_contracts
-from utilityflow.gold.identity import ACCOUNTS, BILLS, CUSTOMERS, NAME, PAYMENTS, SOURCES, identities, mentioned, mentioned
+from utilityflow.gold.identity import ACCOUNTS, BILLS, CUSTOMERS, NAME, PAYMENTS, SOURCES, identities, mentioned
 from utilityflow.session import local_frame
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.operate import maintain
 from utilityflow.publish.content import content_hash, partition_hashes
+from utilityflow.upkeep import Crowd
 
 if TYPE_CHECKING:
     from .conftest import Place
@@ -62,8 +63,26 @@ def test_files_become_fewer_and_nothing_else_changes(copy: Place, spark: Any, mo
 def test_the_limit_of_a_call_leaves_the_large_tables_for_the_next(copy: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     few_tables(monkeypatch)
     result = maintain.maintain(copy.settings, most_bytes=1)
-    assert {one["why_not"] for one in result["tables"]} - {"few files"} == {"beyond the limit of this call"}
+    crowded = [one for one in result["tables"] if one["why_not"] != "few small files"]
+    assert [one["arranged"] for one in crowded].count(True) == 1, "one partition is arranged in each call, however large it is"
+    assert {one["why_not"] for one in crowded if not one["arranged"]} == {"beyond the limit of this call"}
     assert "beyond the limit" in maintain.text(result)
+    for _ in crowded:
+        result = maintain.maintain(copy.settings, most_bytes=1)
+    assert {one["why_not"] for one in result["tables"]} == {"few small files"}, "the calls after it do the rest"
+
+
+def test_partitions_are_arranged_up_to_the_limit_smallest_first() -> None:
+    crowds = [Crowd("m=1", 9, 500), Crowd("m=2", 3, 100), Crowd("m=3", 2, 300)]
+    names = [([c.partition for c in chosen], why) for chosen, why in (
+        maintain._chosen(crowds, 1000, nothing_yet=True), maintain._chosen(crowds, 450, nothing_yet=True),
+        maintain._chosen(crowds, 50, nothing_yet=True), maintain._chosen(crowds, 50, nothing_yet=False),
+        maintain._chosen(crowds[1:], 1000, nothing_yet=True),
+    )]  # fmt: skip
+    assert names == [
+        (["m=2", "m=3", "m=1"], ""), (["m=2", "m=3"], "the rest is beyond the limit of this call"),
+        (["m=2"], "the rest is beyond the limit of this call"), ([], "beyond the limit of this call"), ([], "few small files"),
+    ]  # fmt: skip
 
 
 def test_less_than_deltas_own_bound_is_refused(tmp_path: Path) -> None:
