@@ -379,6 +379,13 @@ class World:
             identity, early = lookup(versions, day, first_day)
             sk, flagged = answers[n]
             assert (self.identities.get(sk), flagged) == (identity, early), (key, day, first_day, versions)
+        # who asks for members with a history alone finds the same, of those that the table holds
+        changed = scd2.histories(self.table.read(), self.dimension)
+        known = shown.where("id IS NULL OR id <> 'no such key'")
+        short = scd2.version_of_known(known, changed, self.dimension, day="day", first_day="first_day").collect()
+        assert len(short) == len(facts) - 1
+        wrong = [(r["id"], r["day"], r["first_day"]) for r in short if r["sk"] != answers[r["n"]][0]]
+        assert wrong == []
 
 
 def plain(version: Version) -> tuple[Any, ...]:

@@ -16,11 +16,21 @@ from utilityflow.control.run import Run
 from utilityflow.gold.days import day_of, number
 from utilityflow.gold.facts import EARLY, with_customer
 from utilityflow.lakehouse import Table
-from utilityflow.scd2 import UNKNOWN_KEY, Dimension, affected_intervals, concerned, version_of
+from utilityflow.scd2 import (
+    UNKNOWN_KEY,
+    Dimension,
+    affected_intervals,
+    concerned,
+    histories,
+    version_of,
+    version_of_known,
+)
 from utilityflow.silver.judging import identity_hash
 
 CUSTOMERS = "gold.dim_customer"
-Members = Mapping[str, tuple[DataFrame, Dimension]]  # dimension by name: its versions, as far as a lookup reads them
+METERS = "gold.dim_meter"  # holds each that a read names, mostly with one version
+# dimension by name: its versions, as far as a lookup reads them (of METERS as ``histories`` gives them)
+Members = Mapping[str, tuple[DataFrame, Dimension]]
 MANY_ROWS = 1_000_000  # so many keys (8 bytes each) are broadcast
 
 
@@ -80,7 +90,15 @@ def versions_at(run: Run, dimension: str, version: int) -> DataFrame:
 
 def members_at(run: Run, dimensions: Iterable[str], now: Mapping[str, int]) -> Members:
     """What ``with_keys`` looks up in. :param now: the dimensions' versions."""
-    return {name: (versions_at(run, name, now[name]), dimension_of(run, name)) for name in dimensions}
+    look = {METERS: _histories_at}
+    return {name: (look.get(name, versions_at)(run, name, now[name]), dimension_of(run, name)) for name in dimensions}
+
+
+def _histories_at(run: Run, dimension: str, version: int) -> DataFrame:
+    """``histories`` of all members, found once in a run."""
+    name = f"{dimension.partition('.')[2]}_histories_{version}"
+    found = lambda: histories(versions_at(run, dimension, version), dimension_of(run, dimension))  # noqa: E731
+    return run.once(name, lambda: run.staged(found(), name))
 
 
 def with_keys(rows: DataFrame, members: Members, columns: Sequence[str], kinds: Collection[str] = ()) -> DataFrame:
@@ -92,7 +110,10 @@ def with_keys(rows: DataFrame, members: Members, columns: Sequence[str], kinds: 
     :param rows: facts with ``usage_date``, which name members as the dimensions do. :param kinds: as ``with_customer`` has it.
     """
     for name, (versions, dimension) in members.items():
-        if name != CUSTOMERS:
+        if name == METERS:
+            first_day = "period_start" if "period" in kinds else None
+            rows = version_of_known(rows, versions, dimension, day="usage_date", first_day=first_day)
+        elif name != CUSTOMERS:
             rows = version_of(rows, versions, dimension, day="usage_date").drop(EARLY)
     if CUSTOMERS not in members:
         return rows.select(*columns)

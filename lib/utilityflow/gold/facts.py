@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract, sql_text
 from utilityflow.gold.days import day_key
-from utilityflow.scd2 import UNKNOWN_KEY, Dimension, surrogate_key, version_of
+from utilityflow.scd2 import UNKNOWN_KEY, Dimension, version_of
 from utilityflow.silver.duplicates import ORDER, repeated, told_again
 
 EARLY, GAP, MIXED, INCOMPLETE = "before_first_version", "delete_gap", "mixed", "incomplete_day"
@@ -69,10 +69,8 @@ def local_days(intervals: DataFrame, zone: str) -> DataFrame:
     )  # fmt: skip
 
 
-def facts(
-    final: DataFrame, contract: Contract, zone: str, meters: Dimension, kinds: Collection[str] = KINDS
-) -> DataFrame:
-    """Fact rows without the customer's key: one per identity, ``usage_date`` beside them.
+def facts(final: DataFrame, contract: Contract, zone: str, kinds: Collection[str] = KINDS) -> DataFrame:
+    """Fact rows without the keys of customer and meter: one per identity, ``usage_date`` beside them.
 
     :param final: the final reads.
     :param kinds: the kinds of period that they hold; work for others is left out of the plan.
@@ -88,7 +86,6 @@ def facts(
     delivered = (F.col("unit") == "kWh") & (F.col("direction") == "delivered")
     return united.withColumns({
         "usage_key": F.col("_identity"),
-        "meter_key": surrogate_key(meters, None),  # of the meter's first version, or of its inferred member
         "date_key": day_key(day),
         "usage_kwh": F.when(delivered, F.expr("try_cast(round(quantity, 2) AS decimal(10,2))")),
     })  # fmt: skip

@@ -12,16 +12,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from utilityflow.control.run import Run, StepResult
-from utilityflow.gold.changes import CUSTOMERS, Grain, differing, members_at, rekeyed, whole, with_keys, write
+from utilityflow.gold.changes import CUSTOMERS, METERS, Grain, differing, members_at, rekeyed, whole, with_keys, write
 from utilityflow.gold.days import date, number
 from utilityflow.gold.facts import KINDS, facts, final_reads, losers
 from utilityflow.lakehouse import FEW_ROWS, Table
 from utilityflow.parallel import in_parallel
-from utilityflow.scd2 import Dimension
 from utilityflow.session import file_by_file
 from utilityflow.silver.duplicates import ORDER, repeated, told_again
 
-NAME, READS, METERS = "gold.fact_usage", "silver.meter_reads", "gold.dim_meter"
+NAME, READS = "gold.fact_usage", "silver.meter_reads"
+LOOKED_UP = (CUSTOMERS, METERS)
 GRAIN = Grain(NAME, READS, "usage_key", "billing_period", "period_start")
 _DAY = dt.timedelta(days=1)
 
@@ -52,20 +52,22 @@ class Scope:
 
 
 def run_fact_usage(run: Run) -> StepResult:
-    """Bring fact_usage to the standing reads and the customers' present history.
+    """Bring fact_usage to the standing reads and the present history of customers and meters.
 
     The facts of new days are appended, and beside that it is found which others differ: those that the table lacks are
     appended too, and one MERGE replaces or deletes the rest (a MERGE that inserts would shuffle the table). Only the last
     commit says what was consumed, so a run that died between them is done again, and finds the appended facts equal.
     """
     house, fact = run.house, run.house.table(NAME)
-    now = {n: house.table(n).version() for n in (READS, CUSTOMERS)}
+    now = {n: house.table(n).version() for n in (READS, *LOOKED_UP)}
     was = run.consumed.get(NAME, {}) if fact.version() > 0 else {}  # a table made anew reflects nothing yet
     if was == now:
         return StepResult(NAME, "skipped", version=fact.version(), consumed=now)
+    if was.keys() != now.keys():  # what a home of before lacks: every fact is looked up
+        was = {}
     before = fact.version()
     scope = _scope(run, fact, was, now)
-    moved = CUSTOMERS in was and was[CUSTOMERS] < now[CUSTOMERS]
+    moved = [name for name in LOOKED_UP if name in was and was[name] < now[name]]
     last = scope.touched is None and scope.identities is None and not moved
 
     def add() -> int:
@@ -79,7 +81,7 @@ def run_fact_usage(run: Run) -> StepResult:
         return fact.rows_appended()
 
     def find() -> DataFrame:
-        return _changed(run, fact.read(before), scope, rekeyed(run, GRAIN, before, was, now) if moved else None, now)
+        return _changed(run, fact.read(before), scope, rekeyed(run, GRAIN, before, was, now, moved) if moved else None, now)
 
     work: list[Callable[[], Any]] = [add] if last else [add, find]
     written, *changed = in_parallel(house.spark, lambda job: job(), work)
@@ -203,9 +205,9 @@ def _part(reads: DataFrame, standing: Mapping[tuple[dt.date, str], int]) -> Part
 
 
 def _made(run: Run, part: Part, now: Mapping[str, int]) -> DataFrame:
-    contract, meters = run.house.contracts[NAME], Dimension.from_contract(run.house.contracts[METERS])
-    rows = whole(facts(_final(run, part), run.house.contracts[READS], run.zone, meters, part.kinds), contract)
-    return with_keys(rows, members_at(run, (CUSTOMERS,), now), contract.column_names, part.kinds)
+    contract = run.house.contracts[NAME]
+    rows = whole(facts(_final(run, part), run.house.contracts[READS], run.zone, part.kinds), contract)
+    return with_keys(rows, members_at(run, LOOKED_UP, now), contract.column_names, part.kinds)
 
 
 def _final(run: Run, part: Part) -> DataFrame:

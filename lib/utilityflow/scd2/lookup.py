@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import and_, or_
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from utilityflow.scd2.dimension import UNKNOWN_KEY, Dimension
+from utilityflow.scd2.dimension import UNKNOWN, UNKNOWN_KEY, Dimension
 from utilityflow.scd2.hashing import surrogate_key
 
 EARLY = "before_first_version"
@@ -64,6 +66,55 @@ def version_of(
     answer = F.coalesce(F.col("_found"), F.lit(UNKNOWN_KEY).cast("bigint"))
     early = F.coalesce(F.col("_early"), F.lit(False))
     return found.select(*own, answer.alias(d.surrogate_key), early.alias(EARLY))
+
+
+def histories(dim_rows: DataFrame, dimension: Dimension) -> DataFrame:
+    """The versions of members that have another than one from the beginning on without an end, days without any filled with -1.
+
+    :param dim_rows: as ``version_of`` takes them. :return: key, surrogate key, from, to.
+    """
+    d = dimension
+    first, end = F.col(d.surrogate_key) == surrogate_key(d, None), d.bound("9999-12-31")
+    known = dim_rows.where((F.col(d.surrogate_key) != UNKNOWN_KEY) & (~first | (F.col(d.valid_to) < end)))
+    some = known.select(*d.key, d.surrogate_key, d.valid_from, d.valid_to)
+    after = F.lead(d.valid_from).over(Window.partitionBy(*d.key).orderBy(d.valid_from))
+    ends = some.withColumn("_next", F.coalesce(after, end)).where(F.col(d.valid_to) < F.col("_next"))
+    nobody = F.lit(UNKNOWN_KEY).cast("bigint").alias(d.surrogate_key)
+    gaps = ends.select(*d.key, nobody, F.col(d.valid_to).alias(d.valid_from), F.col("_next").alias(d.valid_to))
+    return some.unionByName(gaps)
+
+
+def version_of_known(
+    facts: DataFrame, changed: DataFrame, dimension: Dimension, *, day: str, first_day: str | None = None
+) -> DataFrame:
+    """``version_of`` for facts whose member the dimension holds, whatever they name, and where most have one version alone.
+
+    That one's key follows from the natural key, so that only members with a history are looked for: a small table is broadcast
+    instead of a row per member.
+
+    :param changed: as ``histories`` gives them.
+    """
+    d = dimension
+    dim = changed.select(
+        *(F.col(name).alias(f"_dim_{i}") for i, name in enumerate(d.key)), F.col(d.surrogate_key).alias("_found"),
+        F.col(d.valid_from).alias("_from"), F.col(d.valid_to).alias("_to"),
+        (F.col(d.surrogate_key) == surrogate_key(d, None)).alias("_first"),
+    )  # fmt: skip
+    own, when = [F.col(name) for name in facts.columns if name != d.surrogate_key], F.col(day)
+    names = [(F.col(name), F.col(f"_dim_{i}")) for i, name in enumerate(d.key)]
+    nobody = reduce(or_, [name.isNull() | (name == F.lit(UNKNOWN)) for name, _ in names])
+    hit = (F.col("_first") | (F.col("_from") <= when)) & (when < F.col("_to"))
+    found = facts.join(dim, reduce(and_, [name == held for name, held in names], hit), "left").select(*own, "_found")
+    if first_day is not None:  # as in version_of: a fact that lies in a gap asks by its period's first day
+        start = F.col(first_day)
+        asks = (F.col("_found") == UNKNOWN_KEY) & (start != when)
+        hit = (F.col("_from") <= start) & (start < F.col("_to"))
+        other = dim.withColumnRenamed("_found", "_fallback")
+        again = found.join(other, reduce(and_, [F.when(asks, name) == held for name, held in names], hit), "left")
+        found = again.select(*own, F.coalesce("_fallback", "_found").alias("_found"))
+    unknown = F.lit(UNKNOWN_KEY).cast("bigint")
+    key = F.when(nobody, unknown).otherwise(F.coalesce("_found", surrogate_key(d, None)))
+    return found.select(*own, key.alias(d.surrogate_key))
 
 
 def concerned(

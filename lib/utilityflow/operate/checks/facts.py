@@ -12,6 +12,7 @@ from utilityflow.gold.events import EVENT_FACTS, EventFact, event_facts
 from utilityflow.gold.facts import EARLY
 from utilityflow.gold.replacing import differing
 from utilityflow.gold.usage import GRAIN as USAGE
+from utilityflow.gold.usage import LOOKED_UP
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
 from utilityflow.operate.scene import Scene
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, version_of
@@ -99,7 +100,7 @@ def unmatched(reads: DataFrame, facts: DataFrame, key: str) -> DataFrame:
 def lookups_are_right(evidence: Evidence) -> Found:
     """The keys of each fact are those of the versions valid on its day; a flag says when it lies before all of the customer's."""
     house = evidence.scene.house
-    names = {USAGE.name: (CUSTOMERS,)} | {spec.grain.name: spec.dimensions for spec in EVENT_FACTS}
+    names = {USAGE.name: LOOKED_UP} | {spec.grain.name: spec.dimensions for spec in EVENT_FACTS}
 
     def found(grain: Grain, name: str) -> Found:
         dim = house.table(name)
