@@ -91,9 +91,9 @@ _LOCAL_CONF: dict[str, str] = {
     # a run has several hundred generated classes; those of the next month's run are the same
     "spark.sql.codegen.cache.maxEntries": "2000",
     "spark.sql.ui.retainedExecutions": "1",
-    # jobs and stages are kept until their step has ended, for its profile
-    "spark.ui.retainedJobs": "200",
-    "spark.ui.retainedStages": "500",
+    # jobs and stages are kept until their step has ended, for its profile; a run of six systems has 700 and 2,600
+    "spark.ui.retainedJobs": "1000",
+    "spark.ui.retainedStages": "3000",
     "spark.ui.retainedTasks": "1",
     "spark.cleaner.referenceTracking.cleanCheckpoints": "true",
     "spark.databricks.delta.vacuum.parallelDelete.enabled": "true",

@@ -56,16 +56,12 @@ class World:
         shutil.rmtree(home, ignore_errors=True)
         feeds = home / "feeds"
         feeds.mkdir(parents=True)
-        reads = "ami_daily_reads.yaml"
         for source in resource("conf", "feeds").iterdir():
             told = load(source.read_text("utf-8"), source.name).plain() if source.name.endswith(".yaml") else {}
             if told.get("system") in systems and told["format"] != "jdbc":  # files are simulated, no database
                 (feeds / source.name).write_text(source.read_text("utf-8"), encoding="utf-8")
         (feeds / "ev_interval_reads.yaml").unlink()  # no wall boxes are simulated
-        if form == "parquet":
-            (feeds / reads).unlink()
-            other = resource("conf", "feeds", "examples", "ami_daily_reads_parquet.yaml")
-            (feeds / other.name).write_text(other.read_text("utf-8"), encoding="utf-8")
+        (feeds / ("ami_daily_reads.yaml" if form == "parquet" else "ami_daily_reads_parquet.yaml")).unlink()
         own = replace(settings, home=str(home), landing=None, feeds=str(feeds), time_zone=ZONE, publish_memory=publish_memory,
                       spark=replace(settings.spark, driver_memory=driver_memory))  # fmt: skip
         # beside the home, which may be removed while the session lives

@@ -75,7 +75,7 @@ def demo(
         at = time.monotonic()
         simulate(spark, landing=settings.landing_path, defects=home.path / "defects", customers=customers, months=months,
                  start=START, seed=seed, only_month=month, interval_meters=min(INTERVAL_METERS, customers // 20 + 1),
-                 systems=ASKED, sources=home.path / "sources", time_zone=ZONE, progress=tell)  # fmt: skip
+                 reads_format="parquet", systems=ASKED, sources=home.path / "sources", time_zone=ZONE, progress=tell)  # fmt: skip
         timings[f"simulate month {month}"] = time.monotonic() - at
         tell(f"month {month} has landed")
         at = time.monotonic()
