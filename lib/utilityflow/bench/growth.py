@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from utilityflow.bench import _plot
-from utilityflow.bench._report import keep, table, told
+from utilityflow.bench._report import keep, ready, table, told
 from utilityflow.bench._world import World, month_end
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.settings import Settings
@@ -36,6 +36,7 @@ def growth(
         raise UtilityFlowError("UF-1004", f"growth of '{of}' is not known", hint=nearest(of, list(_KINDS)))
     if months < 3:
         raise UtilityFlowError("UF-1004", "growth needs 3 months or more")
+    ready(out)
 
     def world(name: str, count: int) -> World:
         return World.make(settings, name, customers=count, form=form, driver_memory=driver_memory,
@@ -45,7 +46,7 @@ def growth(
         result = _of_customers([world(f"bench-growth-{n}", n) for n in (customers, large)], tell)
     else:
         result = _of_months(world("bench-growth", customers), months, tell)
-    keep(out, f"growth-{of}", result, summary(result), _picture(result) if out else None)
+    keep(out, f"growth-{of}", result, summary(result), lambda: _picture(result))
     return result
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utilityflow.bench import _plot
-from utilityflow.bench._report import keep, told
+from utilityflow.bench._report import keep, ready, told
 from utilityflow.bench._world import World, peak_memory
 from utilityflow.errors import UtilityFlowError
 from utilityflow.operate import profiles
@@ -42,6 +42,7 @@ def month(
     """
     if systems not in TARGETS:
         raise UtilityFlowError("UF-1004", f"systems are core or all, not {systems}")
+    ready(out)
     world = World.make(settings, "bench-month", customers=customers, form=form, driver_memory=driver_memory,
                        publish_memory=publish_memory, tell=tell, systems=CORE if systems == "core" else SYSTEMS)  # fmt: skip
     result: dict[str, Any] = {"customers": customers, "systems": systems, "form": form, "months": []}
@@ -59,7 +60,7 @@ def month(
                                         "simulated_in": made.seconds, "ratio": ratio, "peak_gib": memory.get("gib")})  # fmt: skip
         tell(f"month {number}: {done['seconds']} s, floor {floor['seconds']} s, ratio {ratio}")
     result["sizes"], result["conditions"] = world.sizes(), world.conditions()
-    keep(out, f"month-{systems}-{form}-{customers}", result, summary(result), _picture(result) if out else None)
+    keep(out, f"month-{systems}-{form}-{customers}", result, summary(result), lambda: _picture(result))
     if not keep_home:
         world.remove()
     return result
