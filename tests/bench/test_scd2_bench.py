@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from pyspark.sql import SparkSession
 
 from utilityflow.bench import _plot, scd2
+from utilityflow.bench._report import keep
 from utilityflow.bench._scd2_data import Scene, Sizes
 from utilityflow.bench._scd2_peers import PEERS
 from utilityflow.errors import UtilityFlowError
@@ -92,6 +93,6 @@ def test_all_contenders_run(spark: SparkSession, tmp_path: Path) -> None:
     for name in PEERS:  # each closed the changed customers' rows and opened new ones
         rows = spark.read.format("delta").load(str(tmp_path / "race" / name)).count()
         assert rows == 2_200 + 2 * 100, name
-    scd2._keep(tmp_path / "out", result)
+    keep(str(tmp_path / "out"), "scd2", result, scd2.summary(result), lambda: scd2._picture(result), ending="txt")
     assert json.loads((tmp_path / "out" / "scd2.json").read_text())["sizes"]["rows"] == 2_201
     assert (tmp_path / "out" / "scd2.png").stat().st_size > 5_000

@@ -44,18 +44,26 @@ def line_picture(panels: Mapping[str, Sequence[tuple[float, float]]], title: str
             axis.set_xscale("log")
         else:
             axis.set_xticks([x for x, _ in points])
-        axis.set_ylim(bottom=0, top=1.2 * max(y for _, y in points))
+        axis.set_ylim(bottom=0, top=1.2 * max(y for _, y in points) or 1)
         axis.set_xlabel(across)
         axis.set_title(name, fontsize=10)
     return _png(figure)
 
 
-def _figure(panels: int, title: str) -> tuple[Figure, Sequence[Axes]]:
+def canvas() -> type[Figure]:
+    """What pictures are drawn on.
+
+    :raises UtilityFlowError: UF-1007 without matplotlib.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UtilityFlowError("UF-1007", "pictures need matplotlib", hint="pip install 'utilityflow[dev]'") from error
-    figure = Figure(figsize=(5.5 * panels, 3.6), layout="constrained")
+    return Figure
+
+
+def _figure(panels: int, title: str) -> tuple[Figure, Sequence[Axes]]:
+    figure = canvas()(figsize=(5.5 * panels, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=11)
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 

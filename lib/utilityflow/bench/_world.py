@@ -21,10 +21,23 @@ from utilityflow.resources import resource
 from utilityflow.session import get_session
 from utilityflow.settings import Settings
 from utilityflow.simulate import CORE, Summary, simulate
+from utilityflow.simulate.simulator import MAX_CUSTOMERS, MAX_MONTHS
 from utilityflow.strict import load
 
 COUNTED = ("read", "loaded", "quarantined", "superseded", "duplicate")
 ZONE, START, SEED = "America/New_York", dt.date(2025, 1, 1), 1
+SMALL = 16 * 1024**2  # bytes of a data file under which there are better few than many
+
+
+def check_size(customers: int, months: int) -> None:
+    """Refuse before the start what the simulator would refuse in the last month.
+
+    :param months: that will be simulated. :raises UtilityFlowError: UF-1004.
+    """
+    if not 1 <= customers <= MAX_CUSTOMERS:
+        raise UtilityFlowError("UF-1004", f"customers must lie between 1 and {MAX_CUSTOMERS:,}, not {customers}")
+    if months > MAX_MONTHS:
+        raise UtilityFlowError("UF-1004", f"this would take {months} months, and the simulator makes at most {MAX_MONTHS}")
 
 
 def month_end(month: int) -> dt.date:
@@ -79,13 +92,13 @@ class World:
                         customers=self.customers, months=month, start=START, seed=SEED, only_month=month,
                         reads_format=self.form, systems=self.systems, time_zone=ZONE, progress=self.tell)  # type: ignore[arg-type]  # fmt: skip
 
-    def run(self, month: int) -> dict[str, Any]:
+    def run(self, month: int, day: dt.date | None = None) -> dict[str, Any]:
         """Run everything as of a month's end; returns the steps with their profiles, the seconds and the files' accounting.
 
-        :raises UtilityFlowError: when the run failed.
+        :param day: the as-of date instead of the month's end. :raises UtilityFlowError: when the run failed.
         """
         began = time.monotonic()
-        answer = pipeline.run(self.settings, as_of=month_end(month))
+        answer = pipeline.run(self.settings, as_of=day or month_end(month))
         seconds = time.monotonic() - began
         if answer["error"]:
             raise UtilityFlowError(answer["error"]["code"], answer["error"]["message"])
@@ -100,7 +113,7 @@ class World:
         return [held[s["step"]] for s in answer["steps"]]
 
     def sizes(self) -> dict[str, Any]:
-        """Bytes of the landing root, the lakehouse by table, and the warehouse; data files by table."""
+        """Bytes on disk of the landing root, the lakehouse by table (files of former versions too), and the warehouse."""
         tables = {}
         for log in sorted((self.settings.home_path / "lakehouse").glob("*/*/_delta_log")):
             files = [f.stat().st_size for f in log.parent.rglob("*.parquet") if "_delta_log" not in f.parts]
@@ -108,6 +121,19 @@ class World:
         landed = sum(f.stat().st_size for f in self.settings.landing_path.rglob("*") if f.is_file())
         warehouse = self.settings.home_path / "warehouse" / "utilityflow.duckdb"
         return {"landing": landed, "tables": tables, "warehouse": warehouse.stat().st_size if warehouse.exists() else 0}
+
+    def current_files(self) -> dict[str, dict[str, int]]:
+        """Data files of each table's current version: how many, their bytes, and how many are small.
+
+        By the log's snapshot: on disk there also lie the files of former versions, until ``maintain`` removes them.
+        """
+        found = {}
+        for log in sorted((self.settings.home_path / "lakehouse").glob("*/*/_delta_log")):
+            named = self.spark.read.format("delta").load(str(log.parent)).inputFiles()
+            sizes = [Path(name.removeprefix("file:")).stat().st_size for name in named]
+            told = {"files": len(sizes), "bytes": sum(sizes), "small": sum(size < SMALL for size in sizes)}
+            found[f"{log.parent.parent.name}.{log.parent.name}"] = told
+        return found
 
     def conditions(self) -> dict[str, Any]:
         """Where, when and with what settings it was measured."""

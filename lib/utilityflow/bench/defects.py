@@ -76,7 +76,7 @@ def defects(settings: Settings, *, defects: str = "", out: str = "", tell: Calla
                 files = {what: count + score.files[what] for what, count in files.items()}
     result = {"home": str(scene.home.path), "ledger": str(folder), "files": files,
               "fits": not examples, "unmatched": examples, **figures(counted, alarms)}  # fmt: skip
-    keep(out, "defects", result, summary(result), None)
+    keep(out, "defects", result, summary(result))
     return result
 
 

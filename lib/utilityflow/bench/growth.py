@@ -1,41 +1,46 @@
-"""``utilityflow bench growth``: what a run costs as months, customers, days and late files come."""
+"""``utilityflow bench growth``: what runs cost and how many files they leave as months, customers, days, late files come."""
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from utilityflow.bench import _plot
-from utilityflow.bench._report import keep, table, told
-from utilityflow.bench._world import World, month_end
+from utilityflow.bench import _days, _plot
+from utilityflow.bench._report import keep, ready, table, told
+from utilityflow.bench._world import SMALL, World, check_size, month_end
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.settings import Settings
 from utilityflow.simulate.reads import FEED
 
-MONTHS, CUSTOMERS = 1.15, 16  # targets: the last month against the second; twenty times the customers
+# targets: the last month against the second; twenty times the customers; a run of days against the line through all of them
+MONTHS, CUSTOMERS, OFF_LINE = 1.15, 16, 0.15
 LATE_DAY = 9  # of month 2, from 0: its file arrives after all months
-_KINDS = ("months", "customers")
+INCREMENTS = (1, 2, 6)  # days that come in a run of their own each
+LARGE = 4  # tables whose files are shown: those with the most bytes
+_KINDS = ("months", "customers", "daily")
 
 
 def growth(
-    settings: Settings, *, of: str = "months", customers: int = 100_000, months: int = 12, large: int = 2_000_000,
+    settings: Settings, *, of: str = "months", customers: int = 100_000, months: int = 12, days: int = 0, large: int = 2_000_000,
     form: str = "csv", driver_memory: str = "10g", publish_memory: str = "4GB", out: str = "", tell: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Time runs as a utility's history grows (``--of months``) or as there are more customers (``--of customers``).
+    """Time runs as a utility's history grows (by ``months``, or in ``daily`` loads), or as there are more ``customers``.
 
     Months: each is landed and run; the file of one day of month 2 is held back. Then come the first day, the next two and the
     next six days of one more month, each in a run of its own, then the day that was held back, and a run that finds nothing.
-    Customers: the second month of a small and of a large utility.
+    Daily: each day of each month is landed and run by itself; after each month the data files are counted. Nothing is
+    maintained but by the runs themselves. Customers: the second month of a small and of a large utility.
 
-    :param customers: of the utility (of the small one). :param months: so many. :param large: customers of the large one.
+    :param of: months, daily or customers. :param customers: of the utility (of the small one). :param months: so many.
+    :param days: daily: no more than so many in all (0: all of the months). :param large: customers of the large one.
     :param form: of the reads, csv or parquet. :param out: folder for JSON, Markdown and picture.
     """
-    if of not in _KINDS:
-        raise UtilityFlowError("UF-1004", f"growth of '{of}' is not known", hint=nearest(of, list(_KINDS)))
-    if months < 3:
-        raise UtilityFlowError("UF-1004", "growth needs 3 months or more")
+    _check(of, customers, months, days, large)
+    ready(out)
 
     def world(name: str, count: int) -> World:
         return World.make(settings, name, customers=count, form=form, driver_memory=driver_memory,
@@ -43,10 +48,25 @@ def growth(
 
     if of == "customers":
         result = _of_customers([world(f"bench-growth-{n}", n) for n in (customers, large)], tell)
+    elif of == "daily":
+        result = _of_days(world("bench-growth", customers), months, days, tell)
     else:
         result = _of_months(world("bench-growth", customers), months, tell)
-    keep(out, f"growth-{of}", result, summary(result), _picture(result) if out else None)
+    keep(out, f"growth-{of}", result, summary(result), lambda: _picture(result))
     return result
+
+
+def _check(of: str, customers: int, months: int, days: int, large: int) -> None:
+    if of not in _KINDS:
+        raise UtilityFlowError("UF-1004", f"growth of '{of}' is not known", hint=nearest(of, list(_KINDS)))
+    least = 3 if of == "months" else 1
+    if months < least:
+        raise UtilityFlowError("UF-1004", f"growth of {of} needs {least} months or more, not {months}")
+    if days < 0:
+        raise UtilityFlowError("UF-1004", f"days are 0 (all) or more, not {days}")
+    check_size(customers, 2 if of == "customers" else months + (of == "months"))  # one more, for the days
+    if of == "customers":
+        check_size(large, 2)
 
 
 def _of_customers(worlds: Sequence[World], tell: Any) -> dict[str, Any]:
@@ -70,20 +90,42 @@ def _of_months(world: World, months: int, tell: Any) -> dict[str, Any]:
         made = world.land(number)
         if number == 2:
             late.mkdir()
-            held = _days(made.files)[LATE_DAY]
+            held = _reads(made.files)[LATE_DAY]
             shutil.move(held, late)
-        done = _counted(world, number)
-        files = {name: held["files"] for name, held in world.sizes()["tables"].items()}
-        series.append({"month": number, **done, "data_files": files})
-        tell(f"month {number}: {done['seconds']} s, {sum(files.values())} data files")
-    increments = [_increment(world, days, months, tell) for days in _parted(world, months + 1)]
+        done = _counted(world, number) | {"data_files": world.current_files()}
+        series.append({"month": number, **done})
+        tell(f"month {number}: {done['seconds']} s, {_all_files(done)} data files")
+    increments = _increments(world, months + 1, tell)
     (back,) = list(late.iterdir())
     shutil.move(back, held)
     increments.append({"what": f"the day of month 2 that was held back ({held.name})"} | _counted(world, months + 1))
     increments.append({"what": "nothing new"} | _counted(world, months + 1))
     result = {"of": "months", "customers": world.customers, "series": series, "increments": increments,
-              "ratio": round(series[-1]["seconds"] / series[1]["seconds"], 2),
+              "days": _line(increments), "ratio": round(series[-1]["seconds"] / series[1]["seconds"], 2),
               "ratio_per_record": round(_each(series[-1]) / _each(series[1]), 2), "conditions": world.conditions()}  # fmt: skip
+    world.remove()
+    return result
+
+
+def _of_days(world: World, months: int, days: int, tell: Any) -> dict[str, Any]:
+    series: list[dict[str, Any]] = []
+    left = days or 31 * months
+    for number in range(1, months + 1):
+        runs = []
+        for day, files in _days.part(world.land(number).files, world.settings.home_path / "away")[:left]:
+            _days.land(files, world.settings.landing_path)
+            runs.append({"day": day.isoformat()} | _counted(world, number, day))
+            tell(f"{day}: {runs[-1]['seconds']} s")
+        left -= len(runs)
+        seconds = [run["seconds"] for run in runs]
+        done = {"month": number, "records": sum(run["records"] for run in runs), "seconds": round(sum(seconds), 2),
+                "median": round(statistics.median(seconds), 2), "data_files": world.current_files(), "runs": runs}  # fmt: skip
+        series.append(done)
+        tell(f"month {number}: {len(runs)} days, {done['seconds']} s, {_all_files(done)} data files")
+        if not left:
+            break
+    result = {"of": "daily", "customers": world.customers, "series": series, "small": _small(series),
+              "conditions": world.conditions()}  # fmt: skip
     world.remove()
     return result
 
@@ -92,65 +134,125 @@ def _each(done: Mapping[str, Any]) -> float:
     return float(done["seconds"] / done["records"])
 
 
-def _days(files: Sequence[Path]) -> list[Path]:
+def _reads(files: Sequence[Path]) -> list[Path]:
     return sorted(f for f in files if f.parent.name == FEED)
 
 
-def _parted(world: World, month: int) -> list[tuple[str, list[Path]]]:
-    """The days of one more month, taken out of the landing root: the first, the next two, the next six."""
-    made, away = world.land(month), world.settings.home_path / "away"
-    away.mkdir()
-    moved = [Path(shutil.move(file, away / file.name)) for file in made.files]
-    days = sorted(file for file in moved if file.name.startswith(FEED))
-    return [("1 day", days[:1]), ("2 days", days[1:3]), ("6 days", days[3:9])]
+def _increments(world: World, month: int, tell: Any) -> list[dict[str, Any]]:
+    """The first days of one more month with the customers' changes of those days: so many at once, then so many."""
+    left = _days.part(world.land(month).files, world.settings.home_path / "away")
+    increments = []
+    for count in INCREMENTS:
+        came, left = left[:count], left[count:]
+        _days.land([file for _, files in came for file in files], world.settings.landing_path)
+        done = {"what": "1 day" if count == 1 else f"{count} days", "days": count} | _counted(world, month)
+        tell(f"{done['what']}: {done['seconds']} s")
+        increments.append(done)
+    return increments
 
 
-def _increment(world: World, given: tuple[str, list[Path]], months: int, tell: Any) -> dict[str, Any]:
-    what, files = given
-    for file in files:
-        shutil.move(file, world.settings.landing_path / FEED / file.name)
-    done = {"what": what} | _counted(world, months + 1)
-    tell(f"{what}: {done['seconds']} s")
-    return done
+def _line(increments: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The line through the runs of days, by least squares: seconds of a run that has no day, and of each day.
+
+    ``off``: by which part of its seconds the run is away from the line that is so most.
+    """
+    points = [(one["days"], one["seconds"]) for one in increments if "days" in one]
+    each, fixed = statistics.linear_regression(*zip(*points, strict=True))
+    off = max(abs(fixed + each * x - y) / y for x, y in points)
+    return {"fixed": round(fixed, 2), "each": round(each, 2), "off": round(off, 3)}
 
 
-def _counted(world: World, month: int) -> dict[str, Any]:
-    done = world.run(month)
+def _small(series: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Small data files of the large tables after the first month (which none came before) and after the last."""
+    return {name: {when: done["data_files"].get(name, {}).get("small", 0) for when, done in
+                   (("first", series[0]), ("last", series[-1]))} for name in _large(series)}  # fmt: skip
+
+
+def _large(series: Sequence[Mapping[str, Any]]) -> list[str]:
+    held = series[-1]["data_files"]
+    return sorted(sorted(held, key=lambda name: -held[name]["bytes"])[:LARGE])
+
+
+def _all_files(done: Mapping[str, Any]) -> int:
+    return sum(held["files"] for held in done["data_files"].values())
+
+
+def _counted(world: World, month: int, day: dt.date | None = None) -> dict[str, Any]:
+    done = world.run(month, day)
     return {"records": done["files"]["rows_read"], **done}
 
 
 def summary(result: Mapping[str, Any]) -> str:
     """The result as Markdown."""
-    if result["of"] == "customers":
-        sizes = [(f"{s['customers']:,}", f"{s['records']:,}", s["seconds"]) for s in result["series"]]
-        said = f"{result['records_ratio']} times the records cost {result['ratio']} times the time (target {CUSTOMERS})."
-        title, rows_of = "# The second month of a small and of a large utility", table(("customers", "records", "s"), sizes)
-        return "\n".join([title, "", rows_of, "", said, "", told(result["conditions"])])
-    rows = [
-        (s["month"], f"{month_end(s['month']):%Y-%m}", f"{s['records']:,}", s["seconds"], f"{1e6 * _each(s):.1f}", *_files(s))
-        for s in result["series"]
-    ]
-    heads = ("month", "", "records", "s", "s per million", "files on disk: meter_reads", "fact_usage", "all tables")
+    text = {"months": _months_text, "daily": _daily_text, "customers": _customers_text}[result["of"]](result)
+    return "\n".join([*text, "", told(result["conditions"])])
+
+
+def _customers_text(result: Mapping[str, Any]) -> list[str]:
+    sizes = [(f"{s['customers']:,}", f"{s['records']:,}", s["seconds"]) for s in result["series"]]
+    said = f"{result['records_ratio']} times the records cost {result['ratio']} times the time (target {CUSTOMERS})."
+    return ["# The second month of a small and of a large utility", "", table(("customers", "records", "s"), sizes), "", said]
+
+
+def _months_text(result: Mapping[str, Any]) -> list[str]:
+    series = result["series"]
+    rows = [(*_month(s), f"{s['records']:,}", s["seconds"], f"{1e6 * _each(s):.1f}", _all_files(s)) for s in series]
+    heads = ("month", "", "records", "s", "s per million", "data files")
     more = [(i["what"], f"{i['records']:,}", i["seconds"]) for i in result["increments"]]
-    last = len(result["series"])
-    return "\n".join([
+    last, line = len(series), result["days"]
+    verdict = "in proportion" if line["off"] <= OFF_LINE and line["each"] >= 0 else "not in proportion"
+    return [
         f"# {last} months of {result['customers']:,} customers", "", table(heads, rows), "",
         f"Month {last} costs {result['ratio']} times month 2 (target {MONTHS}), per record {result['ratio_per_record']} times.",
-        "", "Then, each in a run of its own:", "", table(("what came", "records", "s"), more), "", told(result["conditions"]),
-    ])  # fmt: skip
+        "", "Then, each in a run of its own (days: reads, and the changes of customers since those days):", "",
+        table(("what came", "records", "s"), more), "",
+        f"Days: {line['fixed']} s for a run, and {line['each']} s for each day (least squares); no run of days is further than "
+        f"{line['off']:.1%} from that (target {OFF_LINE:.0%}): {verdict} to the days.",
+        "", *_files_text(series),
+    ]  # fmt: skip
 
 
-def _files(done: Mapping[str, Any]) -> tuple[int, int, int]:
-    files = done["data_files"]
-    return files.get("silver.meter_reads", 0), files.get("gold.fact_usage", 0), sum(files.values())
+def _daily_text(result: Mapping[str, Any]) -> list[str]:
+    series = result["series"]
+    rows = [(*_month(s), len(s["runs"]), f"{s['records']:,}", s["seconds"], s["median"], _all_files(s)) for s in series]
+    grown = [f"{name} {small['first']} and {small['last']}" for name, small in result["small"].items()]
+    more = [name for name, small in result["small"].items() if small["last"] > small["first"]]
+    verdict = "one month tells of no growth" if len(series) == 1 else f"more in {', '.join(more)}" if more else "no more"
+    return [
+        f"# Daily loads of {result['customers']:,} customers", "",
+        table(("month", "", "days", "records", "s", "median s of a day", "data files"), rows), "", *_files_text(series), "",
+        f"Small files after month 1 and after month {len(series)}: {', '.join(grown)} (target: no more): **{verdict}**.",
+    ]  # fmt: skip
+
+
+def _files_text(series: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the current versions of the large tables hold, month by month."""
+    names = _large(series)
+    rows = [(*_month(s), *(_held(s["data_files"].get(name)) for name in names)) for s in series]
+    said = f"Data files of the current versions: how many, their mean MiB, and how many have less than {SMALL // 1024**2} MiB."
+    return [said, "", table(("month", "", *names), rows)]
+
+
+def _held(told: Mapping[str, int] | None) -> str:
+    if not told or not told["files"]:
+        return "0"
+    return f"{told['files']}, {told['bytes'] / told['files'] / 1024**2:.1f}, {told['small']}"
+
+
+def _month(done: Mapping[str, Any]) -> tuple[int, str]:
+    return done["month"], f"{month_end(done['month']):%Y-%m}"
 
 
 def _picture(result: Mapping[str, Any]) -> bytes:
     if result["of"] == "customers":
         bars = [(f"{s['customers']:,} customers", float(s["seconds"])) for s in result["series"]]
         return _plot.bar_picture({"seconds": bars}, "The second month of a small and of a large utility")
+    series, names = result["series"], _large(result["series"])
+    seconds, what = ("median", "median seconds of a day") if result["of"] == "daily" else ("seconds", "seconds of each month")
+    small = [(float(s["month"]), float(sum(s["data_files"].get(n, {}).get("small", 0) for n in names))) for s in series]
     panels = {
-        "seconds of each month": [(float(s["month"]), float(s["seconds"])) for s in result["series"]],
-        "data files of all tables on disk": [(float(s["month"]), float(_files(s)[2])) for s in result["series"]],
+        what: [(float(s["month"]), float(s[seconds])) for s in series],
+        "data files of all tables": [(float(s["month"]), float(_all_files(s))) for s in series],
+        "small ones of the largest tables": small,
     }
     return _plot.line_picture(panels, f"{result['customers']:,} customers, month by month", "month", log=False)

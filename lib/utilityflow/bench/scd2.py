@@ -11,7 +11,7 @@ from typing import Any
 from pyspark.sql import functions as F
 
 from utilityflow.bench import _plot
-from utilityflow.bench._report import conditions, keep
+from utilityflow.bench._report import conditions, keep, ready
 from utilityflow.bench._scd2_data import AS_OF, ZONE, Scene, Sizes
 from utilityflow.bench._scd2_peers import PEERS, make_table
 from utilityflow.errors import UtilityFlowError, nearest
@@ -44,6 +44,7 @@ def scd2(
             raise UtilityFlowError("UF-1004", f"there is no peer '{name}'", hint=nearest(name, known))
     if growth not in ("", "rows", "changes"):
         raise UtilityFlowError("UF-1004", f"growth '{growth}' is not known", hint=nearest(growth, ["rows", "changes"]))
+    ready(out)
     settings = replace(settings, spark=replace(settings.spark, driver_memory=driver_memory))
     folder = settings.home_path / "bench-scd2"
     shutil.rmtree(folder, ignore_errors=True)
@@ -67,9 +68,7 @@ def scd2(
         shutil.rmtree(folder, ignore_errors=True)
     result["conditions"] = {**conditions(spark), "rounds": rounds, "master": settings.spark.master,
                             "driver_memory": settings.spark.driver_memory}  # fmt: skip
-    if out:
-        name = f"scd2-{growth}" if growth else "scd2"
-        keep(out, name, result, summary(result), _picture(result), ending="txt")
+    keep(out, f"scd2-{growth}" if growth else "scd2", result, summary(result), lambda: _picture(result), ending="txt")
     return result
 
 

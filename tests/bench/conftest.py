@@ -1,0 +1,22 @@
+"""What the measurements' tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from utilityflow.session import SMALL
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="module")
+def as_before(spark: SparkSession) -> Iterator[None]:
+    """A measurement sets the session for its home; the tests after it have theirs again."""
+    before = {key: spark.conf.get(key) for key in SMALL}
+    yield
+    for key, value in before.items():
+        spark.conf.set(key, value or "")
