@@ -156,13 +156,28 @@ def _months(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> Months 
 
     The first month of all is that of the first outage: before it nothing is known of interruptions, and an index of 0 would
     say that there were none. An outage that changed is felt for MONTHS_BACK months, a service point or a threshold until now.
+    Where the first outage is another than it was, the months between the two come, or go, though nothing happened in them.
     """
     house, this_month = run.house, run.as_of.replace(day=1)
-    everything = all_months(house.table(FACT).read(now[FACT]), house.table(KPI).read(), run.as_of)
+    begin, stands = _first_months(house.table(FACT).read(now[FACT]), house.table(KPI).read(), run.as_of)
+    everything = _from_first(begin, stands, run.as_of)
     if everything is None:
         return None
     if was.keys() != now.keys() or was["definition"] != now["definition"]:
         return everything
+    lows, highs = _felt(run, was, now)
+    if begin != stands:
+        lows.append(everything.first)
+        highs.append(max(begin, stands) if begin and stands else this_month)
+    if not lows:
+        return None
+    first = max(min(lows).replace(day=1), everything.first)
+    return Months(first, max(first, min(max(highs), this_month)), run.as_of) if first <= this_month else None
+
+
+def _felt(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[dt.date], list[dt.date]]:
+    """First days, and months, from and until which each change of an input is felt."""
+    house, this_month = run.house, run.as_of.replace(day=1)
     lows: list[dt.date] = []
     highs: list[dt.date] = []
     if was[FACT] < now[FACT]:
@@ -182,10 +197,7 @@ def _months(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> Months 
     if was["as_of"] != now["as_of"]:
         lows.append(dt.date.fromisoformat(was["as_of"]))
         highs.append(this_month)
-    if not lows:
-        return None
-    first = max(min(lows).replace(day=1), everything.first)
-    return Months(first, max(first, min(max(highs), this_month)), run.as_of) if first <= this_month else None
+    return lows, highs
 
 
 def all_months(facts: DataFrame, held: DataFrame, as_of: dt.date) -> Months | None:
@@ -193,10 +205,19 @@ def all_months(facts: DataFrame, held: DataFrame, as_of: dt.date) -> Months | No
 
     :param facts: rows of fact_outage. :param held: rows of kpi_service_reliability.
     """
+    return _from_first(*_first_months(facts, held, as_of), as_of)
+
+
+def _first_months(facts: DataFrame, held: DataFrame, as_of: dt.date) -> tuple[dt.date | None, dt.date | None]:
+    """First days of the month of the first outage, and of the first row that stands; None where there is none."""
     begin = dated(facts).where(F.col("started_date") <= F.lit(as_of)).agg(F.min("started_date")).collect()[0][0]
     period = held.agg(F.min("period")).collect()[0][0]
-    starts = [d for d in (begin, dt.date.fromisoformat(f"{period}-01") if period else None) if d is not None]
-    return Months(min(starts).replace(day=1), as_of.replace(day=1), as_of) if starts else None
+    return begin.replace(day=1) if begin else None, dt.date.fromisoformat(f"{period}-01") if period else None
+
+
+def _from_first(begin: dt.date | None, stands: dt.date | None, as_of: dt.date) -> Months | None:
+    starts = [d for d in (begin, stands) if d is not None]
+    return Months(min(starts), as_of.replace(day=1), as_of) if starts else None
 
 
 def _months_on(month: dt.date, count: int) -> dt.date:
