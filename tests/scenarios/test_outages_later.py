@@ -38,7 +38,7 @@ class World:
         file.write_text(text, encoding="utf-8")
 
     def outages(self, number: int, *rows: tuple[str, str, str, str, str, str]) -> None:
-        """(outage, kind, element, off, on, told)"""
+        """(outage, kind, element, off, on, told)."""
         lines = [f"{o},1,{kind},{element},{off},{on},,Wind,N,N,N,Confirmed,{told}\n" for o, kind, element, off, on, told in rows]
         self.land(f"outages/{number}.csv", HEAD + "".join(lines))
 
@@ -62,3 +62,16 @@ def test_an_older_first_outage_brings_all_months_since(spark: Any, tmp_path: Pat
     months = [f"{2023 + n // 12}-{n % 12 + 1:02}" for n in range(5, 28)]
     wanted: dict[str, tuple[float, float, float]] = dict.fromkeys(months, (0, 0, 0))
     assert world.run("2025-04-05") == wanted | {"2023-06": (2, 60, 0), "2025-03": (3, 180, 0)}
+
+
+def test_what_is_not_restored_by_the_day_is_open(spark: Any, tmp_path: Path) -> None:
+    """Over the end of March: one that is restored in April, told of in one file, and one that is only expected to be."""
+    world = World(tmp_path)
+    world.outages(
+        1, ("O-1", "circuit", "CK-1", "2025-03-31 22:00:00", "2025-04-01 02:00:00", "2025-04-01 06:00:00"),
+        ("O-2", "transformer", "T-1", "2025-03-20 10:00:00", "2025-03-20 12:00:00", "2025-03-20 10:30:00"),
+    )  # fmt: skip
+    assert world.run("2025-03-31") == {"2025-03": (5, 0, 5)}
+    assert world.run("2025-04-01") == {"2025-03": (5, 720, 2), "2025-04": (0, 0, 0)}, "a day later, without a new file"
+    world.outages(2, ("O-2", "transformer", "T-1", "2025-03-20 10:00:00", "2025-03-20 12:15:00", "2025-04-01 08:00:00"))
+    assert world.run("2025-04-01") == {"2025-03": (5, 990, 0), "2025-04": (0, 0, 0)}

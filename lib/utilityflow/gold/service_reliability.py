@@ -20,7 +20,7 @@ from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.days import day_key
 from utilityflow.gold.outages import NAME as FACT
-from utilityflow.gold.outages import POINTS, STEP, dated, moved_points
+from utilityflow.gold.outages import POINTS, STEP, dated, known_by, moved_points
 from utilityflow.gold.reliability import (
     EXCLUSIONS,
     MEASURES,
@@ -60,7 +60,7 @@ def run_reliability_threshold(run: Run) -> StepResult:
     }  # fmt: skip
     if table.version() > 0 and run.consumed.get(THRESHOLD) == now:
         return StepResult(THRESHOLD, "skipped", version=table.version(), consumed=now)
-    outages = dated(house.table(FACT).read(now[FACT])).where(F.col("started_date") <= F.lit(run.as_of))
+    outages = known_by(house.table(FACT).read(now[FACT]), run.as_of, run.zone)
     first = outages.agg(F.min("started_date")).collect()[0][0]
     held = {r["year"] for r in table.read().select("year").collect()}
     wanted = [] if first is None else [y for y in range(first.year + 1, run.as_of.year + 1) if y not in held]
@@ -134,6 +134,7 @@ def run_kpi_service_reliability(run: Run) -> StepResult:
     house, table, given = run.house, run.house.table(KPI), run.settings.reliability
     versions = {n: house.table(n).version() for n in (FACT, POINTS, THRESHOLD)}
     now: dict[str, Any] = versions | {"as_of": run.as_of.isoformat(), "definition": definition(given)}
+    now |= {"contract": table.contract.version}
     was = run.consumed.get(KPI, {}) if table.version() > 0 else {}
     if was == now:
         return StepResult(KPI, "skipped", version=table.version(), consumed=now)
@@ -163,7 +164,7 @@ def _months(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> Months 
     everything = _from_first(begin, stands, run.as_of)
     if everything is None:
         return None
-    if was.keys() != now.keys() or was["definition"] != now["definition"]:
+    if was.keys() != now.keys() or any(was[n] != now[n] for n in ("definition", "contract")):
         return everything
     lows, highs = _felt(run, was, now)
     if begin != stands:
@@ -195,7 +196,11 @@ def _felt(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[lis
         lows += [dt.date(r["year"], 1, 1) for r in years.select("year").collect()]
         highs.append(this_month)
     if was["as_of"] != now["as_of"]:
-        lows.append(dt.date.fromisoformat(was["as_of"]))
+        then = dt.date.fromisoformat(was["as_of"])
+        before, still = (known_by(house.table(FACT).read(now[FACT]), day, run.zone) for day in (then, run.as_of))
+        since = before.where("is_open").join(still.where("NOT is_open").select(*STEP), list(STEP))
+        ended = since.agg(F.min("started_date")).collect()[0][0]  # they were open as of the day before
+        lows.append(min(then, ended or then))
         highs.append(this_month)
     return lows, highs
 
@@ -233,7 +238,7 @@ def indices_of(frames: Mapping[str, DataFrame], months: Months, given: Reliabili
     :param keep: what a frame that is needed several times goes through, with a name: ``Run.staged``, or nothing.
     """
     points = frames[POINTS]
-    every = dated(frames[FACT]).where(F.col("started_date") < F.lit(months.until))
+    every = known_by(frames[FACT], months.as_of, zone).where(F.col("started_date") < F.lit(months.until))
     recent = every.where(F.col("started_date") >= F.lit(months.since))
     thresholds = frames[THRESHOLD].select("year", "threshold_saidi")
     daily = daily_saidi(recent, served_by_day(points, months.since, months.until))

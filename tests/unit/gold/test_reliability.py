@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import load_contracts
 from utilityflow.gold import reliability as r
-from utilityflow.gold.outages import dated, moved_points, outage_facts, standing_steps
+from utilityflow.gold.outages import dated, known_by, moved_points, outage_facts, standing_steps
 from utilityflow.gold.scorecard import scorecard, spans
 from utilityflow.scd2 import Dimension
 from utilityflow.session import local_frame
@@ -237,6 +237,49 @@ def test_the_final_state_counts_and_a_cancelled_one_takes_the_outage_back(spark:
     rows = {f["outage_id"]: f for f in facts(spark, told, network).collect()}
     assert {k: f["minutes"] for k, f in rows.items()} == {"O1": 90, "O2": 60, "O4": 11, "O5": 10}
     assert {k for k, f in rows.items() if "overlapping" in f["quality_flags"]} == {"O1", "O4"}
+
+
+def test_an_estimated_restoration_is_none(spark: SparkSession) -> None:
+    """One that ended, one that was expected to end, by a state told before; one that would have been momentary."""
+    network = points(spark, ("S1", "T1", "C1", "N"))
+    guessed = {"quality_flags": ["estimated_restoration"]}
+    told = states(
+        spark,
+        step("O1", "1", "circuit", "C1", "2025-03-01 10:00", "2025-03-01 11:00", quality_flags=["no_cause"]),
+        step("O2", "1", "circuit", "C1", "2025-03-02 10:00", "2025-03-02 13:00", **guessed),
+        step("O3", "1", "circuit", "C1", "2025-03-03 10:00", "2025-03-03 10:05", **guessed),
+    )
+    made = facts(spark, told, network)
+    rows = {f["outage_id"]: (f["is_open"], f["is_momentary"], f["minutes"], f["customer_minutes"]) for f in made.collect()}
+    assert rows == {"O1": (False, False, 60, 60), "O2": (True, False, None, None), "O3": (True, False, None, None)}
+    assert {f["outage_id"] for f in made.where("restored_at IS NOT NULL").collect()} == set(rows), "when it is expected stays"
+    days = r.daily_saidi(dated(made), r.served_by_day(network, day("2025-03-01"), day("2025-03-04"))).collect()
+    assert [(d["day"], d["saidi"]) for d in days] == [(day("2025-03-01"), 60.0)]
+
+
+def test_what_is_restored_after_the_day_is_open_as_of_it(spark: SparkSession) -> None:
+    """The first of March ends at 05:00 UTC in New York; a momentary one lies over its end, one begins after it."""
+    network = points(spark, ("S1", "T1", "C1", "N"))
+    told = states(
+        spark,
+        step("O1", "1", "circuit", "C1", "2025-03-01 10:00", "2025-03-02 05:00"),
+        step("O2", "1", "circuit", "C1", "2025-03-01 11:00", "2025-03-02 05:30"),
+        step("O3", "1", "circuit", "C1", "2025-03-01 12:58", "2025-03-01 13:02"),
+        step("O4", "1", "circuit", "C1", "2025-03-01 23:58", "2025-03-02 05:00:01"),
+        step("O5", "1", "circuit", "C1", "2025-03-02 10:00", "2025-03-02 11:00"),
+        step("O6", "1", "circuit", "C1", "2025-03-01 14:00", None),
+    )
+    made = facts(spark, told, network)
+
+    def known(date: str) -> dict[str, tuple[bool, bool, Any, Any]]:
+        rows = known_by(made, day(date), "America/New_York").collect()
+        return {f["outage_id"]: (f["is_open"], f["is_momentary"], f["minutes"], f["customer_minutes"]) for f in rows}
+
+    still = (True, False, None, None)
+    ended = {"O1": (False, False, 1140, 1140), "O3": (False, True, 4, 4)}
+    assert known("2025-03-01") == ended | {"O2": still, "O4": still, "O6": still}
+    later = known("2025-03-02")
+    assert {n for n, row in later.items() if row == still} == {"O6"} and set(later) == {f"O{n}" for n in range(1, 7)}
 
 
 # -- the scorecard -------------------------------------------------------------------------------------------------------
