@@ -28,7 +28,7 @@ def months_of(spark: SparkSession, before: list[int], after: list[int], stands: 
                            changes=lambda *_: outages(sorted({*before} ^ {*after})))  # fmt: skip
     kpi = SimpleNamespace(read=lambda: local_frame(spark, [(p,) for p in stands], "period string"))
     run: Any = SimpleNamespace(house=SimpleNamespace(table={FACT: fact, KPI: kpi}.get), as_of=AS_OF)
-    same = {POINTS: 1, THRESHOLD: 1, "as_of": AS_OF.isoformat(), "definition": "{}"}
+    same = {POINTS: 1, THRESHOLD: 1, "as_of": AS_OF.isoformat(), "definition": "{}", "contract": "1"}
     return _months(run, same | {FACT: 1}, same | {FACT: 2})
 
 
