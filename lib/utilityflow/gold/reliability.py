@@ -31,6 +31,8 @@ EXCLUSIONS: Mapping[str, str] = {
     "planned": "NOT planned",
     "major_event_days_and_planned": "NOT (is_major OR planned)",
 }
+# those that leave days out which nobody can name where the year has no threshold
+OF_MAJOR_DAYS = tuple(name for name, stays in EXCLUSIONS.items() if "is_major" in stays)
 MEASURES = ("customer_interruptions", "customer_minutes", "open_interruptions", "momentary_interruptions")
 _COUNTED = "decimal(18,6)"
 

@@ -25,6 +25,7 @@ from utilityflow.gold.reliability import (
     EXCLUSIONS,
     MEASURES,
     MONTHS_BACK,
+    OF_MAJOR_DAYS,
     PLACE,
     daily_saidi,
     indices,
@@ -258,6 +259,7 @@ def indices_of(frames: Mapping[str, DataFrame], months: Months, given: Reliabili
     denominators = served.withColumn("exclusions", F.explode(F.array(*map(F.lit, EXCLUSIONS))))
     rows = _summed([numerators(shared_out(own, hit)), worst, denominators]).join(ends, "month")
     rows = rows.join(_major_by_month(major, thresholds, ends), "month")
+    rows = rows.where(F.col("major_event_days").isNotNull() | ~F.col("exclusions").isin(*OF_MAJOR_DAYS))
     return _finished(rows, contract, given)
 
 

@@ -295,7 +295,7 @@ def test_the_scorecard_adds_up_numerators_and_denominators(spark: SparkSession) 
             for m, d in zip(months, [30] * 12 + [2], strict=True) for points in (4, 6)]  # fmt: skip
     kinds = ("string", "int", "string", *["int"] * 9)
     frame = local_frame(spark, rows, ", ".join(f"{n} {k}" for n, k in zip(names, kinds, strict=True)))
-    found = scorecard(spans(frame), {"saidi": 239.0, "asai": 0.9}, "none").collect()
+    found = scorecard(spans(frame), {"saidi": 239.0, "asai": 0.9}, "none", day("2025-01-31")).collect()
     told = {(f["metric_code"], f["span"]): (f["numerator"], f["denominator"], f["value"], f["target"], f["met"], f["months"])
             for f in found if f["period"] == "2025-01"}  # fmt: skip
     assert told["saidi", "month"] == (200, 10, 20, None, None, 1)
@@ -305,6 +305,9 @@ def test_the_scorecard_adds_up_numerators_and_denominators(spark: SparkSession) 
     hours = (11 * 30 + 2) * 10 * 24
     assert told["asai", "twelve_months"][:2] == (hours - 40, hours) and told["asai", "twelve_months"][4] is True
     assert told["cemi", "twelve_months"][:3] == (2, 10, Decimal("0.2")) and ("cemi", "month") not in told
+    running = scorecard(spans(frame), {"saidi": 239.0}, "none", day("2025-01-02")).where("target IS NOT NULL").collect()
+    assert {f["period"]: f["met"] for f in running if f["months"] == 12} == {"2024-12": False, "2025-01": None}, "not over yet"
+    assert {f["met"] for f in running if f["months"] < 12} == {None}, "judged would be one month as a year"
 
 
 def test_a_service_point_that_moves_is_looked_at_from_its_move_on(spark: SparkSession) -> None:
