@@ -75,3 +75,18 @@ def test_what_is_not_restored_by_the_day_is_open(spark: Any, tmp_path: Path) -> 
     assert world.run("2025-04-01") == {"2025-03": (5, 720, 2), "2025-04": (0, 0, 0)}, "a day later, without a new file"
     world.outages(2, ("O-2", "transformer", "T-1", "2025-03-20 10:00:00", "2025-03-20 12:15:00", "2025-04-01 08:00:00"))
     assert world.run("2025-04-01") == {"2025-03": (5, 990, 0), "2025-04": (0, 0, 0)}
+
+
+def test_an_outage_within_another_prolongs_it(spark: Any, tmp_path: Path) -> None:
+    """A transformer fails while its feeder is out: told of later, in the next month; then the feeder's outage is taken back."""
+    world = World(tmp_path)
+    feeder = ("O-1", "feeder", "F-1", "2025-03-31 22:00:00", "2025-04-01 02:00:00", "2025-04-01 06:00:00")
+    first = ("O-0", "service_point", "SP-3", "2025-02-01 10:00:00", "2025-02-01 10:30:00", "2025-02-01 12:00:00")
+    world.outages(1, feeder, first)
+    february = {"2025-02": (1, 30, 0)}
+    assert world.run("2025-04-01") == february | {"2025-03": (3, 720, 0), "2025-04": (0, 0, 0)}
+    world.outages(2, ("O-2", "transformer", "T-1", "2025-04-01 00:00:00", "2025-04-01 04:00:00", "2025-04-01 06:00:00"))
+    assert world.run("2025-04-01") == february | {"2025-03": (3, 240 + 2 * 360, 0), "2025-04": (0, 0, 0)}
+    taken = "O-1,1,feeder,F-1,2025-03-31 22:00:00,2025-04-01 02:00:00,,Wind,N,N,N,Cancelled,2025-04-02 08:00:00"
+    world.land("outages/3.csv", HEAD + taken + "\n")
+    assert world.run("2025-04-02") == february | {"2025-03": (0, 0, 0), "2025-04": (2, 480, 0)}

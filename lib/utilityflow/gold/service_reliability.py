@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.days import day_key
+from utilityflow.gold.marts import as_it_is
 from utilityflow.gold.outages import NAME as FACT
-from utilityflow.gold.outages import POINTS, STEP, dated, known_by, moved_points
+from utilityflow.gold.outages import POINTS, dated, known_by, moved_points
 from utilityflow.gold.reliability import (
     EXCLUSIONS,
     MEASURES,
@@ -31,6 +32,7 @@ from utilityflow.gold.reliability import (
     indices,
     interrupted,
     major_days,
+    merged,
     numerators,
     served_by_day,
     served_by_month,
@@ -69,7 +71,8 @@ def run_reliability_threshold(run: Run) -> StepResult:
     if wanted:
         begin = dt.date(wanted[0] - run.settings.reliability.history_years, 1, 1)
         served = served_by_day(house.table(POINTS).read(now[POINTS]), max(first, begin), dt.date(wanted[-1], 1, 1))
-        daily = run.staged(daily_saidi(outages, served), "reliability_daily")
+        parts, _ = _whole(outages, house.table(POINTS).read(now[POINTS]), max(first, begin), run.settings.reliability, as_it_is)
+        daily = run.staged(daily_saidi(parts, served), "reliability_daily")
         rows = run.staged(_thresholds(daily, wanted, run.settings.reliability, run.as_of), "reliability_thresholds")
     written = rows.count()
     if written or table.version() <= 0:  # an empty commit at first: it says what was looked at
@@ -183,7 +186,9 @@ def _felt(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[lis
     lows: list[dt.date] = []
     highs: list[dt.date] = []
     if was[FACT] < now[FACT]:
-        changed = dated(house.table(FACT).changes(was[FACT], now[FACT])).agg(F.min("started_date"), F.max("started_date"))
+        # one that lasts decides for all that begin before its end whether their points had supply then
+        until = F.greatest("started_date", F.date_add(F.to_date("restored_at"), 1))
+        changed = dated(house.table(FACT).changes(was[FACT], now[FACT])).agg(F.min("started_date"), F.max(until))
         low, high = changed.collect()[0]
         lows, highs = ([low], [_months_on(high.replace(day=1), MONTHS_BACK - 1)]) if low else ([], [])
     if was[POINTS] < now[POINTS]:
@@ -197,13 +202,32 @@ def _felt(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[lis
         lows += [dt.date(r["year"], 1, 1) for r in years.select("year").collect()]
         highs.append(this_month)
     if was["as_of"] != now["as_of"]:
-        then = dt.date.fromisoformat(was["as_of"])
-        before, still = (known_by(house.table(FACT).read(now[FACT]), day, run.zone) for day in (then, run.as_of))
-        since = before.where("is_open").join(still.where("NOT is_open").select(*STEP), list(STEP))
-        ended = since.agg(F.min("started_date")).collect()[0][0]  # they were open as of the day before
-        lows.append(min(then, ended or then))
+        lows.append(dt.date.fromisoformat(was["as_of"]))
         highs.append(this_month)
+    if lows:
+        lows.append(_unbroken(dated(house.table(FACT).read(now[FACT])), min(lows)))
     return lows, highs
+
+
+def _unbroken(outages: DataFrame, day: dt.date) -> dt.date:
+    """The day on which the outages began that last into ``day``, or overlap others that do, and so on; the day if there are none.
+
+    What changes from a day on can end, or prolong, interruptions that began before it. Which outages share service points
+    is not asked: to look at a few months more costs less.
+
+    :param outages: rows of fact_outage with started_date.
+    """
+    before = F.max("restored_at").over(Window.orderBy("started_at").rowsBetween(Window.unboundedPreceding, -1))
+    apart = F.coalesce(F.col("started_at") >= before, F.lit(True))
+    earlier = outages.where(F.col("started_date") < F.lit(day))
+    earlier = earlier.select("started_date", "started_at", "restored_at", apart.alias("_apart"))
+    lasting = F.col("restored_at") >= F.lit(day - _DAY).cast("timestamp")  # no zone is a day away from UTC
+    since = earlier.where(lasting).agg(F.min("started_at")).collect()[0][0]
+    if since is None:
+        return day
+    begun = earlier.where(F.col("_apart") & (F.col("started_at") <= F.lit(since)))
+    first: dt.date = begun.agg(F.max("started_date")).collect()[0][0]
+    return first
 
 
 def all_months(facts: DataFrame, held: DataFrame, as_of: dt.date) -> Months | None:
@@ -239,28 +263,39 @@ def indices_of(frames: Mapping[str, DataFrame], months: Months, given: Reliabili
     :param keep: what a frame that is needed several times goes through, with a name: ``Run.staged``, or nothing.
     """
     points = frames[POINTS]
-    every = known_by(frames[FACT], months.as_of, zone).where(F.col("started_date") < F.lit(months.until))
-    recent = every.where(F.col("started_date") >= F.lit(months.since))
+    known = known_by(frames[FACT], months.as_of, zone)
+    parts, hit = _whole(known, points, months.since, given, keep)
     thresholds = frames[THRESHOLD].select("year", "threshold_saidi")
-    daily = daily_saidi(recent, served_by_day(points, months.since, months.until))
+    daily = daily_saidi(parts, served_by_day(points, months.since, months.until))
     major = keep(major_days(daily, thresholds), "reliability_major_days")
-    marked = recent.join(F.broadcast(major.select(F.col("day").alias("started_date"), F.lit(True).alias("is_major"))),
-                         "started_date", "left").fillna(False, ["is_major"])  # fmt: skip
-    marked = keep(marked, "reliability_interruptions")
-    hit = keep(interrupted(marked, points), "reliability_hit")
-    first = every.agg(F.min("started_date")).collect()[0][0]
+    on_major = F.broadcast(major.select(F.col("day").alias("started_date"), F.lit(True).alias("is_major")))
+    parts, hit = (rows.join(on_major, "started_date", "left").fillna(False, ["is_major"]) for rows in (parts, hit))
+    first = known.where(F.col("started_date") < F.lit(months.until)).agg(F.min("started_date")).collect()[0][0]
     began = months.until if first is None else max(months.first, first.replace(day=1))
-    own = marked.where(F.col("started_date") >= F.lit(began))
+    own = parts.where((F.col("started_date") >= F.lit(began)) & (F.col("started_date") < F.lit(months.until)))
     served = served_by_month(points, began, months.until, zone)
-    told = marked.select(*STEP, "started_date", "minutes", "is_momentary", "is_major", "planned", "loss_of_supply")
     ends = _month_ends(points.sparkSession, began, months.until)
-    worst = worst_served(hit.join(F.broadcast(told), list(STEP)), points, ends,
-                         cemi=given.cemi_interruptions, celid_hours=given.celid_hours)  # fmt: skip
+    worst = worst_served(hit, points, ends, cemi=given.cemi_interruptions, celid_hours=given.celid_hours)
     denominators = served.withColumn("exclusions", F.explode(F.array(*map(F.lit, EXCLUSIONS))))
-    rows = _summed([numerators(shared_out(own, hit)), worst, denominators]).join(ends, "month")
+    rows = _summed([numerators(own), worst, denominators]).join(ends, "month")
     rows = rows.join(_major_by_month(major, thresholds, ends), "month")
     rows = rows.where(F.col("major_event_days").isNotNull() | ~F.col("exclusions").isin(*OF_MAJOR_DAYS))
     return _finished(rows, contract, given)
+
+
+def _whole(known: DataFrame, points: DataFrame, since: dt.date, given: ReliabilitySettings,
+           keep: Callable[[DataFrame, str], DataFrame]) -> tuple[DataFrame, DataFrame]:  # fmt: skip
+    """Interruptions that began on ``since`` or later, as ``shared_out`` gives them, and those of each service point.
+
+    Of those before it, some are looked at because they lasted into the day, and are not all there: leave them out.
+
+    :param known: as ``known_by`` gives it, all days of it: what begins later may prolong an interruption.
+    """
+    # no zone is a day away from UTC
+    lasting = F.col("restored_at") >= F.lit(since - _DAY).cast("timestamp")
+    near = known.where((F.col("started_date") >= F.lit(since)) | lasting)
+    hit = keep(merged(interrupted(near, points), near, given.momentary_minutes), "reliability_hit")
+    return keep(shared_out(near, hit), "reliability_interruptions"), hit.where("is_first")
 
 
 def _month_ends(spark: SparkSession, first: dt.date, until: dt.date) -> DataFrame:

@@ -84,8 +84,9 @@ def test_v1_a_circuit_by_restoration_steps(spark: SparkSession) -> None:
     assert sorted(n for n, row in told.items() if row["is_momentary"]) == ["O2", "O5"]
     assert {row["minutes"] for row in told.values()} >= {Decimal("8.166667"), Decimal("71.316667"), Decimal("267.183333")}
     assert {tuple(row["quality_flags"]) for row in told.values()} == {("unknown_element",)}
-    no_hit = local_frame(spark, [], "outage_id string, step_id string, district string, circuit_id string")
-    parts = dated(r.shared_out(made, no_hit))
+    columns = ("outage_id", "step_id", "service_point_id", *r.PLACE)
+    no_hit = local_frame(spark, [], ", ".join(f"{n} string" for n in columns))
+    parts = r.shared_out(dated(made), r.merged(no_hit, dated(made), 5.0))
     sums = r.numerators(parts.withColumn("is_major", F.lit(False))).where("exclusions = 'none'").drop("exclusions")
     served = {"service_points": 2_000, "service_point_hours": 2_000 * 8_760, "service_points_at_end": 2_000, "cemi_customers": 0,
               "celid_customers": 0}  # fmt: skip
@@ -180,6 +181,13 @@ def step(outage: str, number: str, kind: str, element: str, off: str, on: str | 
             "restored_at": at(on) if on else None, **more}  # fmt: skip
 
 
+def whole(told: DataFrame, network: DataFrame) -> tuple[DataFrame, DataFrame]:
+    """Steps shared out, and the interruptions of each point, of states."""
+    made = dated(facts(told.sparkSession, told, network))
+    hit = r.merged(r.interrupted(made, network), made, 5.0)
+    return r.shared_out(made, hit), hit.where("is_first")
+
+
 def test_a_point_belongs_to_the_step_of_its_smallest_element(spark: SparkSession) -> None:
     network = points(
         spark, ("S1", "T1", "C1", "N"), ("S2", "T1", "C1", "N"), ("S3", "T2", "C1", "N"), ("S4", "T3", "C2", "N"),
@@ -213,7 +221,7 @@ def test_a_point_belongs_to_the_step_of_its_smallest_element(spark: SparkSession
     assert {k: f["service_point_key"] for k, f in rows.items()} == {k: 2 if k == ("O1", "3") else -1 for k in rows}
     assert rows["O1", "3"]["customer_minutes"] is None
     # four of the five on the feeder hang on C1
-    parts = r.shared_out(made, r.interrupted(standing_steps(told), network)).where("outage_id = 'O2'").collect()
+    parts = whole(told, network)[0].where("outage_id = 'O2'").collect()
     assert {(p["circuit_id"], p["customers"], p["customer_minutes"]) for p in parts} == {
         ("C1", Decimal(8), Decimal(40)), ("C2", Decimal(2), Decimal(10))
     }  # fmt: skip
@@ -237,6 +245,63 @@ def test_the_final_state_counts_and_a_cancelled_one_takes_the_outage_back(spark:
     rows = {f["outage_id"]: f for f in facts(spark, told, network).collect()}
     assert {k: f["minutes"] for k, f in rows.items()} == {"O1": 90, "O2": 60, "O4": 11, "O5": 10}
     assert {k for k, f in rows.items() if "overlapping" in f["quality_flags"]} == {"O1", "O4"}
+
+
+def sums(parts: DataFrame) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """Measures by month and circuit, nothing left out."""
+    rows = r.numerators(parts.withColumn("is_major", F.lit(False))).where("exclusions = 'none'").collect()
+    return {(str(row["month"])[:7], row["circuit_id"]): tuple(float(row[n]) for n in r.MEASURES) for row in rows}
+
+
+def test_who_is_out_already_is_not_interrupted_again(spark: SparkSession) -> None:
+    """A feeder is out from 10 to 14, a transformer on it from 12 to 16: its two points are out once, for six hours."""
+    network = points(spark, ("S1", "T1", "C1", "N"), ("S2", "T1", "C1", "N"), ("S3", "T2", "C1", "N"), ("S4", "T3", "C2", "N"))
+    feeder = step("O1", "1", "feeder", "F", "2025-03-31 10:00", "2025-03-31 14:00")
+    nested = step("O2", "1", "transformer", "T1", "2025-03-31 12:00", "2025-03-31 16:00")
+    parts, hit = whole(states(spark, feeder, nested), network)
+    assert sums(parts) == {("2025-03", "C1"): (3, 240 + 2 * 360, 0, 0), ("2025-03", "C2"): (1, 240, 0, 0)}
+    rows = {h["service_point_id"]: (h["outage_id"], h["minutes"], h["is_momentary"]) for h in hit.collect()}
+    assert rows == {"S1": ("O1", 360, False), "S2": ("O1", 360, False), "S3": ("O1", 240, False), "S4": ("O1", 240, False)}
+    days = r.daily_saidi(parts, r.served_by_day(network, day("2025-03-31"), day("2025-04-01"))).collect()
+    assert [d["saidi"] for d in days] == [(2 * 240 + 2 * 360) / 4]
+    # the customers that the source states are shared out over those who were not out yet: two thirds of nine on the circuit
+    stated = step("O3", "1", "circuit", "C1", "2025-03-31 15:00", "2025-03-31 17:00", customers_interrupted=9)
+    alone = step("O2", "1", "transformer", "T2", "2025-03-31 14:30", "2025-03-31 16:00")
+    parts, _ = whole(states(spark, alone, stated), network)
+    assert sums(parts) == {("2025-03", "C1"): (1 + 6, 150 + 6 * 120, 0, 0)}
+
+
+def test_an_interruption_belongs_to_the_step_that_began_it(spark: SparkSession) -> None:
+    """Over the end of a month, by way of a third outage; touching is no overlap; two momentary ones may be a sustained one."""
+    network = points(spark, ("S1", "T1", "C1", "N"), ("S2", "T2", "C2", "S"))
+    told = states(
+        spark,
+        step("O1", "1", "circuit", "C1", "2025-03-31 23:00", "2025-04-01 02:00", planned=True),
+        step("O2", "1", "transformer", "T1", "2025-04-01 01:00", "2025-04-01 04:00"),
+        step("O3", "1", "service_point", "S1", "2025-04-01 03:00", "2025-04-01 03:02"),
+        step("O4", "1", "feeder", "F", "2025-04-01 03:30", "2025-04-01 05:00"),
+        step("O5", "1", "circuit", "C1", "2025-04-01 05:00", "2025-04-01 05:10"),
+        step("O6", "1", "circuit", "C2", "2025-04-02 10:00", "2025-04-02 10:04"),
+        step("O7", "1", "transformer", "T2", "2025-04-02 10:03", "2025-04-02 10:07"),
+    )
+    parts, hit = whole(told, network)
+    assert sums(parts) == {
+        ("2025-03", "C1"): (1, 360, 0, 0), ("2025-04", "C1"): (1, 10, 0, 0), ("2025-04", "C2"): (2, 90 + 7, 0, 0)
+    }  # fmt: skip
+    rows = sorted((h["service_point_id"], h["outage_id"], h["minutes"], h["planned"]) for h in hit.collect())
+    assert rows == [("S1", "O1", 360, True), ("S1", "O5", 10, False), ("S2", "O4", 90, False), ("S2", "O6", 7, False)]
+
+
+def test_one_that_nobody_closed_does_not_swallow_what_follows(spark: SparkSession) -> None:
+    """What begins during another and is open makes the whole open; what is open lasts until its points are interrupted again."""
+    network = points(spark, ("S1", "T1", "C1", "N"), ("S2", "T2", "C1", "N"))
+    told = states(
+        spark,
+        step("O1", "1", "circuit", "C1", "2025-03-01 10:00", "2025-03-01 14:00"),
+        step("O2", "1", "transformer", "T1", "2025-03-01 12:00", None),
+        step("O3", "1", "transformer", "T1", "2025-03-20 12:00", "2025-03-20 13:00"),
+    )
+    assert sums(whole(told, network)[0]) == {("2025-03", "C1"): (3, 240 + 60, 1, 0)}
 
 
 def test_an_estimated_restoration_is_none(spark: SparkSession) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from utilityflow.gold.service_reliability import FACT, KPI, POINTS, THRESHOLD, Months, _months
+from utilityflow.gold.service_reliability import FACT, KPI, POINTS, THRESHOLD, Months, _months, _unbroken
 from utilityflow.session import local_frame
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 AS_OF = dt.date(2025, 4, 5)
+MARCH = dt.date(2025, 3, 1)
 
 
 def months_of(spark: SparkSession, before: list[int], after: list[int], stands: list[str]) -> Months | None:
@@ -48,3 +49,18 @@ def test_the_months_before_the_first_outage_go_with_one_that_is_taken_back(spark
 def test_an_outage_among_others_is_felt_for_twelve_months(spark: SparkSession) -> None:
     made = months_of(spark, [20230110], [20230110, 20230615], ["2023-01", "2025-04"])
     assert made == Months(dt.date(2023, 6, 1), dt.date(2024, 5, 1), AS_OF)
+
+
+def test_what_changes_is_felt_from_the_beginning_of_what_lasts_until_then(spark: SparkSession) -> None:
+    """On 1 March: A and B overlap and B lasts into it; C ended before, D is open, E came after."""
+
+    def begun(*rows: tuple[str, str | None]) -> dt.date:
+        filled = [(dt.date.fromisoformat(off[:10]), *[dt.datetime.fromisoformat(t).replace(tzinfo=dt.timezone.utc) if t else None
+                  for t in (off, on)]) for off, on in rows]  # fmt: skip
+        return _unbroken(local_frame(spark, filled, "started_date date, started_at timestamp, restored_at timestamp"), MARCH)
+
+    a, b = ("2025-01-30 10:00", "2025-02-10 10:00"), ("2025-02-05 10:00", "2025-03-02 10:00")
+    c, d, e = ("2025-01-02 10:00", "2025-01-30 10:00"), ("2025-01-01 10:00", None), ("2025-03-01 10:00", "2025-03-02 10:00")
+    assert begun(a, b, c, d, e) == dt.date(2025, 1, 30)
+    assert begun(b, c, d, e) == dt.date(2025, 2, 5)
+    assert begun(c, d, e) == begun() == MARCH
