@@ -5,6 +5,7 @@ Pure functions first. Definitions: schemas/silver/outages.yaml (states, steps) a
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from functools import reduce
 from typing import Any
@@ -24,6 +25,7 @@ from utilityflow.scd2 import Dimension, version_of
 
 NAME, OUTAGES, POINTS = "gold.fact_outage", "silver.outages", "gold.dim_service_point"
 NO_POINTS, DIFFER, SEVERAL, OVERLAP = "unknown_element", "customers_differ", "several_circuits", "overlapping"
+ESTIMATED = "estimated_restoration"  # the flag of OU-06
 STEP = ("outage_id", "step_id")
 ELEMENT = ("element_kind", "element_id")
 
@@ -68,19 +70,22 @@ def outage_facts(
     stated = F.col("customers_interrupted")
     counted = F.coalesce("_points", F.lit(0))
     customers = F.coalesce(stated, counted)
+    # when supply is expected back says neither that it came back nor when
+    still = F.col("restored_at").isNull() | F.array_contains("quality_flags", ESTIMATED)
+    lasted = F.when(~still, micros.cast("decimal(20,0)"))
     return rows.withColumns({
         "outage_key": hash64(contract, STEP, domain=contract.table),
         "date_key": day_key("started_date"),
         "circuit_id": _place("circuit_id", F.coalesce("circuit_id", F.expr("IF(element_kind = 'circuit', element_id, NULL)"))),
         "district": _place("district", F.col("district")),
-        "minutes": (micros.cast("decimal(20,0)") / 60_000_000).cast("decimal(18,6)"),
+        "minutes": (lasted / 60_000_000).cast("decimal(18,6)"),
         "customers_stated": stated,
         "service_points": counted,
         "customers_interrupted": customers,
         # one division at the end: seconds that are no whole part of a minute would be rounded before they are multiplied
-        "customer_minutes": (micros.cast("decimal(20,0)") * customers / 60_000_000).cast("decimal(24,6)"),
-        "is_momentary": F.coalesce(micros <= int(momentary_minutes * 60_000_000), F.lit(False)),
-        "is_open": F.col("restored_at").isNull(),
+        "customer_minutes": (lasted * customers / 60_000_000).cast("decimal(24,6)"),
+        "is_momentary": F.coalesce(lasted <= int(momentary_minutes * 60_000_000), F.lit(False)),
+        "is_open": still,
         "quality_flags": _flags(stated),
     }).select(*contract.column_names)  # fmt: skip
 
@@ -108,6 +113,20 @@ def dated(facts: DataFrame) -> DataFrame:
     return facts.withColumn("started_date", day_of("date_key"))
 
 
+def known_by(facts: DataFrame, as_of: dt.date, zone: str) -> DataFrame:
+    """Facts of what began on the day or before, with ``started_date``: what is restored after the end of the day is open.
+
+    :param as_of: the day. :param zone: the utility's, in which the day ends.
+    """
+    end = F.to_utc_timestamp(F.lit(as_of + dt.timedelta(days=1)).cast("timestamp"), zone)
+    still = F.col("is_open") | F.coalesce(F.col("restored_at") > end, F.lit(False))
+    return dated(facts).where(F.col("started_date") <= F.lit(as_of)).withColumns({
+        "is_open": still,
+        "is_momentary": F.col("is_momentary") & ~still,
+        **{n: F.when(~still, F.col(n)) for n in ("minutes", "customer_minutes")},
+    })  # fmt: skip
+
+
 def moved_points(before: DataFrame, after: DataFrame) -> DataFrame:
     """The versions that stand in one of two states of dim_service_point only, apart from whether they are current.
 
@@ -132,13 +151,14 @@ def run_fact_outage(run: Run) -> StepResult:
     """
     house, fact = run.house, run.house.table(NAME)
     minutes = run.settings.reliability.momentary_minutes
-    now: dict[str, Any] = {n: house.table(n).version() for n in (OUTAGES, POINTS)} | {"momentary_minutes": minutes}
+    now: dict[str, Any] = {n: house.table(n).version() for n in (OUTAGES, POINTS)}
+    now |= {"momentary_minutes": minutes, "contract": fact.contract.version}
     was = run.consumed.get(NAME, {}) if fact.version() > 0 else {}  # a table made anew reflects nothing yet
     if was == now:
         return StepResult(NAME, "skipped", version=fact.version(), consumed=now)
     final = run.staged(standing_steps(house.table(OUTAGES).read(now[OUTAGES])), "outages_final")
     points, present = house.table(POINTS).read(now[POINTS]), fact.read()
-    if was.keys() == now.keys() and was["momentary_minutes"] == minutes:
+    if was.keys() == now.keys() and all(was[n] == now[n] for n in ("momentary_minutes", "contract")):
         touched = run.staged(_touched(run, final, present, was, now), "outages_touched")
         final, present = (rows.join(F.broadcast(touched), "outage_id", "left_semi") for rows in (final, present))
     dimension = Dimension.from_contract(house.contracts[POINTS])

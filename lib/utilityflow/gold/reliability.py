@@ -31,8 +31,12 @@ EXCLUSIONS: Mapping[str, str] = {
     "planned": "NOT planned",
     "major_event_days_and_planned": "NOT (is_major OR planned)",
 }
+# those that leave days out which nobody can name where the year has no threshold
+OF_MAJOR_DAYS = tuple(name for name, stays in EXCLUSIONS.items() if "is_major" in stays)
 MEASURES = ("customer_interruptions", "customer_minutes", "open_interruptions", "momentary_interruptions")
 _COUNTED = "decimal(18,6)"
+_STEP = ("outage_id", "step_id")
+_MINUTE = 60_000_000  # microseconds
 
 
 # -- who was interrupted -----------------------------------------------------------------------------------------------
@@ -81,25 +85,64 @@ def interrupted(steps: DataFrame, points: DataFrame) -> DataFrame:
     return first.select("outage_id", "step_id", "service_point_id", "district", F.col("_circuit").alias("circuit_id"))
 
 
-def shared_out(outages: DataFrame, hit: DataFrame) -> DataFrame:
-    """Steps parted by PLACE: ``customers`` and ``customer_minutes`` by the share of a place's service points.
+def merged(hit: DataFrame, outages: DataFrame, momentary_minutes: float) -> DataFrame:
+    """What each step was to each service point, where interruptions that overlap are one: from the first loss to the last return.
 
-    Of a step on which no service point is known, all lies in the place that the source stated, or UNKNOWN_PLACE.
+    Who has no supply cannot lose it: of a feeder out from 10 to 14 and a transformer on it from 12 to 16, those behind the
+    transformer had one interruption of six hours, which began with the feeder's. It belongs to the step that began first
+    (``is_first``), with its day, place and kind; it is open while one of them is. One whose end nobody knows holds until the
+    point is interrupted again: who loses supply has had it, and a record that nobody closed must not swallow what follows.
 
-    :param outages: rows of fact_outage. :param hit: as ``interrupted`` gives it, of at least these steps.
-    :return: the outages' columns, those of PLACE replaced, customer_minutes shared out, and ``customers`` DECIMAL(18,6).
+    :param hit: as ``interrupted`` gives it. :param outages: rows of fact_outage with started_date: of these steps, and of
+        others on the points at the same time. :param momentary_minutes: what lasts longer is sustained.
+    :return: ``hit`` with is_first, started_date, minutes (null while open), is_open, is_momentary, planned and
+        loss_of_supply of the whole, and ``_more``: the microseconds by which it outlasts the step.
     """
-    key = ["outage_id", "step_id"]
-    places = hit.groupBy(*key, *[F.col(n).alias(f"_{n}") for n in PLACE]).agg(F.count(F.lit(1)).alias("_points"))
-    parts = outages.join(places, key, "left")
+    told = outages.select(*_STEP, "started_at", "restored_at", "started_date", "is_open", "planned", "loss_of_supply")
+    rows = hit.join(F.broadcast(told), list(_STEP))
+    in_time = Window.partitionBy("service_point_id").orderBy("started_at", F.desc_nulls_last("restored_at"), *_STEP)
+    before = F.max("restored_at").over(in_time.rowsBetween(Window.unboundedPreceding, -1))
+    rows = rows.withColumn("is_first", F.coalesce(F.col("started_at") >= before, F.lit(True)))
+    until_here = in_time.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    rows = rows.withColumn("_whole", F.sum(F.col("is_first").cast("int")).over(until_here))
+    of_whole = Window.partitionBy("service_point_id", "_whole")
+    rows = rows.withColumns({"_end": F.max("restored_at").over(of_whole), "is_open": F.max("is_open").over(of_whole)})
+    micros = F.when(~F.col("is_open"), F.unix_micros("_end") - F.unix_micros("started_at"))
+    return rows.select(
+        *_STEP, "service_point_id", *PLACE, "is_first", "started_date", "is_open", "planned", "loss_of_supply",
+        (micros.cast("decimal(20,0)") / _MINUTE).cast("decimal(18,6)").alias("minutes"),
+        F.coalesce(micros <= int(momentary_minutes * _MINUTE), F.lit(False)).alias("is_momentary"),
+        F.coalesce(F.unix_micros("_end") - F.unix_micros("restored_at"), F.lit(0)).alias("_more"),
+    )  # fmt: skip
+
+
+def shared_out(outages: DataFrame, hit: DataFrame) -> DataFrame:
+    """Steps parted by PLACE: ``customers`` and ``customer_minutes`` by the share of the service points that it interrupted there.
+
+    Parted too by whether it was open or momentary to them: an interruption that goes on with another step may be neither.
+    Those who were out already count to the step that they lost supply with, its minutes last until they had it back. Of a
+    step on which no service point is known, all lies in the place that the source stated, or UNKNOWN_PLACE.
+
+    :param outages: rows of fact_outage. :param hit: as ``merged`` gives it, of at least these steps.
+    :return: the outages' columns, those of PLACE, is_open and is_momentary replaced, customer_minutes shared out, and
+        ``customers`` DECIMAL(18,6).
+    """
+    own = [*PLACE, "is_open", "is_momentary"]
+    places = hit.groupBy(*_STEP, *[F.col(n).alias(f"_{n}") for n in own]).agg(
+        F.expr("count_if(is_first) AS _points"), F.expr("sum(CAST(IF(is_first, _more, 0) AS decimal(20,0))) AS _more")
+    )
+    parts = outages.join(places, list(_STEP), "left")
     # a step that lies in one place keeps its figures to the last digit
     part = "CASE WHEN _points < service_points THEN {0} * _points / service_points ELSE {0} END"
     kind = dict(outages.dtypes)["customer_minutes"]
+    more = f"_more * customers_interrupted / service_points / {_MINUTE}"
+    minutes = f"{part.format('customer_minutes')} + CASE WHEN _more > 0 THEN {more} ELSE 0 END"
     return parts.withColumns({
         **{n: F.coalesce(f"_{n}", n, F.lit(UNKNOWN_PLACE)) for n in PLACE},
+        **{n: F.coalesce(f"_{n}", n) for n in ("is_open", "is_momentary")},
         "customers": F.expr(f"CAST({part.format('customers_interrupted')} AS {_COUNTED})"),
-        "customer_minutes": F.expr(f"CAST({part.format('customer_minutes')} AS {kind})"),
-    }).drop("_points", *[f"_{n}" for n in PLACE])  # fmt: skip
+        "customer_minutes": F.expr(f"CAST({minutes} AS {kind})"),
+    }).drop("_points", "_more", *[f"_{n}" for n in own])  # fmt: skip
 
 
 # -- who was served ----------------------------------------------------------------------------------------------------
@@ -165,7 +208,8 @@ def daily_saidi(outages: DataFrame, served: DataFrame) -> DataFrame:
 
     An interruption belongs to the day on which it began, however long it lasts.
 
-    :param served: as ``served_by_day`` gives it; days on which nobody was served have no SAIDI.
+    :param outages: as ``shared_out`` gives them. :param served: as ``served_by_day`` gives it; days on which nobody was served
+        have no SAIDI.
     :return: ``day``, ``saidi`` DOUBLE.
     """
     ended = outages.where("NOT is_momentary AND NOT is_open")
@@ -222,7 +266,7 @@ def numerators(parts: DataFrame) -> DataFrame:
 def worst_served(hit: DataFrame, points: DataFrame, months: DataFrame, *, cemi: int, celid_hours: float) -> DataFrame:
     """Numerators of CEMI-n and CELID-t: service points at a month's end by what happened to them in MONTHS_BACK months.
 
-    :param hit: one row per outage and service point: service_point_id, started_date, minutes (null while open),
+    :param hit: one row per interruption of a service point: service_point_id, started_date, minutes (null while open),
         is_momentary, is_major, planned, loss_of_supply; what began up to MONTHS_BACK - 1 months before the first month.
     :param points: rows of dim_service_point, asked where each point hangs at the end.
     :param months: ``month`` (its first day) and ``last_day`` (on which its end is looked at).

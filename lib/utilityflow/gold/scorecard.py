@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
@@ -64,8 +64,8 @@ def spans(rows: DataFrame) -> DataFrame:
     """The figures of the whole system by month, and by the twelve months that end with it.
 
     :param rows: rows of kpi_service_reliability.
-    :return: period, date_key, exclusions, ``span``, ``months``, ``days`` and the sums as DOUBLE; what is counted at the end is
-        that of the last month.
+    :return: period, date_key, exclusions, ``span``, ``months``, ``reaches``, ``days`` and the sums as DOUBLE; what is counted at
+        the end is that of the last month.
     """
     # exact sums, so that the same rows in another order give the same figure
     sums = [F.sum(F.col(n).cast(_EXACT)).alias(n) for n in (*_ADDED, *_AT_END)]
@@ -77,23 +77,30 @@ def spans(rows: DataFrame) -> DataFrame:
 def _with_year(monthly: DataFrame, of: str, added: Sequence[str], at_end: Sequence[str] = ()) -> DataFrame:
     """Figures by month, and by the twelve months that end with it: ``span``, and ``months``, how many of them there are.
 
+    ``reaches``: whether there were figures in the first of the twelve months or before it.
+
     :param monthly: one row per period (with date_key) and ``of``. :param added: columns that are summed over the months.
     :param at_end: columns of which the last month's counts.
     """
     one = monthly.withColumns({"_number": F.expr(_NUMBER), "span": F.lit("month"), "months": F.lit(1)})
-    ends = one.select("period", "date_key", of, F.col("_number").alias("_end"), *at_end)
+    first = F.min("_number").over(Window.partitionBy(of))
+    one = one.withColumn("reaches", F.col("_number") - first >= MONTHS_BACK - 1)
+    ends = one.select("period", "date_key", of, "reaches", F.col("_number").alias("_end"), *at_end)
     within = f"_number <= _end AND _number > _end - {MONTHS_BACK}"
-    year = ends.join(one.select(of, "_number", *added), of).where(within).groupBy("period", "date_key", of, *at_end).agg(
+    year = ends.join(one.select(of, "_number", *added), of).where(within).groupBy(
+        "period", "date_key", of, "reaches", *at_end
+    ).agg(
         F.count(F.lit(1)).cast("int").alias("months"), *[F.sum(n).alias(n) for n in added]
     )  # fmt: skip
     return one.drop("_number").unionByName(year.withColumn("span", F.lit("twelve_months")))
 
 
-def scorecard(figures: DataFrame, targets: Mapping[str, float], of_exclusions: str) -> DataFrame:
+def scorecard(figures: DataFrame, targets: Mapping[str, float], of_exclusions: str, as_of: dt.date) -> DataFrame:
     """One row per metric, period, span and set of exclusions: numerator, denominator, value, target, direction, met.
 
     :param figures: as ``spans`` gives them.
     :param targets: metric -> what its value over twelve months is held to, where ``of_exclusions`` are left out.
+    :param as_of: the day: twelve months are judged when the last of them is over, and none is missing.
     """
     told = []
     for metric, (above, below, direction) in METRICS.items():
@@ -103,15 +110,17 @@ def scorecard(figures: DataFrame, targets: Mapping[str, float], of_exclusions: s
         told.append(rows.select(
             F.lit(metric).alias("metric_code"), "period", "date_key", "span", "months", "exclusions",
             F.expr(f"{above} AS numerator"), F.expr(f"{below} AS denominator"), target.alias("target"),
-            F.lit(direction).alias("direction"),
+            F.lit(direction).alias("direction"), (F.col("months") == MONTHS_BACK).alias("_whole"),
         ))  # fmt: skip
-    return _judged(reduce(DataFrame.unionByName, told))
+    return _judged(reduce(DataFrame.unionByName, told), as_of)
 
 
-def _judged(rows: DataFrame) -> DataFrame:
-    """With ``value`` and ``met``, in the contract's types."""
+def _judged(rows: DataFrame, as_of: dt.date) -> DataFrame:
+    """With ``value`` and ``met``, in the contract's types. What is not ``_whole``, or not over yet, keeps or misses nothing."""
     kept = "IF(direction = 'at_most', value <= target, value >= target)"
-    full = rows.withColumn("value", F.expr("numerator / nullif(denominator, 0)")).withColumn("met", F.expr(kept))
+    over = F.last_day(day_of("date_key")) <= F.lit(as_of)
+    full = rows.withColumn("value", F.expr("numerator / nullif(denominator, 0)"))
+    full = full.withColumn("met", F.when(F.col("_whole") & over, F.expr(kept))).drop("_whole")
     return full.withColumns({
         **{n: F.col(n).cast("decimal(24,6)") for n in ("numerator", "denominator")},
         **{n: F.col(n).cast("decimal(18,10)") for n in ("value", "target")},
@@ -175,10 +184,13 @@ def _filings(filings: DataFrame, as_of: dt.date) -> DataFrame:
     return by_month.withColumn("date_key", F.expr("CAST(replace(period, '-', '') AS int) * 100 + 1"))
 
 
-def service_scorecard(figures: DataFrame, targets: Mapping[str, float]) -> DataFrame:
+def service_scorecard(figures: DataFrame, targets: Mapping[str, float], as_of: dt.date) -> DataFrame:
     """Rows of the scorecard, by month and by the twelve months that end with it; nothing is left out (exclusions none).
 
+    A month in which there was nothing to divide by, as when no filing was due, does not keep twelve months from being judged.
+
     :param figures: as ``service_figures`` gives them. :param targets: metric -> what its twelve months are held to.
+    :param as_of: as for ``scorecard``.
     """
     averaged = F.col("metric_code").isin(*_AVERAGED)
     rows = _with_year(figures, "metric_code", ("numerator", "denominator")).withColumns({
@@ -190,7 +202,8 @@ def service_scorecard(figures: DataFrame, targets: Mapping[str, float]) -> DataF
         "exclusions": F.lit("none"),
         "target": F.when(F.col("span") == "twelve_months", _by_metric(own, "double")),
         "direction": _by_metric({metric: direction for metric, (_, direction) in SERVICE.items()}, "string"),
-    }))  # fmt: skip
+        "_whole": F.col("reaches"),
+    }).drop("reaches"), as_of)  # fmt: skip
 
 
 def _by_metric(values: Mapping[str, Any], kind: str) -> Any:
@@ -233,9 +246,9 @@ def inputs_of(made: Collection[str]) -> tuple[str, ...]:
 
 def whole_scorecard(frames: Mapping[str, DataFrame], targets: Mapping[str, float], exclude: str, as_of: dt.date) -> DataFrame:
     """All rows of the mart, but for their key. :param frames: those of ``inputs_of``, by name."""
-    parts = [scorecard(spans(frames[KPI]), targets, exclude)] if KPI in frames else []
+    parts = [scorecard(spans(frames[KPI]), targets, exclude, as_of)] if KPI in frames else []
     if set(frames) - {KPI}:
-        parts.append(service_scorecard(service_figures(frames, as_of), targets))
+        parts.append(service_scorecard(service_figures(frames, as_of), targets, as_of))
     return reduce(DataFrame.unionByName, parts)
 
 
@@ -248,13 +261,13 @@ def keyed(rows: DataFrame, contract: Contract) -> DataFrame:
 def run_kpi_regulatory_scorecard(run: Run, inputs: Sequence[str]) -> StepResult:
     """Bring the scorecard to its inputs and to the targets in the settings; only rows that differ are written.
 
-    The day counts where filings do: it says which of them are late.
+    The day says which filings are late, and which twelve months are over.
 
     :param inputs: as ``inputs_of`` gives them.
     """
     house, table, given = run.house, run.house.table(NAME), run.settings.reliability
     now: dict[str, Any] = {n: house.table(n).version() for n in inputs} | {"targets": held_to(given)}
-    now |= {"as_of": run.as_of.isoformat()} if COMPLIANCE in inputs else {}
+    now |= {"as_of": run.as_of.isoformat()}
     if table.version() > 0 and run.consumed.get(NAME) == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     frames = {n: house.table(n).read(now[n]) for n in inputs}

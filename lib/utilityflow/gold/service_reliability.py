@@ -13,23 +13,26 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.days import day_key
+from utilityflow.gold.marts import as_it_is
 from utilityflow.gold.outages import NAME as FACT
-from utilityflow.gold.outages import POINTS, STEP, dated, moved_points
+from utilityflow.gold.outages import POINTS, dated, known_by, moved_points
 from utilityflow.gold.reliability import (
     EXCLUSIONS,
     MEASURES,
     MONTHS_BACK,
+    OF_MAJOR_DAYS,
     PLACE,
     daily_saidi,
     indices,
     interrupted,
     major_days,
+    merged,
     numerators,
     served_by_day,
     served_by_month,
@@ -60,7 +63,7 @@ def run_reliability_threshold(run: Run) -> StepResult:
     }  # fmt: skip
     if table.version() > 0 and run.consumed.get(THRESHOLD) == now:
         return StepResult(THRESHOLD, "skipped", version=table.version(), consumed=now)
-    outages = dated(house.table(FACT).read(now[FACT])).where(F.col("started_date") <= F.lit(run.as_of))
+    outages = known_by(house.table(FACT).read(now[FACT]), run.as_of, run.zone)
     first = outages.agg(F.min("started_date")).collect()[0][0]
     held = {r["year"] for r in table.read().select("year").collect()}
     wanted = [] if first is None else [y for y in range(first.year + 1, run.as_of.year + 1) if y not in held]
@@ -68,7 +71,8 @@ def run_reliability_threshold(run: Run) -> StepResult:
     if wanted:
         begin = dt.date(wanted[0] - run.settings.reliability.history_years, 1, 1)
         served = served_by_day(house.table(POINTS).read(now[POINTS]), max(first, begin), dt.date(wanted[-1], 1, 1))
-        daily = run.staged(daily_saidi(outages, served), "reliability_daily")
+        parts, _ = _whole(outages, house.table(POINTS).read(now[POINTS]), max(first, begin), run.settings.reliability, as_it_is)
+        daily = run.staged(daily_saidi(parts, served), "reliability_daily")
         rows = run.staged(_thresholds(daily, wanted, run.settings.reliability, run.as_of), "reliability_thresholds")
     written = rows.count()
     if written or table.version() <= 0:  # an empty commit at first: it says what was looked at
@@ -134,6 +138,7 @@ def run_kpi_service_reliability(run: Run) -> StepResult:
     house, table, given = run.house, run.house.table(KPI), run.settings.reliability
     versions = {n: house.table(n).version() for n in (FACT, POINTS, THRESHOLD)}
     now: dict[str, Any] = versions | {"as_of": run.as_of.isoformat(), "definition": definition(given)}
+    now |= {"contract": table.contract.version}
     was = run.consumed.get(KPI, {}) if table.version() > 0 else {}
     if was == now:
         return StepResult(KPI, "skipped", version=table.version(), consumed=now)
@@ -156,17 +161,34 @@ def _months(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> Months 
 
     The first month of all is that of the first outage: before it nothing is known of interruptions, and an index of 0 would
     say that there were none. An outage that changed is felt for MONTHS_BACK months, a service point or a threshold until now.
+    Where the first outage is another than it was, the months between the two come, or go, though nothing happened in them.
     """
     house, this_month = run.house, run.as_of.replace(day=1)
-    everything = all_months(house.table(FACT).read(now[FACT]), house.table(KPI).read(), run.as_of)
+    begin, stands = _first_months(house.table(FACT).read(now[FACT]), house.table(KPI).read(), run.as_of)
+    everything = _from_first(begin, stands, run.as_of)
     if everything is None:
         return None
-    if was.keys() != now.keys() or was["definition"] != now["definition"]:
+    if was.keys() != now.keys() or any(was[n] != now[n] for n in ("definition", "contract")):
         return everything
+    lows, highs = _felt(run, was, now)
+    if begin != stands:
+        lows.append(everything.first)
+        highs.append(max(begin, stands) if begin and stands else this_month)
+    if not lows:
+        return None
+    first = max(min(lows).replace(day=1), everything.first)
+    return Months(first, max(first, min(max(highs), this_month)), run.as_of) if first <= this_month else None
+
+
+def _felt(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[dt.date], list[dt.date]]:
+    """First days, and months, from and until which each change of an input is felt."""
+    house, this_month = run.house, run.as_of.replace(day=1)
     lows: list[dt.date] = []
     highs: list[dt.date] = []
     if was[FACT] < now[FACT]:
-        changed = dated(house.table(FACT).changes(was[FACT], now[FACT])).agg(F.min("started_date"), F.max("started_date"))
+        # one that lasts decides for all that begin before its end whether their points had supply then
+        until = F.greatest("started_date", F.date_add(F.to_date("restored_at"), 1))
+        changed = dated(house.table(FACT).changes(was[FACT], now[FACT])).agg(F.min("started_date"), F.max(until))
         low, high = changed.collect()[0]
         lows, highs = ([low], [_months_on(high.replace(day=1), MONTHS_BACK - 1)]) if low else ([], [])
     if was[POINTS] < now[POINTS]:
@@ -182,10 +204,30 @@ def _months(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> Months 
     if was["as_of"] != now["as_of"]:
         lows.append(dt.date.fromisoformat(was["as_of"]))
         highs.append(this_month)
-    if not lows:
-        return None
-    first = max(min(lows).replace(day=1), everything.first)
-    return Months(first, max(first, min(max(highs), this_month)), run.as_of) if first <= this_month else None
+    if lows:
+        lows.append(_unbroken(dated(house.table(FACT).read(now[FACT])), min(lows)))
+    return lows, highs
+
+
+def _unbroken(outages: DataFrame, day: dt.date) -> dt.date:
+    """The day on which the outages began that last into ``day``, or overlap others that do, and so on; the day if there are none.
+
+    What changes from a day on can end, or prolong, interruptions that began before it. Which outages share service points
+    is not asked: to look at a few months more costs less.
+
+    :param outages: rows of fact_outage with started_date.
+    """
+    before = F.max("restored_at").over(Window.orderBy("started_at").rowsBetween(Window.unboundedPreceding, -1))
+    apart = F.coalesce(F.col("started_at") >= before, F.lit(True))
+    earlier = outages.where(F.col("started_date") < F.lit(day))
+    earlier = earlier.select("started_date", "started_at", "restored_at", apart.alias("_apart"))
+    lasting = F.col("restored_at") >= F.lit(day - _DAY).cast("timestamp")  # no zone is a day away from UTC
+    since = earlier.where(lasting).agg(F.min("started_at")).collect()[0][0]
+    if since is None:
+        return day
+    begun = earlier.where(F.col("_apart") & (F.col("started_at") <= F.lit(since)))
+    first: dt.date = begun.agg(F.max("started_date")).collect()[0][0]
+    return first
 
 
 def all_months(facts: DataFrame, held: DataFrame, as_of: dt.date) -> Months | None:
@@ -193,10 +235,19 @@ def all_months(facts: DataFrame, held: DataFrame, as_of: dt.date) -> Months | No
 
     :param facts: rows of fact_outage. :param held: rows of kpi_service_reliability.
     """
+    return _from_first(*_first_months(facts, held, as_of), as_of)
+
+
+def _first_months(facts: DataFrame, held: DataFrame, as_of: dt.date) -> tuple[dt.date | None, dt.date | None]:
+    """First days of the month of the first outage, and of the first row that stands; None where there is none."""
     begin = dated(facts).where(F.col("started_date") <= F.lit(as_of)).agg(F.min("started_date")).collect()[0][0]
     period = held.agg(F.min("period")).collect()[0][0]
-    starts = [d for d in (begin, dt.date.fromisoformat(f"{period}-01") if period else None) if d is not None]
-    return Months(min(starts).replace(day=1), as_of.replace(day=1), as_of) if starts else None
+    return begin.replace(day=1) if begin else None, dt.date.fromisoformat(f"{period}-01") if period else None
+
+
+def _from_first(begin: dt.date | None, stands: dt.date | None, as_of: dt.date) -> Months | None:
+    starts = [d for d in (begin, stands) if d is not None]
+    return Months(min(starts), as_of.replace(day=1), as_of) if starts else None
 
 
 def _months_on(month: dt.date, count: int) -> dt.date:
@@ -212,27 +263,39 @@ def indices_of(frames: Mapping[str, DataFrame], months: Months, given: Reliabili
     :param keep: what a frame that is needed several times goes through, with a name: ``Run.staged``, or nothing.
     """
     points = frames[POINTS]
-    every = dated(frames[FACT]).where(F.col("started_date") < F.lit(months.until))
-    recent = every.where(F.col("started_date") >= F.lit(months.since))
+    known = known_by(frames[FACT], months.as_of, zone)
+    parts, hit = _whole(known, points, months.since, given, keep)
     thresholds = frames[THRESHOLD].select("year", "threshold_saidi")
-    daily = daily_saidi(recent, served_by_day(points, months.since, months.until))
+    daily = daily_saidi(parts, served_by_day(points, months.since, months.until))
     major = keep(major_days(daily, thresholds), "reliability_major_days")
-    marked = recent.join(F.broadcast(major.select(F.col("day").alias("started_date"), F.lit(True).alias("is_major"))),
-                         "started_date", "left").fillna(False, ["is_major"])  # fmt: skip
-    marked = keep(marked, "reliability_interruptions")
-    hit = keep(interrupted(marked, points), "reliability_hit")
-    first = every.agg(F.min("started_date")).collect()[0][0]
+    on_major = F.broadcast(major.select(F.col("day").alias("started_date"), F.lit(True).alias("is_major")))
+    parts, hit = (rows.join(on_major, "started_date", "left").fillna(False, ["is_major"]) for rows in (parts, hit))
+    first = known.where(F.col("started_date") < F.lit(months.until)).agg(F.min("started_date")).collect()[0][0]
     began = months.until if first is None else max(months.first, first.replace(day=1))
-    own = marked.where(F.col("started_date") >= F.lit(began))
+    own = parts.where((F.col("started_date") >= F.lit(began)) & (F.col("started_date") < F.lit(months.until)))
     served = served_by_month(points, began, months.until, zone)
-    told = marked.select(*STEP, "started_date", "minutes", "is_momentary", "is_major", "planned", "loss_of_supply")
     ends = _month_ends(points.sparkSession, began, months.until)
-    worst = worst_served(hit.join(F.broadcast(told), list(STEP)), points, ends,
-                         cemi=given.cemi_interruptions, celid_hours=given.celid_hours)  # fmt: skip
+    worst = worst_served(hit, points, ends, cemi=given.cemi_interruptions, celid_hours=given.celid_hours)
     denominators = served.withColumn("exclusions", F.explode(F.array(*map(F.lit, EXCLUSIONS))))
-    rows = _summed([numerators(shared_out(own, hit)), worst, denominators]).join(ends, "month")
+    rows = _summed([numerators(own), worst, denominators]).join(ends, "month")
     rows = rows.join(_major_by_month(major, thresholds, ends), "month")
+    rows = rows.where(F.col("major_event_days").isNotNull() | ~F.col("exclusions").isin(*OF_MAJOR_DAYS))
     return _finished(rows, contract, given)
+
+
+def _whole(known: DataFrame, points: DataFrame, since: dt.date, given: ReliabilitySettings,
+           keep: Callable[[DataFrame, str], DataFrame]) -> tuple[DataFrame, DataFrame]:  # fmt: skip
+    """Interruptions that began on ``since`` or later, as ``shared_out`` gives them, and those of each service point.
+
+    Of those before it, some are looked at because they lasted into the day, and are not all there: leave them out.
+
+    :param known: as ``known_by`` gives it, all days of it: what begins later may prolong an interruption.
+    """
+    # no zone is a day away from UTC
+    lasting = F.col("restored_at") >= F.lit(since - _DAY).cast("timestamp")
+    near = known.where((F.col("started_date") >= F.lit(since)) | lasting)
+    hit = keep(merged(interrupted(near, points), near, given.momentary_minutes), "reliability_hit")
+    return keep(shared_out(near, hit), "reliability_interruptions"), hit.where("is_first")
 
 
 def _month_ends(spark: SparkSession, first: dt.date, until: dt.date) -> DataFrame:

@@ -234,13 +234,18 @@ def _given(run: Run, table: str) -> Mapping[str, tuple[str, Any]]:
     limits, parameters = "other settings of reliability", "other parameters in a contract"
     if table in (satisfaction.NAME, efficiency.NAME, monthly.NAME):
         return {"parameters": (parameters, marts.definition(contracts[table].property("parameters")))}
+
+    def contract(name: str) -> tuple[str, Any]:
+        return "another version of its contract", contracts[name].version
+
     known: dict[str, dict[str, tuple[str, Any]]] = {
-        application.NAME: {"contract": ("another version of its contract", contracts[application.NAME].version)},
+        application.NAME: {"contract": contract(application.NAME)},
         "gold.dim_date": {"calendar": ("another calendar in the settings", calendar.definition(run.settings.calendar))},
         customer360.NAME: {"parameters": (parameters, customer360.definition_of(contracts))},
-        outages.NAME: {"momentary_minutes": (limits, given.momentary_minutes)},
+        outages.NAME: {"momentary_minutes": (limits, given.momentary_minutes), "contract": contract(outages.NAME)},
         service_reliability.THRESHOLD: {"definition": (limits, service_reliability.definition(given))},
-        service_reliability.KPI: {"definition": (limits, service_reliability.definition(given))},
+        service_reliability.KPI: {"definition": (limits, service_reliability.definition(given)),
+                                  "contract": contract(service_reliability.KPI)},
         scorecard.NAME: {"targets": ("other targets in the settings", scorecard.held_to(given))},
     }
     return known.get(table, {})

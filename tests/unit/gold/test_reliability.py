@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.contracts import load_contracts
 from utilityflow.gold import reliability as r
-from utilityflow.gold.outages import dated, moved_points, outage_facts, standing_steps
+from utilityflow.gold.outages import dated, known_by, moved_points, outage_facts, standing_steps
 from utilityflow.gold.scorecard import scorecard, spans
 from utilityflow.scd2 import Dimension
 from utilityflow.session import local_frame
@@ -84,8 +84,9 @@ def test_v1_a_circuit_by_restoration_steps(spark: SparkSession) -> None:
     assert sorted(n for n, row in told.items() if row["is_momentary"]) == ["O2", "O5"]
     assert {row["minutes"] for row in told.values()} >= {Decimal("8.166667"), Decimal("71.316667"), Decimal("267.183333")}
     assert {tuple(row["quality_flags"]) for row in told.values()} == {("unknown_element",)}
-    no_hit = local_frame(spark, [], "outage_id string, step_id string, district string, circuit_id string")
-    parts = dated(r.shared_out(made, no_hit))
+    columns = ("outage_id", "step_id", "service_point_id", *r.PLACE)
+    no_hit = local_frame(spark, [], ", ".join(f"{n} string" for n in columns))
+    parts = r.shared_out(dated(made), r.merged(no_hit, dated(made), 5.0))
     sums = r.numerators(parts.withColumn("is_major", F.lit(False))).where("exclusions = 'none'").drop("exclusions")
     served = {"service_points": 2_000, "service_point_hours": 2_000 * 8_760, "service_points_at_end": 2_000, "cemi_customers": 0,
               "celid_customers": 0}  # fmt: skip
@@ -180,6 +181,13 @@ def step(outage: str, number: str, kind: str, element: str, off: str, on: str | 
             "restored_at": at(on) if on else None, **more}  # fmt: skip
 
 
+def whole(told: DataFrame, network: DataFrame) -> tuple[DataFrame, DataFrame]:
+    """Steps shared out, and the interruptions of each point, of states."""
+    made = dated(facts(told.sparkSession, told, network))
+    hit = r.merged(r.interrupted(made, network), made, 5.0)
+    return r.shared_out(made, hit), hit.where("is_first")
+
+
 def test_a_point_belongs_to_the_step_of_its_smallest_element(spark: SparkSession) -> None:
     network = points(
         spark, ("S1", "T1", "C1", "N"), ("S2", "T1", "C1", "N"), ("S3", "T2", "C1", "N"), ("S4", "T3", "C2", "N"),
@@ -213,7 +221,7 @@ def test_a_point_belongs_to_the_step_of_its_smallest_element(spark: SparkSession
     assert {k: f["service_point_key"] for k, f in rows.items()} == {k: 2 if k == ("O1", "3") else -1 for k in rows}
     assert rows["O1", "3"]["customer_minutes"] is None
     # four of the five on the feeder hang on C1
-    parts = r.shared_out(made, r.interrupted(standing_steps(told), network)).where("outage_id = 'O2'").collect()
+    parts = whole(told, network)[0].where("outage_id = 'O2'").collect()
     assert {(p["circuit_id"], p["customers"], p["customer_minutes"]) for p in parts} == {
         ("C1", Decimal(8), Decimal(40)), ("C2", Decimal(2), Decimal(10))
     }  # fmt: skip
@@ -239,6 +247,106 @@ def test_the_final_state_counts_and_a_cancelled_one_takes_the_outage_back(spark:
     assert {k for k, f in rows.items() if "overlapping" in f["quality_flags"]} == {"O1", "O4"}
 
 
+def sums(parts: DataFrame) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """Measures by month and circuit, nothing left out."""
+    rows = r.numerators(parts.withColumn("is_major", F.lit(False))).where("exclusions = 'none'").collect()
+    return {(str(row["month"])[:7], row["circuit_id"]): tuple(float(row[n]) for n in r.MEASURES) for row in rows}
+
+
+def test_who_is_out_already_is_not_interrupted_again(spark: SparkSession) -> None:
+    """A feeder is out from 10 to 14, a transformer on it from 12 to 16: its two points are out once, for six hours."""
+    network = points(spark, ("S1", "T1", "C1", "N"), ("S2", "T1", "C1", "N"), ("S3", "T2", "C1", "N"), ("S4", "T3", "C2", "N"))
+    feeder = step("O1", "1", "feeder", "F", "2025-03-31 10:00", "2025-03-31 14:00")
+    nested = step("O2", "1", "transformer", "T1", "2025-03-31 12:00", "2025-03-31 16:00")
+    parts, hit = whole(states(spark, feeder, nested), network)
+    assert sums(parts) == {("2025-03", "C1"): (3, 240 + 2 * 360, 0, 0), ("2025-03", "C2"): (1, 240, 0, 0)}
+    rows = {h["service_point_id"]: (h["outage_id"], h["minutes"], h["is_momentary"]) for h in hit.collect()}
+    assert rows == {"S1": ("O1", 360, False), "S2": ("O1", 360, False), "S3": ("O1", 240, False), "S4": ("O1", 240, False)}
+    days = r.daily_saidi(parts, r.served_by_day(network, day("2025-03-31"), day("2025-04-01"))).collect()
+    assert [d["saidi"] for d in days] == [(2 * 240 + 2 * 360) / 4]
+    # the customers that the source states are shared out over those who were not out yet: two thirds of nine on the circuit
+    stated = step("O3", "1", "circuit", "C1", "2025-03-31 15:00", "2025-03-31 17:00", customers_interrupted=9)
+    alone = step("O2", "1", "transformer", "T2", "2025-03-31 14:30", "2025-03-31 16:00")
+    parts, _ = whole(states(spark, alone, stated), network)
+    assert sums(parts) == {("2025-03", "C1"): (1 + 6, 150 + 6 * 120, 0, 0)}
+
+
+def test_an_interruption_belongs_to_the_step_that_began_it(spark: SparkSession) -> None:
+    """Over the end of a month, by way of a third outage; touching is no overlap; two momentary ones may be a sustained one."""
+    network = points(spark, ("S1", "T1", "C1", "N"), ("S2", "T2", "C2", "S"))
+    told = states(
+        spark,
+        step("O1", "1", "circuit", "C1", "2025-03-31 23:00", "2025-04-01 02:00", planned=True),
+        step("O2", "1", "transformer", "T1", "2025-04-01 01:00", "2025-04-01 04:00"),
+        step("O3", "1", "service_point", "S1", "2025-04-01 03:00", "2025-04-01 03:02"),
+        step("O4", "1", "feeder", "F", "2025-04-01 03:30", "2025-04-01 05:00"),
+        step("O5", "1", "circuit", "C1", "2025-04-01 05:00", "2025-04-01 05:10"),
+        step("O6", "1", "circuit", "C2", "2025-04-02 10:00", "2025-04-02 10:04"),
+        step("O7", "1", "transformer", "T2", "2025-04-02 10:03", "2025-04-02 10:07"),
+    )
+    parts, hit = whole(told, network)
+    assert sums(parts) == {
+        ("2025-03", "C1"): (1, 360, 0, 0), ("2025-04", "C1"): (1, 10, 0, 0), ("2025-04", "C2"): (2, 90 + 7, 0, 0)
+    }  # fmt: skip
+    rows = sorted((h["service_point_id"], h["outage_id"], h["minutes"], h["planned"]) for h in hit.collect())
+    assert rows == [("S1", "O1", 360, True), ("S1", "O5", 10, False), ("S2", "O4", 90, False), ("S2", "O6", 7, False)]
+
+
+def test_one_that_nobody_closed_does_not_swallow_what_follows(spark: SparkSession) -> None:
+    """What begins during another and is open makes the whole open; what is open lasts until its points are interrupted again."""
+    network = points(spark, ("S1", "T1", "C1", "N"), ("S2", "T2", "C1", "N"))
+    told = states(
+        spark,
+        step("O1", "1", "circuit", "C1", "2025-03-01 10:00", "2025-03-01 14:00"),
+        step("O2", "1", "transformer", "T1", "2025-03-01 12:00", None),
+        step("O3", "1", "transformer", "T1", "2025-03-20 12:00", "2025-03-20 13:00"),
+    )
+    assert sums(whole(told, network)[0]) == {("2025-03", "C1"): (3, 240 + 60, 1, 0)}
+
+
+def test_an_estimated_restoration_is_none(spark: SparkSession) -> None:
+    """One that ended, one that was expected to end, by a state told before; one that would have been momentary."""
+    network = points(spark, ("S1", "T1", "C1", "N"))
+    guessed = {"quality_flags": ["estimated_restoration"]}
+    told = states(
+        spark,
+        step("O1", "1", "circuit", "C1", "2025-03-01 10:00", "2025-03-01 11:00", quality_flags=["no_cause"]),
+        step("O2", "1", "circuit", "C1", "2025-03-02 10:00", "2025-03-02 13:00", **guessed),
+        step("O3", "1", "circuit", "C1", "2025-03-03 10:00", "2025-03-03 10:05", **guessed),
+    )
+    made = facts(spark, told, network)
+    rows = {f["outage_id"]: (f["is_open"], f["is_momentary"], f["minutes"], f["customer_minutes"]) for f in made.collect()}
+    assert rows == {"O1": (False, False, 60, 60), "O2": (True, False, None, None), "O3": (True, False, None, None)}
+    assert {f["outage_id"] for f in made.where("restored_at IS NOT NULL").collect()} == set(rows), "when it is expected stays"
+    days = r.daily_saidi(dated(made), r.served_by_day(network, day("2025-03-01"), day("2025-03-04"))).collect()
+    assert [(d["day"], d["saidi"]) for d in days] == [(day("2025-03-01"), 60.0)]
+
+
+def test_what_is_restored_after_the_day_is_open_as_of_it(spark: SparkSession) -> None:
+    """The first of March ends at 05:00 UTC in New York; a momentary one lies over its end, one begins after it."""
+    network = points(spark, ("S1", "T1", "C1", "N"))
+    told = states(
+        spark,
+        step("O1", "1", "circuit", "C1", "2025-03-01 10:00", "2025-03-02 05:00"),
+        step("O2", "1", "circuit", "C1", "2025-03-01 11:00", "2025-03-02 05:30"),
+        step("O3", "1", "circuit", "C1", "2025-03-01 12:58", "2025-03-01 13:02"),
+        step("O4", "1", "circuit", "C1", "2025-03-01 23:58", "2025-03-02 05:00:01"),
+        step("O5", "1", "circuit", "C1", "2025-03-02 10:00", "2025-03-02 11:00"),
+        step("O6", "1", "circuit", "C1", "2025-03-01 14:00", None),
+    )
+    made = facts(spark, told, network)
+
+    def known(date: str) -> dict[str, tuple[bool, bool, Any, Any]]:
+        rows = known_by(made, day(date), "America/New_York").collect()
+        return {f["outage_id"]: (f["is_open"], f["is_momentary"], f["minutes"], f["customer_minutes"]) for f in rows}
+
+    still = (True, False, None, None)
+    ended = {"O1": (False, False, 1140, 1140), "O3": (False, True, 4, 4)}
+    assert known("2025-03-01") == ended | {"O2": still, "O4": still, "O6": still}
+    later = known("2025-03-02")
+    assert {n for n, row in later.items() if row == still} == {"O6"} and set(later) == {f"O{n}" for n in range(1, 7)}
+
+
 # -- the scorecard -------------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +360,7 @@ def test_the_scorecard_adds_up_numerators_and_denominators(spark: SparkSession) 
             for m, d in zip(months, [30] * 12 + [2], strict=True) for points in (4, 6)]  # fmt: skip
     kinds = ("string", "int", "string", *["int"] * 9)
     frame = local_frame(spark, rows, ", ".join(f"{n} {k}" for n, k in zip(names, kinds, strict=True)))
-    found = scorecard(spans(frame), {"saidi": 239.0, "asai": 0.9}, "none").collect()
+    found = scorecard(spans(frame), {"saidi": 239.0, "asai": 0.9}, "none", day("2025-01-31")).collect()
     told = {(f["metric_code"], f["span"]): (f["numerator"], f["denominator"], f["value"], f["target"], f["met"], f["months"])
             for f in found if f["period"] == "2025-01"}  # fmt: skip
     assert told["saidi", "month"] == (200, 10, 20, None, None, 1)
@@ -262,6 +370,9 @@ def test_the_scorecard_adds_up_numerators_and_denominators(spark: SparkSession) 
     hours = (11 * 30 + 2) * 10 * 24
     assert told["asai", "twelve_months"][:2] == (hours - 40, hours) and told["asai", "twelve_months"][4] is True
     assert told["cemi", "twelve_months"][:3] == (2, 10, Decimal("0.2")) and ("cemi", "month") not in told
+    running = scorecard(spans(frame), {"saidi": 239.0}, "none", day("2025-01-02")).where("target IS NOT NULL").collect()
+    assert {f["period"]: f["met"] for f in running if f["months"] == 12} == {"2024-12": False, "2025-01": None}, "not over yet"
+    assert {f["met"] for f in running if f["months"] < 12} == {None}, "judged would be one month as a year"
 
 
 def test_a_service_point_that_moves_is_looked_at_from_its_move_on(spark: SparkSession) -> None:

@@ -50,8 +50,8 @@ def customer(key: int, since: str, until: str | None = None, **more: Any) -> dic
             "expiry_date": expiry, "is_inferred": False} | more  # fmt: skip
 
 
-def told(figures: DataFrame, targets: dict[str, float] | None = None) -> dict[tuple[str, str, str], tuple[Any, ...]]:
-    found = service_scorecard(figures, targets or {}).collect()
+def told(figures: DataFrame, targets: dict[str, float] | None = None, as_of: dt.date = AS_OF) -> dict[tuple[str, str, str], Any]:
+    found = service_scorecard(figures, targets or {}, as_of).collect()
     assert {row["exclusions"] for row in found} == {"none"}
     return {(row["metric_code"], row["period"], row["span"]): (row["numerator"], row["denominator"], row["value"], row["months"],
             row["met"]) for row in found}  # fmt: skip
@@ -79,7 +79,7 @@ def test_complaints_are_counted_per_thousand_customers(spark: SparkSession) -> N
         "2025-01": (2, two, 1000), "2025-02": (3, three, 1000), "2025-03": (0, two, 0)}  # fmt: skip
     year = found["complaint_rate", "2025-03", "twelve_months"]
     assert year[:2] == (5, Decimal("0.002333")), "over the average of the months"
-    assert (round(year[2], 4), year[3:]) == (Decimal("2142.8571"), (3, False))
+    assert (round(year[2], 4), year[3:]) == (Decimal("2142.8571"), (3, None)), "three months are no twelve"
     assert found["requests_in_time", "2025-01", "month"] == (3, 5, Decimal("0.6"), 1, None), "targets are of twelve months"
     assert ("requests_in_time", "2025-02", "month") not in found, "nothing to divide by"
     assert found["requests_in_time", "2025-03", "twelve_months"][:4] == (8, 10, Decimal("0.8"), 2)
@@ -95,6 +95,22 @@ def test_twelve_months_end_with_the_month(spark: SparkSession) -> None:
     assert found["bills_in_time", "2024-12", "twelve_months"] == (107, 120, Decimal("0.8916666667"), 12, False)
     assert found["bills_in_time", "2025-01", "twelve_months"] == (108, 120, Decimal("0.9"), 12, True)
     assert found["bills_in_time", "2025-01", "month"][:3] == (9, 10, Decimal("0.9"))
+    assert found["bills_in_time", "2024-11", "twelve_months"][3:] == (11, None)
+
+
+@pytest.mark.engine
+def test_twelve_months_are_judged_when_they_are_over(spark: SparkSession) -> None:
+    """The target shows before that. Filings that are due each quarter are judged after a year too."""
+    months = [f"2024-{n:02}" for n in range(1, 13)]
+    done = rows(spark, efficiency.NAME, *(month(m, bills_in_time=9, issued_bills=10) for m in months))
+    due = [{"date_key": day, "status": "filed", "is_filed": True, "on_time": True} for day in (20240115, 20240415, 20241215)]
+    figures = service_figures({efficiency.NAME: done, COMPLIANCE: rows(spark, COMPLIANCE, *due)}, AS_OF)
+    targets = {"bills_in_time": 0.9, "filings_in_time": 1.0}
+    for as_of, met in ((dt.date(2024, 12, 30), None), (dt.date(2024, 12, 31), True)):
+        judged = {r["metric_code"]: (r["target"], r["met"]) for r in service_scorecard(figures, targets, as_of).collect()
+                  if (r["period"], r["span"]) == ("2024-12", "twelve_months")}  # fmt: skip
+        assert judged == {"bills_in_time": (Decimal("0.9"), met), "filings_in_time": (1, met)}
+    assert told(figures, targets)["filings_in_time", "2024-04", "twelve_months"][3:] == (2, None)
 
 
 @pytest.mark.engine

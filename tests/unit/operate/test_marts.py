@@ -154,7 +154,8 @@ def test_a_changed_cell_of_the_indices_is_found(spark: SparkSession) -> None:
     assert found_in(tables, KPI, made, told) == 0
     changed = F.when((F.col("period") == "2025-02") & (F.col("exclusions") == "planned"), 1).otherwise(F.col("celid_customers"))
     assert found_in(tables, KPI, made.withColumn("celid_customers", changed.cast("bigint")), told) == 2, "the row and its rebuild"
-    assert found_in(tables, KPI, made.where("period <> '2025-03'"), told) == 5, "a month that is missing"
+    assert found_in(tables, KPI, made.where("period <> '2025-03'"), told) == 3, "a month that is missing"
+    assert {r["exclusions"] for r in made.collect()} == {"none", "loss_of_supply", "planned"}, "no threshold, no major event days"
 
 
 def test_a_changed_cell_of_the_scorecard_is_found(spark: SparkSession) -> None:

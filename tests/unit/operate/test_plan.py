@@ -133,8 +133,13 @@ REFLECTED: dict[str, dict[str, Any]] = {
     "gold.dim_meter": {"silver.meter_reads": 4, "as_of": DAY.isoformat()},
     "gold.fact_billing": {"silver.bills": 1, "gold.dim_customer": 3},
     "gold.payment_application": {"contract": load_contracts()["gold.payment_application"].version},
-    "gold.fact_outage": {"momentary_minutes": GIVEN.reliability.momentary_minutes},
-    "gold.kpi_service_reliability": {"definition": service_reliability.definition(GIVEN.reliability)},
+    "gold.fact_outage": {
+        "momentary_minutes": GIVEN.reliability.momentary_minutes, "contract": load_contracts()["gold.fact_outage"].version
+    },
+    "gold.kpi_service_reliability": {
+        "definition": service_reliability.definition(GIVEN.reliability),
+        "contract": load_contracts()["gold.kpi_service_reliability"].version,
+    },
     "gold.kpi_regulatory_scorecard": {"targets": scorecard.held_to(GIVEN.reliability)},
     "gold.kpi_operational_efficiency": {
         "parameters": marts.definition(load_contracts()["gold.kpi_operational_efficiency"].property("parameters"))
@@ -158,7 +163,9 @@ REFLECTED: dict[str, dict[str, Any]] = {
         ("gold.payment_application", (), {"contract": "0.9.0"}, "another version of its contract"),
         ("gold.fact_outage", ("gold.dim_date",), {}, None),  # the calendar need only be there
         ("gold.fact_outage", (), {"momentary_minutes": 1}, "other settings of reliability"),
+        ("gold.fact_outage", (), {"contract": "0.9.0"}, "another version of its contract"),
         ("gold.kpi_service_reliability", (), {}, None),
+        ("gold.kpi_service_reliability", (), {"contract": "0.9.0"}, "another version of its contract"),
         ("gold.kpi_service_reliability", (), {"definition": "{}"}, "other settings of reliability"),
         ("gold.kpi_regulatory_scorecard", (), {}, None),
         ("gold.kpi_regulatory_scorecard", (), {"targets": "[]"}, "other targets in the settings"),

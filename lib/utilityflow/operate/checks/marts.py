@@ -86,7 +86,7 @@ def _scorecard(scene: Scene, contract: Contract, versions: Mapping[str, Any]) ->
     inputs = [n for n in (*scorecard.BRINGING, CUSTOMERS) if n in versions]
     frames = {n: scene.house.table(n).read(versions[n]) for n in inputs}
     targets, exclude = json.loads(versions["targets"])
-    as_of = dt.date.fromisoformat(versions.get("as_of", "1970-01-01"))  # without filings no row depends on it
+    as_of = dt.date.fromisoformat(versions.get("as_of", "9999-12-31"))  # a note from before the day counted names none
     return scorecard.keyed(scorecard.whole_scorecard(frames, targets, exclude, as_of), contract)
 
 
