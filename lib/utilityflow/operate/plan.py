@@ -232,10 +232,13 @@ def _given(run: Run, table: str) -> Mapping[str, tuple[str, Any]]:
     """What a table reflects beside versions and the day: key in its note -> what is said of another value, the value now."""
     contracts, given = run.house.contracts, run.settings.reliability
     limits, parameters = "other settings of reliability", "other parameters in a contract"
+    contract = {"contract": ("another version of its contract", contracts[table].version)}
     if table in (satisfaction.NAME, efficiency.NAME, monthly.NAME):
-        return {"parameters": (parameters, marts.definition(contracts[table].property("parameters")))}
+        mine = {"parameters": (parameters, marts.definition(contracts[table].property("parameters")))}
+        return mine | contract  # of the two that note no version it is not compared
+    if table in (application.NAME, *_REFLECTED):
+        return contract
     known: dict[str, dict[str, tuple[str, Any]]] = {
-        application.NAME: {"contract": ("another version of its contract", contracts[application.NAME].version)},
         "gold.dim_date": {"calendar": ("another calendar in the settings", calendar.definition(run.settings.calendar))},
         customer360.NAME: {"parameters": (parameters, customer360.definition_of(contracts))},
         outages.NAME: {"momentary_minutes": (limits, given.momentary_minutes)},
