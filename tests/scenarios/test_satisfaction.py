@@ -158,3 +158,32 @@ def test_a_cancelled_request_improves_no_figure(spark: SparkSession) -> None:
     again = given.withColumn("customer_id", F.lit("A"))
     (row,) = satisfaction(again.where("request_key <> 2"), types, PARAMETERS, None).collect()
     assert (row["contact_requests"], row["first_contact_requests"]) == (1, 0), "who cancels his second request came again"
+
+
+def test_complaints_that_end_are_a_fall(spark: SparkSession) -> None:
+    """Twelve complaints in January, none in February; of March and later nothing is known of anybody."""
+    types = local_frame(spark, [(1, "Billing"), (2, "Outage")], "request_type_key bigint, request_type string")
+    complaints = [(key, f"C{key}", 1, 20250110, 20250111, False) for key in range(12)]
+    given = facts(spark, *complaints, (20, "D", 2, 20250210, 20250211, False), (21, "E", 2, 20250410, 20250411, False))
+    given = given.withColumns({
+        "district": F.lit("North"), "request_detail": F.when(F.col("request_type_key") == 1, "Complaint"),
+    })  # fmt: skip
+
+    def told(months: set[str] | None) -> dict[tuple[str, str], tuple[Any, ...]]:
+        rows = satisfaction(given, types, PARAMETERS, months).collect()
+        keys = {(r["billing_period"], r["request_type"]): r["satisfaction_key"] for r in rows}
+        assert len(set(keys.values())) == len(rows) == len(keys)
+        return {(r["billing_period"], r["request_type"]): (
+            r["requests"], r["complaints"], r["complaints_before"], r["complaints_change"]) for r in rows}  # fmt: skip
+
+    every = told(None)
+    assert every == {
+        ("2025-01", "Billing"): (12, 12, None, None),
+        ("2025-02", "Billing"): (0, 0, 12, -12), ("2025-02", "Outage"): (1, 0, 0, 0),
+        ("2025-04", "Outage"): (1, 0, None, None),
+    }  # fmt: skip
+    for month in ("2025-01", "2025-02", "2025-03", "2025-04"):
+        assert told({month}) == {k: v for k, v in every.items() if k[0] == month}, "a month made alone is the same"
+    (row,) = satisfaction(given, types, PARAMETERS, {"2025-02"}).where("request_type = 'Billing'").collect()
+    assert (row["date_key"], row["request_type_key"]) == (20250201, 1)
+    assert (row["service_quality_score"], row["complaint_share"]) == (None, None), "nothing is known of no requests"

@@ -70,7 +70,7 @@ def satisfaction(requests: DataFrame, types: DataFrame, parameters: Mapping[str,
     :param requests: facts. :param types: dim_request_type. :param parameters: ``contact_days`` (days within which a further
         request of the customer, of the same type, is a second contact), ``complaint_words`` (a type or detail that holds one
         is a complaint), ``weights`` of the score: on_time, first_contact, no_complaint.
-    :param months: yyyy-MM; None: all. :param keep: how the sums, which are read three times, are stored.
+    :param months: yyyy-MM; None: all. :param keep: how the sums, which are read several times, are stored.
     """
     every = requests.join(F.broadcast(types), "request_type_key").select(
         month_of("date_key").alias(MONTH), F.coalesce("district", F.lit("?")).alias("district"), "request_type",
@@ -122,12 +122,19 @@ def _with_contacts(own: DataFrame, every: DataFrame, days: int) -> DataFrame:
 
 
 def _compared(sums: DataFrame) -> DataFrame:
-    """With ``complaints_before``: those of the month before, 0 where it had none; null where it had no requests at all."""
-    known = sums.select(MONTH).distinct().select(F.col(MONTH).alias("_before"), F.lit(True).alias("_known"))
-    before = sums.select(F.col(MONTH).alias("_before"), *_GROUP[1:], F.col("complaints").alias("_complaints"))
-    last = F.expr(f"date_format(add_months(to_date(concat({MONTH}, '-01')), -1), 'yyyy-MM')")
-    both = sums.withColumn("_before", last).join(known, "_before", "left").join(before, ["_before", *_GROUP[1:]], "left")
-    return both.withColumn("complaints_before", F.expr("IF(_known, coalesce(_complaints, 0), NULL)"))
+    """With ``complaints_before``: those of the month before, 0 where it had none; null where no request of that month is known.
+
+    A group that had requests in the month before and has none now gets a row of zeros, or its complaints would never fall to
+    nothing. In a month of which no request is known at all nobody gets one: that they ended there would be a guess.
+    """
+    key = [*_GROUP, "request_type_key"]
+    months = sums.select(MONTH).distinct()
+    next_month = F.expr(f"date_format(add_months(to_date(concat({MONTH}, '-01')), 1), 'yyyy-MM')").alias(MONTH)
+    before = sums.select(next_month, *key[1:], F.col("complaints").alias("_complaints")).join(months, MONTH, "left_semi")
+    after = months.select(next_month, F.lit(True).alias("_known"))
+    both = sums.join(before, key, "full_outer").join(after, MONTH, "left")
+    filled = [F.coalesce(name, F.lit(0)).alias(name) for name in _SUMS]
+    return both.select(*key, *filled, F.expr("IF(_known, coalesce(_complaints, 0), NULL) AS complaints_before"))
 
 
 def _scored(sums: DataFrame, weights: Mapping[str, float]) -> DataFrame:
