@@ -83,3 +83,11 @@ def test_more_time_than_the_day_has_is_told(made: Made) -> None:
     long = intervals(2, 1500, "30")
     assert made(long) == (30, "actual", [OVERLONG], Decimal("1.2")), "25 hours of a day of 24"
     assert made([*total(1, 24, "estimated"), *long])[0] == 24
+
+
+def test_an_approved_edit_comes_before_a_value_that_nobody_validated(made: Made) -> None:
+    assert made([*total(1, 24, "edited"), *total(2, 99, "raw")])[:2] == (24, "edited")
+    assert made([*total(1, 24, "actual"), *total(2, 99, "edited")])[:2] == (24, "actual")
+    order = list(READS.column("read_quality").allowed)
+    assert order[:4] == ["validated", "actual", "edited", "raw"], "what was read or approved comes before all guesses"
+    assert made([*total(1, 24, "actual"), *total(2, 99, "estimated")])[:2] == (24, "actual")
