@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from utilityflow.bronze.names import PROVENANCE
 from utilityflow.contracts import Contract, load_contracts, parse_contract
-from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE
+from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, OVERLONG
 from utilityflow.operate.dictionary import every, markdown
 from utilityflow.pipeline import graph
 from utilityflow.quality.rules import contract_rules
@@ -204,7 +204,7 @@ def test_every_flag_is_in_the_dictionary() -> None:
     text = markdown()
     facts = text[text.index("## gold.fact_usage") :]
     row = next(line for line in facts.splitlines() if line.startswith("| `quality_flags`"))
-    for code in (EARLY, GAP, INCOMPLETE):
+    for code in (EARLY, GAP, INCOMPLETE, OVERLONG):
         assert code in row
     for contract in every():
         section = text[text.index(f"## {contract.name}\n") :].split("\n## ")[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyspark.sql import functions as F
 
 from utilityflow import pipeline
 from utilityflow.contracts import load_contracts
@@ -116,6 +117,7 @@ def facts(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
     names = "request_key bigint, customer_id string, request_type_key bigint, date_key int, closed_date_key int, is_open boolean"
     more = local_frame(spark, rows, names)
     return more.selectExpr("*", "CAST(NULL AS string) district", "CAST(NULL AS string) request_detail",
+                           "IF(is_open, 'open', 'closed') status",
                            "CAST(IF(is_open, NULL, 24) AS decimal(12,2)) resolution_hours", "false closed_late",
                            "CAST(NULL AS timestamp) opened_at", "CAST(NULL AS timestamp) closed_at")  # fmt: skip
 
@@ -135,3 +137,53 @@ def test_a_contact_counts_until_its_last_day(spark: SparkSession) -> None:
     assert told == {"Billing": (5, 3, 2), "Outage": (3, 2, 1)}
     assert touched(given, [dt.date(2025, 2, 9)], 30) == {"2025-01", "2025-02", "2025-03"}
     assert touched(given, [dt.date(2025, 3, 9)], 10) == {"2025-03", "2025-04"}
+
+
+def test_a_cancelled_request_improves_no_figure(spark: SparkSession) -> None:
+    """Closed after a day, late, by a customer who came again; cancelled at once, by one who did not."""
+    types = local_frame(spark, [(1, "Billing")], "request_type_key bigint, request_type string")
+    given = facts(spark, (1, "A", 1, 20250101, 20250102, False), (2, "A", 1, 20250103, -1, True),
+                  (3, "B", 1, 20250104, 20250104, False))  # fmt: skip
+    cancelled = F.col("request_key") == 3
+    given = given.withColumns({
+        "status": F.when(cancelled, "cancelled").otherwise(F.col("status")),
+        "resolution_hours": F.when(~cancelled, F.col("resolution_hours")),
+        "closed_late": F.when(F.col("request_key") == 1, True),
+    })  # fmt: skip
+    (row,) = satisfaction(given, types, PARAMETERS, None).collect()
+    assert [row[n] for n in ("requests", "open_requests", "resolved_requests", "average_resolution_hours", "due_requests",
+                             "on_time_requests", "contact_requests", "first_contact_requests")] == [
+        3, 1, 1, Decimal("24.00"), 1, 0, 1, 0]  # fmt: skip
+    assert row["service_quality_score"] == Decimal("20.00"), "0.4 x 0 + 0.4 x 0 + 0.2 x 1"
+    again = given.withColumn("customer_id", F.lit("A"))
+    (row,) = satisfaction(again.where("request_key <> 2"), types, PARAMETERS, None).collect()
+    assert (row["contact_requests"], row["first_contact_requests"]) == (1, 0), "who cancels his second request came again"
+
+
+def test_complaints_that_end_are_a_fall(spark: SparkSession) -> None:
+    """Twelve complaints in January, none in February; of March and later nothing is known of anybody."""
+    types = local_frame(spark, [(1, "Billing"), (2, "Outage")], "request_type_key bigint, request_type string")
+    complaints = [(key, f"C{key}", 1, 20250110, 20250111, False) for key in range(12)]
+    given = facts(spark, *complaints, (20, "D", 2, 20250210, 20250211, False), (21, "E", 2, 20250410, 20250411, False))
+    given = given.withColumns({
+        "district": F.lit("North"), "request_detail": F.when(F.col("request_type_key") == 1, "Complaint"),
+    })  # fmt: skip
+
+    def told(months: set[str] | None) -> dict[tuple[str, str], tuple[Any, ...]]:
+        rows = satisfaction(given, types, PARAMETERS, months).collect()
+        keys = {(r["billing_period"], r["request_type"]): r["satisfaction_key"] for r in rows}
+        assert len(set(keys.values())) == len(rows) == len(keys)
+        return {(r["billing_period"], r["request_type"]): (
+            r["requests"], r["complaints"], r["complaints_before"], r["complaints_change"]) for r in rows}  # fmt: skip
+
+    every = told(None)
+    assert every == {
+        ("2025-01", "Billing"): (12, 12, None, None),
+        ("2025-02", "Billing"): (0, 0, 12, -12), ("2025-02", "Outage"): (1, 0, 0, 0),
+        ("2025-04", "Outage"): (1, 0, None, None),
+    }  # fmt: skip
+    for month in ("2025-01", "2025-02", "2025-03", "2025-04"):
+        assert told({month}) == {k: v for k, v in every.items() if k[0] == month}, "a month made alone is the same"
+    (row,) = satisfaction(given, types, PARAMETERS, {"2025-02"}).where("request_type = 'Billing'").collect()
+    assert (row["date_key"], row["request_type_key"]) == (20250201, 1)
+    assert (row["service_quality_score"], row["complaint_share"]) == (None, None), "nothing is known of no requests"

@@ -28,6 +28,8 @@ from utilityflow.gold.changes import (
 )
 from utilityflow.gold.days import day_key, number
 from utilityflow.gold.members import PAYMENT_METHOD, REQUEST_TYPE, Words, member_key
+from utilityflow.gold.suspects import COLUMN as SUSPECTED
+from utilityflow.gold.suspects import days_told, follow
 from utilityflow.lakehouse import Table
 from utilityflow.scd2 import UNKNOWN_KEY
 
@@ -38,7 +40,7 @@ class EventFact:
 
     ``what``: the event, in words. ``days``: columns of further days, by their name in the source. ``words``: its dimension
     of words, if it has one. ``measures``: columns that the source lacks, as SQL over its columns. ``keys``: the dimensions
-    with history of which it has a key beside the customer's.
+    with history of which it has a key beside the customer's. ``suspects``: its rows say which of them may be told twice.
     """
 
     what: str
@@ -48,6 +50,7 @@ class EventFact:
     days: Mapping[str, str]
     measures: Mapping[str, str]
     keys: tuple[str, ...] = ()
+    suspects: bool = False
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -72,13 +75,15 @@ PAYMENT = EventFact(
     PAYMENT_METHOD,
     {"posted_date_key": "posted_date", "due_date_key": "due_date"},
     {"days_late": "datediff(received_date, due_date)"},
+    suspects=True,
 )
 # instants say more than days; where one of the two is known as a day alone, both are taken as days
 _HOURS = """CASE WHEN closed_at IS NOT NULL AND opened_at IS NOT NULL
     THEN CAST((unix_micros(closed_at) - unix_micros(opened_at)) / 3600000000BD AS DECIMAL(12,2))
     ELSE CAST(datediff(closed_date, opened_date) * 24 AS DECIMAL(12,2)) END"""
 _LATE = "CASE WHEN due_at IS NOT NULL AND closed_at IS NOT NULL THEN closed_at > due_at ELSE closed_date > due_date END"
-_OPEN = "status NOT IN ('closed', 'cancelled')"
+# what was cancelled is no longer open, but nobody resolved it: no measure of a resolution knows it
+_CLOSED = "status = 'closed'"
 REQUEST = EventFact(
     "request",
     Grain("gold.fact_service_request", "silver.service_requests", "request_key", "date_key"),
@@ -86,9 +91,9 @@ REQUEST = EventFact(
     REQUEST_TYPE,
     {"closed_date_key": "closed_date", "due_date_key": "due_date"},
     {
-        "is_open": _OPEN,
-        "resolution_hours": f"IF({_OPEN} OR {_HOURS} < 0, NULL, {_HOURS})",
-        "closed_late": f"IF({_OPEN}, NULL, {_LATE})",
+        "is_open": "status NOT IN ('closed', 'cancelled')",
+        "resolution_hours": f"IF({_CLOSED} AND {_HOURS} >= 0, {_HOURS}, NULL)",
+        "closed_late": f"IF({_CLOSED}, {_LATE}, NULL)",
     },
 )
 BILLING = EventFact(
@@ -131,25 +136,26 @@ def run_event_fact(run: Run, spec: EventFact) -> StepResult:
     """Bring a fact table to the standing states of its events and its dimensions' present history, by what changed."""
     house, grain = run.house, spec.grain
     fact = house.table(grain.name)
-    now = {n: house.table(n).version() for n in spec.reflected}
+    now: dict[str, Any] = {n: house.table(n).version() for n in spec.reflected} | {"contract": fact.contract.version}
     was = run.consumed.get(grain.name, {}) if fact.version() > 0 else {}  # a table made anew reflects nothing yet
     if was == now:
         return StepResult(grain.name, "skipped", version=fact.version(), consumed=now)
-    if was.keys() != now.keys():  # it has gained a key since: every fact is looked up
+    # it has gained a key, or its columns another meaning, since: every fact is looked at
+    if was.keys() != now.keys() or was["contract"] != now["contract"]:
         was = {}
     run.say(f"{grain.name}: looking for what changed", step=grain.name)
     before = fact.version()
     parts, told = [], None
     if was.get(grain.source) != now[grain.source]:
         told = _told(run, spec, was, now)
-        parts.append(_changed(run, spec, fact, told, now))
+        parts.append(_changed(run, spec, fact, told, now).withColumn("_told", F.lit(True)))
     if behind := [n for n in spec.dimensions if n in was and was[n] < now[n]]:
         moved = rekeyed(run, grain, before, was, now, behind)
         if told is not None:  # those are made anew with their right keys already
             moved = moved.join(told.keys.withColumnRenamed("_identity", grain.key), grain.key, "left_anti")
-        parts.append(moved)
+        parts.append(moved.withColumn("_told", F.lit(False)))
     changed = run.staged(reduce(DataFrame.unionByName, parts), f"{fact.contract.table}_changed") if parts else None
-    written = write(grain, fact, changed, now) if changed is not None else 0
+    written = write(grain, fact, _marked(run, spec, changed, every=not was), now) if changed is not None else 0
     return StepResult(grain.name, "ok" if written else "skipped", written, version=fact.version(), consumed=now)
 
 
@@ -198,8 +204,18 @@ def _changed(run: Run, spec: EventFact, fact: Table, told: _Told, now: Mapping[s
     rows = whole(event_facts(final_states(records, "_identity"), spec, source.contract), fact.contract)
     rows = with_keys(rows, members_at(run, spec.dimensions, now), columns)
     wanted = run.staged(rows, f"{fact.contract.table}_wanted")
-    if told.number is not None and wanted.count() == told.number:  # each of the events still has a record
-        return differing(grain, present, wanted, None, columns)
-    known = present.select(grain.key) if told.number is None else told.keys.select(F.col("_identity").alias(grain.key))
-    gone = known.join(wanted.select(grain.key), grain.key, "left_anti")
-    return differing(grain, present, wanted, gone, columns)
+    gone = None
+    if told.number is None or wanted.count() < told.number:  # else each of the events still has a record
+        known = present.select(grain.key) if told.number is None else told.keys.select(F.col("_identity").alias(grain.key))
+        gone = known.join(wanted.select(grain.key), grain.key, "left_anti")
+    found = differing(grain, present, wanted, gone, [n for n in columns if n != SUSPECTED])
+    return found.withColumn(SUSPECTED, F.lit(None).cast("boolean")) if spec.suspects else found
+
+
+def _marked(run: Run, spec: EventFact, changed: DataFrame, *, every: bool) -> DataFrame:
+    """The changes, with the mark of payments that may be told twice. :param every: the marks of all facts are looked at."""
+    rows = changed.drop("_told")
+    if not spec.suspects:
+        return rows
+    days = None if every else days_told(changed.where("_told"))
+    return follow(run, spec.grain, rows, days) if every or days is not None else rows

@@ -12,7 +12,8 @@ from utilityflow.gold.days import day_key
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension, version_of
 from utilityflow.silver.duplicates import ORDER, repeated, told_again
 
-EARLY, GAP, MIXED, INCOMPLETE = "before_first_version", "delete_gap", "mixed", "incomplete_day"
+EARLY, GAP, MIXED = "before_first_version", "delete_gap", "mixed"
+INCOMPLETE, OVERLONG = "incomplete_day", "overlong_day"
 _LOOKED_UP = (EARLY, GAP)
 KINDS = ("day", "interval", "period")
 
@@ -40,10 +41,31 @@ def losers(told: DataFrame, contract: Contract) -> DataFrame:
     return told.withColumn("_rank", F.row_number().over(best)).where("_rank > 1").select(*ORDER)
 
 
-def local_days(intervals: DataFrame, zone: str) -> DataFrame:
-    """Interval reads added up to the local day: energy, highest demand in kW, whether the day is complete.
+def without_overlaps(intervals: DataFrame, contract: Contract) -> DataFrame:
+    """Of the intervals of one identity that overlap the better alone: quality, then newest file, then later record.
 
-    A local day has 23, 24 or 25 hours; ``incomplete_day`` is flagged against its own length.
+    A day can be told in half-hours and again in hours; repeats are known by their start alone, so that every second half-hour
+    would be added to the hour that holds it. Intervals of one length on one grid cannot overlap: only the identities that have
+    others, most often none, are looked at one by one, and the rest are not shuffled.
+
+    :param intervals: final interval reads.
+    """
+    start, end = F.unix_micros("interval_start"), F.unix_micros("interval_end")
+    length = end - start
+    grids = intervals.select("_identity", length.alias("_length"), (start % length).alias("_phase")).groupBy("_identity")
+    differ = F.expr("min(_length) < max(_length) OR min(_phase) < max(_phase) AS _differ")
+    several = F.broadcast(grids.agg(differ).where("_differ").select("_identity"))
+    rank = F.struct(-quality_rank(contract), "_batch_id", "_row_number")
+    told = F.collect_list(F.struct(start.alias("start"), end.alias("end"), rank.alias("rank")))
+    theirs = intervals.join(several, "_identity", "left_semi").withColumn("_told", told.over(Window.partitionBy("_identity")))
+    beaten = F.exists("_told", lambda other: (other["start"] < end) & (start < other["end"]) & (rank < other["rank"]))
+    return intervals.join(several, "_identity", "left_anti").unionByName(theirs.where(~beaten).drop("_told"))
+
+
+def local_days(intervals: DataFrame, zone: str) -> DataFrame:
+    """Interval reads added up to the local day: energy, highest demand in kW, whether they cover the day.
+
+    A local day has 23, 24 or 25 hours; ``incomplete_day`` and ``overlong_day`` are flagged against its own length.
     """
     seconds = F.unix_timestamp("interval_end") - F.unix_timestamp("interval_start")
     kilowatts = F.when(F.col("unit") == "kWh", F.col("quantity") * 3600 / seconds)
@@ -58,13 +80,13 @@ def local_days(intervals: DataFrame, zone: str) -> DataFrame:
         F.min(F.struct("interval_start", "_file_sha256", "_row_number", "rate_schedule")).alias("_first"),
         F.max("_batch_id").alias("_batch_id"),
     )  # fmt: skip
-    short = F.when(F.col("_covered") < day_end - day_start, F.array(F.lit(INCOMPLETE))).otherwise(
-        F.array().cast("array<string>")
-    )
+    covered, whole = F.col("_covered"), day_end - day_start
+    wrong = F.when(covered < whole, F.array(F.lit(INCOMPLETE))).when(covered > whole, F.array(F.lit(OVERLONG)))
+    wrong = F.coalesce(wrong, F.array().cast("array<string>"))
     return grouped.select(
         *same, F.expr("try_cast(_sum AS decimal(18,6))").alias("quantity"), F.expr("try_cast(_peak AS decimal(8,2))").alias("peak_demand"),  # noqa: E501
         F.when(F.col("_low") == F.col("_high"), F.col("_low")).otherwise(MIXED).alias("read_quality"),
-        F.array_union("_flags", short).alias("quality_flags"),
+        F.array_union("_flags", wrong).alias("quality_flags"),
         *[F.col(f"_first.{n}").alias(n) for n in ("_file_sha256", "_row_number", "rate_schedule")], "_batch_id",
     )  # fmt: skip
 
@@ -75,7 +97,8 @@ def facts(final: DataFrame, contract: Contract, zone: str, kinds: Collection[str
     :param final: the final reads.
     :param kinds: the kinds of period that they hold; work for others is left out of the plan.
     """
-    days = local_days(final.where("period_kind = 'interval'"), zone)
+    intervals = final.where("period_kind = 'interval'")
+    days = local_days(without_overlaps(intervals, contract) if "interval" in kinds else intervals, zone)
     if "interval" not in kinds:
         united = final.select(*days.columns)
     elif set(kinds) == {"interval"}:
@@ -92,8 +115,13 @@ def facts(final: DataFrame, contract: Contract, zone: str, kinds: Collection[str
 
 
 def _one_of_each(rows: DataFrame, contract: Contract) -> DataFrame:
-    """Where a day came both as a total and as intervals, the better of the two: quality, then the newer file."""
-    best = Window.partitionBy("_identity").orderBy(quality_rank(contract), F.desc("_batch_id"), F.desc("_row_number"))
+    """Where a day came both as a total and as intervals, the better of the two: quality, then the newer file.
+
+    Before both comes that the intervals cover the day: the actual value of a part of it says less than an estimate of all.
+    """
+    partial = F.arrays_overlap("quality_flags", F.array(F.lit(INCOMPLETE), F.lit(OVERLONG)))
+    order = (partial, quality_rank(contract), F.desc("_batch_id"), F.desc("_row_number"))
+    best = Window.partitionBy("_identity").orderBy(*order)
     return rows.withColumn("_rank", F.row_number().over(best)).where("_rank = 1").drop("_rank")
 
 

@@ -30,7 +30,8 @@ def run_satisfaction(run: Run) -> StepResult:
     house, table = run.house, run.house.table(NAME)
     facts, types = house.table(REQUESTS), house.table(TYPES)
     parameters = table.contract.property("parameters")
-    now: dict[str, Any] = {t.name: t.version() for t in (facts, types)} | {"parameters": definition(parameters)}
+    now: dict[str, Any] = {t.name: t.version() for t in (facts, types)}
+    now |= {"parameters": definition(parameters), "contract": table.contract.version}
     was = run.consumed.get(NAME, {}) if table.version() > 0 else {}
     if was == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
@@ -69,22 +70,21 @@ def satisfaction(requests: DataFrame, types: DataFrame, parameters: Mapping[str,
     :param requests: facts. :param types: dim_request_type. :param parameters: ``contact_days`` (days within which a further
         request of the customer, of the same type, is a second contact), ``complaint_words`` (a type or detail that holds one
         is a complaint), ``weights`` of the score: on_time, first_contact, no_complaint.
-    :param months: yyyy-MM; None: all. :param keep: how the sums, which are read three times, are stored.
+    :param months: yyyy-MM; None: all. :param keep: how the sums, which are read several times, are stored.
     """
     every = requests.join(F.broadcast(types), "request_type_key").select(
         month_of("date_key").alias(MONTH), F.coalesce("district", F.lit("?")).alias("district"), "request_type",
-        "request_type_key", "request_key", "customer_id", "request_detail", "is_open", "resolution_hours", "closed_late",
-        "date_key",
+        "request_type_key", "request_key", "customer_id", "request_detail", "status", "is_open", "resolution_hours",
+        "closed_late", "date_key",
         day_of("date_key").alias("_opened"), day_of("closed_date_key").alias("_closed"), "opened_at", "closed_at",
     )  # fmt: skip
     wanted = None if months is None else sorted({*months, *(moved(m, -1) for m in months)})
     own = every if wanted is None else every.where(F.col(MONTH).isin(wanted))
     judged = _with_contacts(own, every, int(parameters["contact_days"]))
     is_complaint = complaint(parameters["complaint_words"])
-    resolved = "NOT is_open AND resolution_hours IS NOT NULL"
     sums = judged.groupBy(*_GROUP, "request_type_key").agg(
         F.expr("count(1) AS requests"), F.expr("count_if(is_open) AS open_requests"),
-        F.expr(f"count_if({resolved}) AS resolved_requests"),
+        F.expr("count(resolution_hours) AS resolved_requests"),
         F.expr("CAST(coalesce(sum(resolution_hours), 0) AS decimal(18,2)) AS resolution_hours"),
         F.expr("count(closed_late) AS due_requests"), F.expr("count_if(NOT closed_late) AS on_time_requests"),
         F.expr(f"count_if({is_complaint}) AS complaints"), F.expr("count(_again) AS contact_requests"),
@@ -102,7 +102,8 @@ def complaint(words: Sequence[str]) -> str:
 def _with_contacts(own: DataFrame, every: DataFrame, days: int) -> DataFrame:
     """With ``_again``: whether the customer came again with the same type, up to so many days after the request was closed.
 
-    Null where it cannot be said: the request is open, its day of closing or its customer is unknown.
+    Null where it cannot be said: the request is open or was cancelled, its day of closing or its customer is unknown. One that
+    was cancelled is a contact, all the same: the customer did come.
     """
     later = every.select(F.col("customer_id").alias("_who"), F.col("request_type_key").alias("_what"),
                          F.col("_opened").alias("_when"), F.col("opened_at").alias("_at"),
@@ -116,17 +117,24 @@ def _with_contacts(own: DataFrame, every: DataFrame, days: int) -> DataFrame:
         & F.col("_when").between(F.col("_closed"), F.date_add("_closed", days))
     )  # fmt: skip
     again = own.join(later, second, "left_semi").select("request_key", F.lit(True).alias("_seen"))
-    can = F.expr("NOT is_open AND _closed IS NOT NULL AND customer_id IS NOT NULL")
+    can = F.expr("status = 'closed' AND _closed IS NOT NULL AND customer_id IS NOT NULL")
     return own.join(again, "request_key", "left").withColumn("_again", F.when(can, F.coalesce("_seen", F.lit(False))))
 
 
 def _compared(sums: DataFrame) -> DataFrame:
-    """With ``complaints_before``: those of the month before, 0 where it had none; null where it had no requests at all."""
-    known = sums.select(MONTH).distinct().select(F.col(MONTH).alias("_before"), F.lit(True).alias("_known"))
-    before = sums.select(F.col(MONTH).alias("_before"), *_GROUP[1:], F.col("complaints").alias("_complaints"))
-    last = F.expr(f"date_format(add_months(to_date(concat({MONTH}, '-01')), -1), 'yyyy-MM')")
-    both = sums.withColumn("_before", last).join(known, "_before", "left").join(before, ["_before", *_GROUP[1:]], "left")
-    return both.withColumn("complaints_before", F.expr("IF(_known, coalesce(_complaints, 0), NULL)"))
+    """With ``complaints_before``: those of the month before, 0 where it had none; null where no request of that month is known.
+
+    A group that had requests in the month before and has none now gets a row of zeros, or its complaints would never fall to
+    nothing. In a month of which no request is known at all nobody gets one: that they ended there would be a guess.
+    """
+    key = [*_GROUP, "request_type_key"]
+    months = sums.select(MONTH).distinct()
+    next_month = F.expr(f"date_format(add_months(to_date(concat({MONTH}, '-01')), 1), 'yyyy-MM')").alias(MONTH)
+    before = sums.select(next_month, *key[1:], F.col("complaints").alias("_complaints")).join(months, MONTH, "left_semi")
+    after = months.select(next_month, F.lit(True).alias("_known"))
+    both = sums.join(before, key, "full_outer").join(after, MONTH, "left")
+    filled = [F.coalesce(name, F.lit(0)).alias(name) for name in _SUMS]
+    return both.select(*key, *filled, F.expr("IF(_known, coalesce(_complaints, 0), NULL) AS complaints_before"))
 
 
 def _scored(sums: DataFrame, weights: Mapping[str, float]) -> DataFrame:

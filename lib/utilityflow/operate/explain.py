@@ -31,7 +31,7 @@ from utilityflow.gold import (
 )
 from utilityflow.gold.changes import final_states, identified, latest_first
 from utilityflow.gold.events import EVENT_FACTS
-from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, final_reads, quality_rank
+from utilityflow.gold.facts import EARLY, GAP, INCOMPLETE, MIXED, OVERLONG, final_reads, quality_rank, without_overlaps
 from utilityflow.gold.scorecard import NAME as SCORECARD
 from utilityflow.gold.scorecard import SERVICE
 from utilityflow.gold.service_reliability import KPI, THRESHOLD
@@ -50,6 +50,7 @@ _FLAGS = {
     EARLY: "the fact lies before the customer's first version and has that version's key",
     GAP: "the fact lies where the customer is deleted and has the unknown member's key",
     INCOMPLETE: "the intervals do not cover the whole local day",
+    OVERLONG: "the intervals cover more time than the local day has",
     MIXED: "the intervals of the day differ in quality",
     outages.NO_POINTS: "no active service point is known on the element that day",
     outages.DIFFER: "the source states another number of customers than hang on the element",
@@ -134,9 +135,11 @@ def _fact(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     reads = scene.house.table(READS)
     same = (F.col("billing_period") == fact["billing_period"]) & (F.col("_identity") == fact["usage_key"])
     mine = reads.read().where(same)
-    chosen = final_reads(mine, reads.contract).select("_file_sha256", "_row_number", F.lit(True).alias("_final"))
+    final, of_interval = final_reads(mine, reads.contract), F.col("period_kind") == "interval"
+    chosen = final.where(~of_interval).unionByName(without_overlaps(final.where(of_interval), reads.contract))
+    chosen = chosen.select(*_PLACE, F.lit(True).alias("_final"))
     ranked = mine.withColumn("_rank", quality_rank(reads.contract))
-    found = ranked.join(chosen, ["_file_sha256", "_row_number"], "left")
+    found = ranked.join(chosen, list(_PLACE), "left")
     ordered = [
         r.asDict()
         for r in found.orderBy("interval_start", "_rank", F.desc("_batch_id"), F.desc("_row_number"))
@@ -246,9 +249,11 @@ def _counted(scene: Scene, source: str, facts: DataFrame, most: int) -> list[dic
 def _why_final(read: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     """Why a read is final or not, against those of the same identity (and interval)."""
     same = [o for o in others if o["interval_start"] == read["interval_start"]]
+    final = next((o for o in same if o["_final"]), None)
+    if final is None:
+        return "not final: a better read overlaps its interval"
     if len(same) == 1:
         return "the only read"
-    final = next(o for o in same if o["_final"])
     pairs = (("_rank", "quality"), ("_batch_id", "delivery"), ("_row_number", "record of its file"))
     if read is final:
         second = next(o for o in same if o is not final)
@@ -263,9 +268,9 @@ def _why_final(read: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> 
 
 
 def _why_fact(fact: Mapping[str, Any], reads: Sequence[Mapping[str, Any]]) -> str:
-    kinds = {r["period_kind"] for r in reads}
-    final = sum(bool(r["_final"]) for r in reads)
-    if "interval" in kinds:
+    final = sum(bool(r["_final"]) for r in reads if r["period_kind"] == "interval")
+    # a day can have come as a total too: the fact names the read, or the first of the intervals, that it is made of
+    if any(r["period_kind"] == "interval" and all(r[n] == fact[n] for n in _PLACE) for r in reads):
         return f"the sum of {final} interval read(s) of the local day, out of {len(reads)} standing read(s)"
     return f"the final read of {len(reads)} standing read(s) of this customer, meter, register and period"
 

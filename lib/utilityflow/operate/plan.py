@@ -232,20 +232,18 @@ def _given(run: Run, table: str) -> Mapping[str, tuple[str, Any]]:
     """What a table reflects beside versions and the day: key in its note -> what is said of another value, the value now."""
     contracts, given = run.house.contracts, run.settings.reliability
     limits, parameters = "other settings of reliability", "other parameters in a contract"
+    contract = {"contract": ("another version of its contract", contracts[table].version)}
     if table in (satisfaction.NAME, efficiency.NAME, monthly.NAME):
-        return {"parameters": (parameters, marts.definition(contracts[table].property("parameters")))}
-
-    def contract(name: str) -> tuple[str, Any]:
-        return "another version of its contract", contracts[name].version
-
+        mine = {"parameters": (parameters, marts.definition(contracts[table].property("parameters")))}
+        return mine | contract  # of the two that note no version it is not compared
+    if table in (application.NAME, *_REFLECTED):
+        return contract
     known: dict[str, dict[str, tuple[str, Any]]] = {
-        application.NAME: {"contract": contract(application.NAME)},
         "gold.dim_date": {"calendar": ("another calendar in the settings", calendar.definition(run.settings.calendar))},
         customer360.NAME: {"parameters": (parameters, customer360.definition_of(contracts))},
-        outages.NAME: {"momentary_minutes": (limits, given.momentary_minutes), "contract": contract(outages.NAME)},
+        outages.NAME: {"momentary_minutes": (limits, given.momentary_minutes), **contract},
         service_reliability.THRESHOLD: {"definition": (limits, service_reliability.definition(given))},
-        service_reliability.KPI: {"definition": (limits, service_reliability.definition(given)),
-                                  "contract": contract(service_reliability.KPI)},
+        service_reliability.KPI: {"definition": (limits, service_reliability.definition(given)), **contract},
         scorecard.NAME: {"targets": ("other targets in the settings", scorecard.held_to(given))},
     }
     return known.get(table, {})

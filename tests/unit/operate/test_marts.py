@@ -24,6 +24,7 @@ from utilityflow.gold import (
 from utilityflow.gold.changes import CUSTOMERS, final_states, identified, whole, with_keys
 from utilityflow.gold.events import EVENT_FACTS, EventFact, event_facts
 from utilityflow.gold.service_reliability import KPI, THRESHOLD
+from utilityflow.gold.suspects import COLUMN as SUSPECTED
 from utilityflow.operate.checks.base import Evidence
 from utilityflow.operate.checks.facts import events_equal_their_rebuild, filings_equal_their_rebuild, lookups_are_right
 from utilityflow.operate.checks.marts import marts_equal_their_rebuild, thresholds_follow
@@ -249,7 +250,7 @@ def test_a_changed_measure_of_an_event_is_found(spark: SparkSession, spec: Event
     fact = with_keys(facts, members, contract.column_names)
     everything = dict.fromkeys(spec.reflected, 1)
 
-    def found(held: DataFrame, consumed: dict[str, int] = everything) -> int:
+    def found(held: DataFrame, consumed: dict[str, Any] = everything) -> int:
         tables = {source.name: [records], spec.grain.name: [held]} | {name: [frame] for name, (frame, _) in members.items()}
         return events_equal_their_rebuild(Evidence(scene_of(tables, {spec.grain.name: consumed}))).count
 
@@ -264,6 +265,10 @@ def test_a_changed_measure_of_an_event_is_found(spark: SparkSession, spec: Event
     assert found(null, {source.name: 1, CUSTOMERS: 1}) == 0, "before the first run with keys that the table has gained"
     assert found(null) == (len(keys) > 1), "after it"
     assert {s.grain.name for s, *_ in EVENTS} == {s.grain.name for s in EVENT_FACTS}
+    if spec.suspects:
+        told_of = everything | {"contract": contract.version}
+        marks = [found(fact.withColumn(SUSPECTED, F.lit(mark).cast("boolean")), told_of) for mark in (False, True, None)]
+        assert marks == [0, 1, 1], "it is the only one of its kind"
 
 
 def test_a_key_of_another_version_is_found(spark: SparkSession) -> None:

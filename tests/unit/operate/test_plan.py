@@ -159,6 +159,7 @@ REFLECTED: dict[str, dict[str, Any]] = {
         ("gold.dim_meter", ("silver.meters", *METERS), {}, "new inputs: silver.meters"),
         ("gold.fact_billing", (), {}, "new inputs: gold.dim_service_point, gold.dim_rate_schedule"),  # it has gained their keys
         ("gold.fact_billing", ("gold.dim_date",), {"gold.dim_service_point": 1, "gold.dim_rate_schedule": 1}, None),
+        ("gold.fact_billing", (), {"contract": "0.9.0"}, "another version of its contract"),
         ("gold.payment_application", (), {}, None),
         ("gold.payment_application", (), {"contract": "0.9.0"}, "another version of its contract"),
         ("gold.fact_outage", ("gold.dim_date",), {}, None),  # the calendar need only be there

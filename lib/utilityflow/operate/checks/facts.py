@@ -11,6 +11,7 @@ from utilityflow.gold.changes import CUSTOMERS, Grain, final_states, identified,
 from utilityflow.gold.events import EVENT_FACTS, EventFact, event_facts
 from utilityflow.gold.facts import EARLY
 from utilityflow.gold.replacing import differing
+from utilityflow.gold.suspects import with_suspects
 from utilityflow.gold.usage import GRAIN as USAGE
 from utilityflow.gold.usage import LOOKED_UP
 from utilityflow.operate.checks.base import Check, Evidence, Found, rows_of, together
@@ -169,7 +170,10 @@ def _events(scene: Scene, spec: EventFact) -> Found:
     rows = whole(event_facts(final, spec, source.contract), fact.contract)
     tables = {n: house.table(n) for n in spec.dimensions if n in told}  # of one with a key that it has gained nothing is told yet
     members = {n: (t.read(told[n]), Dimension.from_contract(t.contract)) for n, t in tables.items()}
-    return _not_rebuilt(fact.read(), with_keys(rows, members, fact.contract.column_names), fact.contract)
+    wanted = with_keys(rows, members, fact.contract.column_names)
+    if spec.suspects and told.get("contract") == fact.contract.version:  # else the column was gained and nothing fills it yet
+        wanted = with_suspects(wanted, spec.grain.key)
+    return _not_rebuilt(fact.read(), wanted, fact.contract)
 
 
 def _not_rebuilt(facts: DataFrame, wanted: DataFrame, contract: Contract) -> Found:
