@@ -97,8 +97,11 @@ def members_at(run: Run, dimensions: Iterable[str], now: Mapping[str, int]) -> M
 def _histories_at(run: Run, dimension: str, version: int) -> DataFrame:
     """``histories`` of all members, found once in a run."""
     name = f"{dimension.partition('.')[2]}_histories_{version}"
-    found = lambda: histories(versions_at(run, dimension, version), dimension_of(run, dimension))  # noqa: E731
-    return run.once(name, lambda: run.staged(found(), name))
+
+    def find() -> DataFrame:
+        return run.staged(histories(versions_at(run, dimension, version), dimension_of(run, dimension)), name)
+
+    return run.once(name, find)
 
 
 def with_keys(rows: DataFrame, members: Members, columns: Sequence[str], kinds: Collection[str] = ()) -> DataFrame:
