@@ -96,7 +96,7 @@ def entries(folder: Path) -> list[dict[str, str]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_scorer_accounts_for_every_planted_defect(made: Any, tmp_path: Path) -> None:
     home, ledger, _ = made
     result = score(home, ledger, str(tmp_path / "out"))
@@ -148,7 +148,7 @@ def test_the_scorer_accounts_for_every_planted_defect(made: Any, tmp_path: Path)
     assert "negative_quantity" in text and "DOES NOT FIT" not in text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_wrong_ledger_is_told(made: Any, tmp_path: Path) -> None:
     home, ledger, _ = made
     shutil.copytree(ledger, tmp_path / "ledger")
@@ -167,7 +167,7 @@ def test_a_wrong_ledger_is_told(made: Any, tmp_path: Path) -> None:
     assert "THE LEDGER DOES NOT FIT" in defects.summary(result)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_pipeline_ends_alike_with_a_poisoned_ledger(made: Any, spark: SparkSession, tmp_path: Path) -> None:
     """The first home had no ledger near it; this one has another's, in every place where one would look."""
     home, ledger, expected = made

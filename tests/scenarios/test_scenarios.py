@@ -47,15 +47,12 @@ FEW, MANY = "few", "many"  # rows, for the ways that the steps choose by their n
 AGAIN = "given_files_that_come_again"
 # of every day; the other scenarios belong to the longer tests, and the way of many rows to the slow ones, but of this one
 EVERYDAY = ("given_customers_that_change",)
-SLOW = ("given_a_move_and_an_exchange",)  # eight feeds, and all that gold makes of them: minutes
 
 
 def marks(scenario: str, rows: str) -> list[Any]:
     """When a scenario is played."""
     if rows == MANY:
         return [pytest.mark.long if scenario == AGAIN else pytest.mark.slow]
-    if scenario in SLOW:
-        return [pytest.mark.slow]
     return [] if scenario in EVERYDAY else [pytest.mark.long]
 
 
