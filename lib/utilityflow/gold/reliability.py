@@ -86,7 +86,7 @@ def interrupted(steps: DataFrame, points: DataFrame) -> DataFrame:
 
 
 def merged(hit: DataFrame, outages: DataFrame, momentary_minutes: float) -> DataFrame:
-    """What each step was to each service point, where interruptions that overlap are one: from the first loss to the last return.
+    """What each step was to each service point, where interruptions that overlap are one, from loss to the last return.
 
     Who has no supply cannot lose it: of a feeder out from 10 to 14 and a transformer on it from 12 to 16, those behind the
     transformer had one interruption of six hours, which began with the feeder's. It belongs to the step that began first
@@ -117,7 +117,7 @@ def merged(hit: DataFrame, outages: DataFrame, momentary_minutes: float) -> Data
 
 
 def shared_out(outages: DataFrame, hit: DataFrame) -> DataFrame:
-    """Steps parted by PLACE: ``customers`` and ``customer_minutes`` by the share of the service points that it interrupted there.
+    """Steps parted by PLACE: ``customers`` and ``customer_minutes`` by the share of the points that it interrupted there.
 
     Parted too by whether it was open or momentary to them: an interruption that goes on with another step may be neither.
     Those who were out already count to the step that they lost supply with, its minutes last until they had it back. Of a
@@ -135,7 +135,7 @@ def shared_out(outages: DataFrame, hit: DataFrame) -> DataFrame:
     # a step that lies in one place keeps its figures to the last digit
     part = "CASE WHEN _points < service_points THEN {0} * _points / service_points ELSE {0} END"
     kind = dict(outages.dtypes)["customer_minutes"]
-    more = f"_more * customers_interrupted / service_points / {_MINUTE}"
+    more = f"_more * customers_interrupted / greatest(service_points, 1) / {_MINUTE}"
     minutes = f"{part.format('customer_minutes')} + CASE WHEN _more > 0 THEN {more} ELSE 0 END"
     return parts.withColumns({
         **{n: F.coalesce(f"_{n}", n, F.lit(UNKNOWN_PLACE)) for n in PLACE},
@@ -208,8 +208,8 @@ def daily_saidi(outages: DataFrame, served: DataFrame) -> DataFrame:
 
     An interruption belongs to the day on which it began, however long it lasts.
 
-    :param outages: as ``shared_out`` gives them. :param served: as ``served_by_day`` gives it; days on which nobody was served
-        have no SAIDI.
+    :param outages: as ``shared_out`` gives them. :param served: as ``served_by_day`` gives it; days on which nobody was
+        served have no SAIDI.
     :return: ``day``, ``saidi`` DOUBLE.
     """
     ended = outages.where("NOT is_momentary AND NOT is_open")

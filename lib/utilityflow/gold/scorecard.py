@@ -64,8 +64,8 @@ def spans(rows: DataFrame) -> DataFrame:
     """The figures of the whole system by month, and by the twelve months that end with it.
 
     :param rows: rows of kpi_service_reliability.
-    :return: period, date_key, exclusions, ``span``, ``months``, ``reaches``, ``days`` and the sums as DOUBLE; what is counted at
-        the end is that of the last month.
+    :return: period, date_key, exclusions, ``span``, ``months``, ``reaches``, ``days`` and the sums as DOUBLE; what is counted
+        at the end is that of the last month.
     """
     # exact sums, so that the same rows in another order give the same figure
     sums = [F.sum(F.col(n).cast(_EXACT)).alias(n) for n in (*_ADDED, *_AT_END)]
@@ -116,7 +116,7 @@ def scorecard(figures: DataFrame, targets: Mapping[str, float], of_exclusions: s
 
 
 def _judged(rows: DataFrame, as_of: dt.date) -> DataFrame:
-    """With ``value`` and ``met``, in the contract's types. What is not ``_whole``, or not over yet, keeps or misses nothing."""
+    """With ``value`` and ``met``, in the contract's types; what is not ``_whole``, or not over yet, is not judged."""
     kept = "IF(direction = 'at_most', value <= target, value >= target)"
     over = F.last_day(day_of("date_key")) <= F.lit(as_of)
     full = rows.withColumn("value", F.expr("numerator / nullif(denominator, 0)"))

@@ -64,20 +64,35 @@ def run_reliability_threshold(run: Run) -> StepResult:
     if table.version() > 0 and run.consumed.get(THRESHOLD) == now:
         return StepResult(THRESHOLD, "skipped", version=table.version(), consumed=now)
     outages = known_by(house.table(FACT).read(now[FACT]), run.as_of, run.zone)
-    first = outages.agg(F.min("started_date")).collect()[0][0]
     held = {r["year"] for r in table.read().select("year").collect()}
-    wanted = [] if first is None else [y for y in range(first.year + 1, run.as_of.year + 1) if y not in held]
+    days = [r["started_date"] for r in outages.select("started_date").distinct().collect()]
+    wanted = [y for y in _years_to_make(days, run.settings.reliability, run.as_of) if y not in held]
     rows = local_frame(house.spark, [], table.contract.struct())
     if wanted:
-        begin = dt.date(wanted[0] - run.settings.reliability.history_years, 1, 1)
-        served = served_by_day(house.table(POINTS).read(now[POINTS]), max(first, begin), dt.date(wanted[-1], 1, 1))
-        parts, _ = _whole(outages, house.table(POINTS).read(now[POINTS]), max(first, begin), run.settings.reliability, as_it_is)
+        begin = max(min(days), dt.date(wanted[0] - run.settings.reliability.history_years, 1, 1))
+        points = house.table(POINTS).read(now[POINTS])
+        served = served_by_day(points, begin, dt.date(wanted[-1], 1, 1))
+        parts, _ = _whole(outages, points, begin, run.settings.reliability, as_it_is)
         daily = run.staged(daily_saidi(parts, served), "reliability_daily")
         rows = run.staged(_thresholds(daily, wanted, run.settings.reliability, run.as_of), "reliability_thresholds")
     written = rows.count()
     if written or table.version() <= 0:  # an empty commit at first: it says what was looked at
         table.append(rows.select(*table.contract.column_names), note={"consumed": now})
     return StepResult(THRESHOLD, "ok" if written else "skipped", written, version=table.version(), consumed=now)
+
+
+def _years_to_make(days: list[dt.date], given: ReliabilitySettings, as_of: dt.date) -> list[int]:
+    """The years, up to that of the day, before which interruptions began on days enough.
+
+    Who was interrupted is asked of these alone: it is known of each service point, and the years of a young home have few days.
+
+    :param days: on which interruptions began.
+    """
+    first = min(days, default=as_of).year
+    return [
+        year for year in range(first + 1, as_of.year + 1)
+        if sum(year - given.history_years <= day.year < year for day in days) >= max(given.least_days, 2)
+    ]  # fmt: skip
 
 
 def _thresholds(daily: DataFrame, years: list[int], given: ReliabilitySettings, as_of: dt.date) -> DataFrame:
@@ -210,7 +225,7 @@ def _felt(run: Run, was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[lis
 
 
 def _unbroken(outages: DataFrame, day: dt.date) -> dt.date:
-    """The day on which the outages began that last into ``day``, or overlap others that do, and so on; the day if there are none.
+    """The day on which the outages began that last into ``day``, or overlap others that do, and so on; the day for none.
 
     What changes from a day on can end, or prolong, interruptions that began before it. Which outages share service points
     is not asked: to look at a few months more costs less.
