@@ -307,7 +307,9 @@ def _answer(
             final = "loaded"
         # two files of one bad content share an entry, so each is told its own reason
         reason = told.get("reason") or (entry.reason if entry is not None and entry.status == "rejected" else None)
-        files.append(_file(feed, name, sha, final, None if final in ("skipped", "rejected") else entry, reason))
+        # a snapshot's content that came again: its records are counted where they came first
+        uncounted = final in ("skipped", "rejected") or told.get("again")
+        files.append(_file(feed, name, sha, final, None if uncounted else entry, reason))
         listed.add((feed, sha))
     for key, entry in state.ledger.entries.items():
         if key not in listed and key in before and before[key] != (entry.status, *entry.counts):

@@ -27,16 +27,17 @@ class Expression:
     """A checked expression.
 
     ``text``: as written in the feed file; ``sql``: what the engine gets; ``columns_read``: the cleaned names of the raw
-    columns that it reads (``_file_name`` is not among them).
+    columns that it reads (``_file_name`` is not among them); ``named``: whether it reads ``_file_name``.
     """
 
     text: str
     sql: str
     columns_read: frozenset[str]
+    named: bool = False
 
     def cast(self, kind: str) -> Expression:
         """The same, try-cast to a type; an expression that already is of that type costs nothing."""
-        return Expression(self.text, f"try_cast({self.sql} AS {kind})", self.columns_read)
+        return Expression(self.text, f"try_cast({self.sql} AS {kind})", self.columns_read, self.named)
 
 
 @functools.lru_cache(maxsize=2048)
@@ -48,7 +49,7 @@ def parse_expression(text: str, where: str = "expression") -> Expression:
     """
     parser = Parser(text, where)
     sql = parser.parse()
-    return Expression(text, sql, frozenset(parser.columns - EXTRA_COLUMNS))
+    return Expression(text, sql, frozenset(parser.columns - EXTRA_COLUMNS), not EXTRA_COLUMNS.isdisjoint(parser.columns))
 
 
 @contextmanager

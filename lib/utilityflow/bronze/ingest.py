@@ -44,6 +44,9 @@ def scan(run: Run, feed: Feed) -> list[Found]:
     for path in find_files(feed, landing):
         name = path.relative_to(landing).as_posix()
         known = None if run.rehash else _known(run, feed, path, name)
+        if known is not None and name in known.refused:
+            found.append(Found(name, "skipped" if name in known.held_names else "rejected", known, None, known.refused[name][0]))
+            continue
         if known is not None and (known.status != "rejected" or f" {name}:" in (known.reason or "")):
             found.append(
                 Found(name, "rejected" if known.status == "rejected" else "skipped", known, None, known.reason)
@@ -73,7 +76,8 @@ def _decide(run: Run, feed: Feed, name: str, seen: Inspection) -> Found:
     )  # fmt: skip
     for old in replaced:
         run.files[feed.feed, old.file_name, old.sha256] = {"status": "superseded"}
-    return Found(name, decision, entry, seen, entry.reason if entry.status == "held" else reason)
+    held = entry.refused.get(name, (entry.reason if entry.status == "held" else reason, ""))
+    return Found(name, decision, entry, seen, held[0])
 
 
 def run_bronze(run: Run, feed: Feed) -> StepResult:

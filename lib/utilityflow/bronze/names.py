@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 # The columns that the readers put beside the raw ones. A raw column of that name gets a number, like a repeat.
 PROVENANCE = ("_feed", "_file_sha256", "_file_name", "_row_number", "_corrupt_record")
-RESERVED = frozenset({*PROVENANCE, "_batch_id", "_metadata", "_record", "_uf_path"})
+RESERVED = frozenset({*PROVENANCE, "_batch_id", "_metadata", "_record", "_uf_path", "_uf_place", "_uf_at"})
 
 
 class Names(tuple[str, ...]):

@@ -3,8 +3,9 @@
 One entry per feed and SHA-256. A name is a path under the landing root; content stands while at least one name holds it.
 The rules (DESIGN.md sections 3, 4 and 10): the same content under another name is skipped; changed content under a known
 name supersedes what that name held (or stands beside it with ``same_name: append``); superseded content that is
-delivered again is applied again; content that was rolled back is held until it is released. This module decides; it reads
-and writes nothing but its own table.
+delivered again is applied again; content that was rolled back is held until it is released. Of a snapshot feed a further name
+of standing content may bring a further time of it (silver/snapshots.py finds out), and a name can be refused, or held after a
+rollback, while the content stands by others. This module decides; it reads and writes nothing but its own table.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ Decision = Literal["loaded", "superseding", "skipped", "rejected"]
 
 @dataclass
 class Entry:
-    """One content of one feed. ``number`` is the ledger number of its present application, its order among all files."""
+    """One content of one feed. ``number`` is the ledger number of its present application, its order among all files.
+
+    Of snapshot feeds: ``times`` are the snapshot times that its names gave when silver was derived last; ``refused`` are names
+    under which the content lies there and does not count: (reason, hash of the feed definition that refused it), "" for
+    names that are held after a rollback, whatever the definition.
+    """
 
     feed: str
     sha256: str
@@ -45,6 +51,10 @@ class Entry:
     rows_duplicate: int = 0
     snapshot_time: dt.datetime | None = None
     run_id: str = ""
+    times: dict[str, dt.datetime] = field(default_factory=dict)
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # the times at which silver holds it by the last ledger that was written: those of ``times`` as they were read
+    derived: frozenset[dt.datetime] = field(default=frozenset(), compare=False)
     # this run put the rows into bronze, under ``number``; content that came before stands there under an older one
     appended: bool = field(default=False, compare=False)
 
@@ -57,6 +67,16 @@ class Entry:
     def counts(self) -> tuple[int, int, int, int, int]:
         """read, loaded, quarantined, superseded, duplicate."""
         return self.rows_read, self.rows_loaded, self.rows_quarantined, self.rows_superseded, self.rows_duplicate
+
+    @property
+    def held_names(self) -> set[str]:
+        """Names that were rolled back while the content goes on standing by others."""
+        return {name for name, (_, definition) in self.refused.items() if not definition}
+
+    @property
+    def held_as(self) -> list[str]:
+        """Under which names it waits for a release: the one first seen, where all of it is held."""
+        return [self.file_name] if self.status == "held" else sorted(self.held_names)
 
     def supersede(self) -> None:
         """All its names hold newer content now; the silver step removes its rows and ends with ``superseded``."""
@@ -102,6 +122,8 @@ class Ledger:
             if entry.feed == feed and entry.stamps.get(name) == [size, mtime_ns]:
                 if entry.stands and name in entry.names:
                     return entry
+                if name in entry.held_names or entry.refused.get(name, ("", ""))[1] == definition:
+                    return entry
                 if entry.status == "rejected" and entry.definition == definition and name in entry.names:
                     return entry
                 if entry.status == "held" and name in entry.names:
@@ -119,9 +141,14 @@ class Ledger:
         :return: the decision, the entry, and the entries that are superseded by it.
         """
         entry = self.entries.get((feed, sha256))
+        if entry is not None and name in entry.held_names:
+            entry.stamps[name] = [size, mtime_ns]
+            self.mark(entry)
+            return "skipped", entry, []
         if entry is not None and entry.stands:
             entry.names.add(name)
             entry.stamps[name] = [size, mtime_ns]
+            entry.refused.pop(name, None)
             self.mark(entry)
             return "skipped", entry, [] if append else self._release(feed, name, sha256)
         if entry is not None and entry.status == "held":
@@ -142,21 +169,32 @@ class Ledger:
         entry.number = number or self.number
         entry.status, entry.names = "landed", {name}
         entry.rows_superseded = 0
+        entry.times, entry.derived, entry.snapshot_time = {}, frozenset(), None  # of its names of before
+        entry.refused.pop(name, None)
         self.mark(entry)
         replaced = [] if append else self._release(feed, name, sha256)
         return ("superseding" if replaced else "loaded"), entry, replaced
 
-    def reinstate(self, entry: Entry) -> list[Entry]:
-        """``entry`` was rejected after it had superseded what held its names: that goes on standing. Returns it."""
+    def reinstate(self, entry: Entry, names: Iterable[str] | None = None) -> list[Entry]:
+        """``entry`` was rejected after it had superseded what held its names: that goes on standing. Returns it.
+
+        :param names: those of its names that were refused; None: all.
+        """
         found = []
-        for name in entry.names:
+        for name in list(entry.names if names is None else names):
             held = [e for e in self.leaving([entry.feed]) if name in e.stamps]
+            # a snapshot that stands by other names too had a time by this one
+            others = [e for e in self.standing([entry.feed]) if e is not entry and name in e.times and name not in e.names]
             if held:
                 old = max(held, key=lambda e: e.number)
                 old.status, old.rows_superseded = "landed", 0
-                old.names.add(name)
-                self.mark(old)
-                found.append(old)
+            elif others:
+                old = max(others, key=lambda e: e.number)
+            else:
+                continue
+            old.names.add(name)
+            self.mark(old)
+            found.append(old)
         return found
 
     def roll_back(self, then: Ledger, why: str) -> list[Entry]:
@@ -164,26 +202,37 @@ class Ledger:
 
         Done twice it changes nothing more. A held entry keeps its number, so that numbers go on rising.
 
-        :param why: the reason that held entries give. :returns: the held entries.
+        :param why: the reason that held entries give. :returns: the held entries, and those of which names are held.
         """
         for key, entry in list(self.entries.items()):
             old = then.entries.get(key)
-            became = _as_it_was(entry, old)
+            became = _as_it_was(entry, old, why)
             if became.status == "held":
                 became.reason = why if entry.status != "held" else entry.reason
             if became != entry:
                 self.mark(became)
-        return [e for e in self.entries.values() if e.status == "held"]
+        return self.held()
+
+    def held(self) -> list[Entry]:
+        """What is held after a rollback: whole contents, and those of which single names are."""
+        return [e for e in self.entries.values() if e.held_as]
 
     def release(self, entry: Entry) -> None:
-        """Let held content be taken as new where it is found again."""
-        entry.status, entry.reason, entry.names, entry.stamps = "released", None, set(), {}
+        """Let held content be taken as new where it is found again, or, where names of it are held, under these."""
+        held = entry.held_names
+        entry.refused = {name: told for name, told in entry.refused.items() if name not in held}
+        entry.stamps = {name: stamp for name, stamp in entry.stamps.items() if name not in held}
+        if entry.status == "held":
+            entry.status, entry.reason, entry.names, entry.stamps = "released", None, set(), {}
         self.mark(entry)
 
     def _release(self, feed: str, name: str, sha256: str) -> list[Entry]:
         """Take ``name`` from every other content that holds it; returns those that no name holds any more."""
         gone = []
         for other in self.of_feed(feed):
+            if other.sha256 != sha256 and name in other.refused.keys() - other.held_names:
+                del other.refused[name]  # newer content lies there
+                self.mark(other)
             if other.sha256 == sha256 or name not in other.names:
                 continue
             other.names.discard(name)
@@ -194,7 +243,7 @@ class Ledger:
         return gone
 
 
-def _as_it_was(entry: Entry, old: Entry | None) -> Entry:
+def _as_it_was(entry: Entry, old: Entry | None, why: str) -> Entry:
     """What content is after a rollback to a time when it was ``old`` (None: it had not arrived)."""
     if old is None and entry.status in ("rejected", "released", "held"):
         return entry
@@ -204,7 +253,16 @@ def _as_it_was(entry: Entry, old: Entry | None) -> Entry:
         return fresh
     if not old.stands and entry.number > old.number:  # it came again since
         return replace(old, status="held", number=entry.number, names=set(entry.names), stamps=dict(entry.stamps))
-    return entry if entry.status == old.status == "rejected" else replace(old, names=set(old.names))
+    if entry.status == old.status == "rejected":
+        return entry
+    became = replace(old, names=set(old.names), refused=dict(old.refused), stamps=dict(old.stamps))
+    if not old.derived:  # no snapshot: another name of it means nothing
+        return became
+    since = {n for n in entry.names - old.names if entry.times.get(n) not in old.derived}
+    for name in since | (entry.refused.keys() - old.names):
+        became.refused[name] = entry.refused.get(name, (why, ""))
+        became.stamps[name] = entry.stamps[name]
+    return became
 
 
 def read_ledger(house: Lakehouse, version: int | None = None) -> Ledger:
@@ -241,16 +299,30 @@ def _merge(table: Any, frame: Any) -> None:
 def _row(e: Entry) -> tuple[Any, ...]:
     return (e.feed, e.sha256, e.file_name, sorted(e.names), e.size, e.status, e.reason, e.rows_read, e.rows_loaded,
             e.rows_quarantined, e.rows_superseded, e.rows_duplicate, e.number, json.dumps(e.stamps, sort_keys=True),
-            e.definition, e.snapshot_time, e.run_id)  # fmt: skip
+            e.definition, e.snapshot_time, e.run_id, _told(e))  # fmt: skip
+
+
+def _told(e: Entry) -> str | None:
+    """Times and refusals of a snapshot's names as JSON."""
+    if not e.times and not e.refused:
+        return None
+    times = {name: at.isoformat() for name, at in e.times.items()}
+    return json.dumps({"times": times, "refused": e.refused}, sort_keys=True)
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
     at = row["snapshot_time"]  # the engine hands instants out without a zone, in the process's own
+    at = at and at.astimezone(dt.timezone.utc)
+    told = json.loads(row.get("snapshots") or "{}")
+    times = {name: dt.datetime.fromisoformat(text) for name, text in told.get("times", {}).items()}
+    if at and not times:  # written before names had times of their own
+        times = {row["file_name"]: at}
     return Entry(
         feed=row["feed"], sha256=row["file_sha256"], file_name=row["file_name"], size=row["size"],
         definition=row["definition"], number=row["batch_id"], status=row["status"], reason=row["reason"],
         names=set(row["names"]), stamps=json.loads(row["stamps"]), rows_read=row["rows_read"],
         rows_loaded=row["rows_loaded"], rows_quarantined=row["rows_quarantined"],
         rows_superseded=row["rows_superseded"], rows_duplicate=row["rows_duplicate"],
-        snapshot_time=at and at.astimezone(dt.timezone.utc), run_id=row["run_id"],
+        snapshot_time=at, run_id=row["run_id"], times=times, derived=frozenset(times.values()),
+        refused={name: (reason, definition) for name, (reason, definition) in told.get("refused", {}).items()},
     )  # fmt: skip

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -138,9 +138,15 @@ class Run:
         """Reject content that had been taken in; returns the entries that it had superseded and that stand again."""
         entry.status, entry.reason, entry.rows_read = "rejected", reason, 0
         self.ledger.mark(entry)
-        back = self.ledger.reinstate(entry)
+        return self.reinstated(entry)
+
+    def reinstated(self, entry: Entry, names: Collection[str] | None = None) -> list[Entry]:
+        """What stood where a refused entry (None: all its ``names``) had come, stands again, and is not told as superseded."""
+        back = self.ledger.reinstate(entry, names)
         for old in back:
-            self.files.pop((old.feed, old.file_name, old.sha256), None)
+            key = old.feed, old.file_name, old.sha256
+            if self.files.get(key, {}).get("status") == "superseded":
+                del self.files[key]
         return back
 
     def say(self, message: str, **fields: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import and_
@@ -16,6 +17,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from utilityflow.contracts import Contract
+from utilityflow.control.ledger import Entry
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.gold import (
     application,
@@ -40,6 +42,7 @@ from utilityflow.gold.usage import READS
 from utilityflow.operate.checks.history import sources
 from utilityflow.operate.scene import Scene, open_scene
 from utilityflow.scd2 import UNKNOWN_KEY, Dimension
+from utilityflow.scd2.hashing import local_day
 from utilityflow.settings import Settings
 from utilityflow.silver.judging import ENTITIES
 
@@ -359,15 +362,16 @@ def _dimension(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
         source.read()
         .where(reduce(and_, (F.col(n) == rows[0][n] for n in whole)))
         .orderBy("effective_at", F.col("sequence").asc_nulls_first(), "_batch_id", "_row_number")
+        .withColumn("_began", local_day(F.col("effective_at"), scene.home.zone) if d.grain == "day" else F.col("effective_at"))
     )
     ordered = [r.asDict() for r in mine.limit(MOST).collect()]
     records = _with_sources(scene, ordered, source.contract)
+    events_of = Counter((e["_file_sha256"], e["_row_number"]) for e in ordered)
     for record, event in zip(records, ordered, strict=True):
-        made = [
-            r[d.surrogate_key]
-            for r in rows
-            if (r["_file_sha256"], r["_row_number"]) == (event["_file_sha256"], event["_row_number"])
-        ]
+        place = event["_file_sha256"], event["_row_number"]
+        # a record of a snapshot that came again is an event at several times
+        made = [r[d.surrogate_key] for r in rows if (r["_file_sha256"], r["_row_number"]) == place
+                and (events_of[place] == 1 or r[d.valid_from] == event["_began"])]  # fmt: skip
         record["made"] = made
         record["why"] = _why_event(event, made)
     codes = [code for event in ordered for code in event["quality_flags"]]
@@ -432,11 +436,18 @@ def _with_sources(scene: Scene, rows: Sequence[Mapping[str, Any]], contract: Con
         result.append({
             "silver": contract.name,
             "values": {n: _plain(row[n]) for n in contract.column_names if not n.startswith("_")},
-            "feed": feed, "file": entry.file_name if entry else None, "names": sorted(entry.names) if entry else [],
+            "feed": feed, "file": _file_of(entry, row) if entry else None, "names": sorted(entry.names) if entry else [],
             "sha256": sha, "row_number": number, "raw": raw.get((feed, sha, number)), "batch_id": row["_batch_id"],
             "run_id": entry.run_id if entry else None, "flags": _flags(row["quality_flags"], contract),
         })  # fmt: skip
     return result
+
+
+def _file_of(entry: Entry, row: Mapping[str, Any]) -> str:
+    """The name under which a record came: of a content that is several snapshots, the one of the event's time."""
+    at = row.get("effective_at")
+    told = sorted(n for n, time in entry.times.items() if at is not None and time == at.astimezone(dt.timezone.utc))
+    return entry.file_name if entry.file_name in told or not told else told[0]
 
 
 def _raw(scene: Scene, feed: str, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:

@@ -73,11 +73,15 @@ def _judge(
     from utilityflow.bronze.readers import read_files
 
     house = open_house(settings, home)
+    first: dict[str, Inspection] = {}
+    for file in files:
+        first.setdefault(file.sha256, file)
     entries = [
-        Entry(feed.feed, f.sha256, f.file_name, f.size, feed.definition_hash(), number=i)
-        for i, f in enumerate({f.sha256: f for f in files}.values(), start=1)
-    ]
-    raw = read_files(house.spark, feed, list(files), scratch / "read").withColumn("_batch_id", F.lit(1).cast("bigint"))
+        Entry(feed.feed, f.sha256, f.file_name, f.size, feed.definition_hash(), number=i,
+              names={g.file_name for g in files if g.sha256 == f.sha256})
+        for i, f in enumerate(first.values(), start=1)
+    ]  # fmt: skip
+    raw = read_files(house.spark, feed, list(first.values()), scratch / "read").withColumn("_batch_id", F.lit(1).cast("bigint"))
     raw = raw.where(F.col("_row_number") <= max(1, -(-sample // len(files))))
     narrowed = Narrowed(house, f"bronze.{feed.feed}", raw)
     run = Run(settings, home, narrowed, Ledger(entries), {feed.feed: feed}, home.today(), "", {})

@@ -36,6 +36,7 @@ from utilityflow.gold.events import EVENT_FACTS
 from utilityflow.graph import PUBLISH, Step, drawn
 from utilityflow.operate.scene import Scene, has_lakehouse, open_house
 from utilityflow.settings import Settings
+from utilityflow.silver.snapshots import dated_by_name
 
 if TYPE_CHECKING:
     from utilityflow.bronze.feeds import Feed
@@ -205,7 +206,7 @@ def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapp
         new = [f for f in files if f["feed"] == name and f["status"] in ("new", "superseding")]
         return f"{len(new)} file(s) to read" if new else (f"{_IF} the source has something new" if told else None)
     if layer == "silver":
-        return _why_silver(run, step, told, sure)
+        return _why_silver(run, step, files, told, sure)
     if told:
         return f"changes of {', '.join(told)}" if sure else f"{_IF} {', '.join(told)} changes"
     table = run.house.table(step.output)
@@ -249,11 +250,14 @@ def _given(run: Run, table: str) -> Mapping[str, tuple[str, Any]]:
     return known.get(table, {})
 
 
-def _why_silver(run: Run, step: Step, told: Sequence[str], sure: bool) -> str | None:
+def _why_silver(run: Run, step: Step, files: _Files, told: Sequence[str], sure: bool) -> str | None:
     feeds = [n.partition(".")[2] for n in step.inputs]
     pending, leaving = run.ledger.pending(feeds), run.ledger.leaving(feeds)
     parts = [f"{len(pending)} file(s) to judge"] if pending else []
     parts += [f"{len(leaving)} superseded file(s) to take out"] if leaving else []
+    again = [f for f in files if f["feed"] in feeds and f["status"] == "duplicate" and dated_by_name(run.feeds[f["feed"]])]
+    if again and not parts:
+        return f"{_IF} the name of a known content gives it a further snapshot time"
     changes = f"changes of {', '.join(told)}" if sure else f"{_IF} {', '.join(told)} changes"
     return ", ".join(parts) or (changes if told else None)
 

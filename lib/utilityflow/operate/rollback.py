@@ -73,8 +73,13 @@ def _note_run(state: Run, number: int | None) -> None:
 
 def _told(left: int, chosen: Recorded, number: int | None, now: Any, held: Sequence[Entry]) -> dict[str, Any]:
     tables = {name: {"restored": v, "now": now[name]} for name, v in sorted(chosen.versions.items()) if name in now}
-    files = [{"feed": e.feed, "file": e.file_name, "sha256": e.sha256} for e in sorted(held, key=lambda e: e.number)]
-    return {"left": left, "to": chosen.number, "publication": number, "tables": tables, "held": files}
+    return {"left": left, "to": chosen.number, "publication": number, "tables": tables, "held": _listed(held)}
+
+
+def _listed(held: Sequence[Entry]) -> list[dict[str, str]]:
+    """Held contents in ledger order, each under the names that are held."""
+    entries = sorted(held, key=lambda e: e.number)
+    return [{"feed": e.feed, "file": name, "sha256": e.sha256} for e in entries for name in e.held_as]
 
 
 def _last(house: Lakehouse) -> publications.Publication:
@@ -169,19 +174,21 @@ def requeue(settings: Settings, wanted: Sequence[str], *, everything: bool = Fal
         house = pipeline.open_lakehouse(settings, home, run_id, lease)
         pipeline.finish_rollback(settings, home, house, pipeline.read_feeds(settings))
         ledger = read_ledger(house)
-        held = [e for e in ledger.entries.values() if e.status == "held"]
+        held = ledger.held()
         chosen = held if everything else [e for word in wanted for e in _named(held, word)]
+        released = _listed(chosen)
         for entry in chosen:
             ledger.release(entry)
         write_ledger(house, ledger, run_id)
-    return {"released": [{"feed": e.feed, "file": e.file_name, "sha256": e.sha256} for e in chosen]}
+    return {"released": released}
 
 
 def _named(held: Sequence[Entry], word: str) -> list[Entry]:
     short = 8
-    found = [e for e in held if word in e.names or word == e.file_name or (len(word) >= short and e.sha256.startswith(word))]
+    found = [e for e in held if word in e.held_as or (e.status == "held" and word in e.names)
+             or (len(word) >= short and e.sha256.startswith(word))]  # fmt: skip
     if not found:
-        names = ", ".join(sorted({e.file_name for e in held})) or "no file is held"
+        names = ", ".join(sorted({name for e in held for name in e.held_as})) or "no file is held"
         raise UtilityFlowError("UF-1004", f"'{word}' is not held", hint=f"held: {names}" if held else names)
     return found
 

@@ -106,8 +106,13 @@ def _files(scene: Scene) -> dict[str, dict[str, int]]:
 
 
 def _with_reason(scene: Scene, state: str) -> list[dict[str, Any]]:
-    found = sorted((e for e in scene.ledger.entries.values() if e.status == state), key=lambda e: (e.feed, e.number))
-    return [{"feed": e.feed, "file": e.file_name, "sha256": e.sha256, "reason": e.reason} for e in found]
+    found = []
+    for e in sorted(scene.ledger.entries.values(), key=lambda e: (e.feed, e.number)):
+        names = {e.file_name: e.reason} if e.status == state else {}
+        # of a snapshot that stands by other names
+        names |= {n: told[0] for n, told in sorted(e.refused.items()) if (n in e.held_names) == (state == "held")}
+        found += [{"feed": e.feed, "file": name, "sha256": e.sha256, "reason": reason} for name, reason in names.items()]
+    return found
 
 
 def _quarantine(scene: Scene) -> dict[str, dict[str, int]]:

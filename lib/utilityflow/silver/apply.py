@@ -28,6 +28,7 @@ from utilityflow.session import file_by_file, local_frame
 from utilityflow.silver import snapshots
 from utilityflow.silver.duplicates import doubles_of, numbers, promote, remove_doubles, repeating, rows_by
 from utilityflow.silver.judging import ENTITIES, judged, of_files, quarantined, raw_rows, record_hash
+from utilityflow.silver.snapshots import Snapshot
 
 FEW_FILES = 100  # of so many it is counted while their rows are written how many each has
 _FACTOR, _PRIME = 2_654_435_761, 4_294_967_291  # what spreads ledger numbers over 32 bits: their marks
@@ -53,11 +54,12 @@ def run_silver(run: Run, entity: str) -> StepResult:
     )
     table = silver.table
     states = {n for n, f in feeds.items() if f.mode == "snapshot"}
+    moved = {n for n in states if snapshots.moved(run, feeds[n])}  # first, as what it refuses is not pending
     pending, leaving = run.ledger.pending(feeds), run.ledger.leaving(feeds)
-    if not pending and not leaving:
+    if not pending and not leaving and not moved:
         return StepResult(table.name, "skipped", version=table.version())
     written = 0
-    for name in sorted({e.feed for e in pending + leaving} & states):
+    for name in sorted({e.feed for e in pending + leaving} & states | moved):
         written += _snapshots(silver, feeds[name])
     gone = [e for e in leaving if e.feed not in states]
     _remove(silver, gone)
@@ -359,44 +361,46 @@ def _balance(table: Table, entry: Entry) -> None:
 def _snapshots(silver: _Silver, feed: Feed) -> int:
     """Derive a snapshot feed's events anew from all its standing snapshots, in one commit."""
     run, table, fence = silver.run, silver.table, silver.fence
-    entries = snapshots.accept(run, feed)
+    shots = snapshots.accept(run, feed)
     mine = f"_feed = '{feed.feed}'"
-    if not entries:
+    if not shots:
         for target in (table, fence):
             target.delete(mine, note=_carry(target))
         return 0
+    snapshots.tell(run, feed, shots)
+    entries = list({s.entry.sha256: s.entry for s in shots}.values())
     key = table.contract.property("identity")
     frame, rules = judged(run, feed, entries)
-    rows = run.staged(frame.withColumn("_bad", broken_any(rules)), f"snapshots_{feed.feed}")
+    rows = run.staged(snapshots.marked(frame, broken_any(rules), shots), f"snapshots_{feed.feed}")
     events = _with_hash(snapshots.upserts(rows.where("NOT _bad"), key), table.contract)
     own = Window.partitionBy("_file_sha256", "_record_hash").orderBy("_row_number")
     kept = events.withColumn("_copy", F.row_number().over(own)).where("_copy = 1").select(*table.contract.column_names)
-    gone = _deletions(snapshots.deletes(rows, key, entries), feed, entries, table.contract)
+    gone = _deletions(snapshots.deletes(rows, key, shots), feed, shots, table.contract)
     top = max([*numbers(entries), int(table.note().get("batch") or 0)])
     table.overwrite(kept.unionByName(gone), where=mine, note={"batch": top, "feed": feed.feed})
-    bad = rows.where("_bad")
+    bad = snapshots.quarantine(rows, shots)
     if bad.head(1) or fence.read().where(mine).head(1):
         note = {"batch": top, "feed": feed.feed}
         fence.overwrite(quarantined(run, feed, fence, bad, rules), where=mine, note=note)
-    return _count_snapshots(run, table, rows, entries)
+    return _count_snapshots(run, table, rows, shots, entries)
 
 
 def _with_hash(events: DataFrame, contract: Contract) -> DataFrame:
     return events.withColumn("_record_hash", record_hash(contract, of_snapshot=True))
 
 
-def _deletions(absent: DataFrame, feed: Feed, entries: Sequence[Entry], contract: Contract) -> DataFrame:
+def _deletions(absent: DataFrame, feed: Feed, shots: Sequence[Snapshot], contract: Contract) -> DataFrame:
     """Delete events of (key, ``_place``) rows in the table's shape; ``_row_number`` 0 marks what no record says."""
     keys = contract.property("identity")
 
     def of_place(values: Sequence[Any]) -> Any:
         return F.element_at(F.create_map(*[x for i, v in enumerate(values) for x in (F.lit(i), F.lit(v))]), F.col("_place"))
 
-    stamp = of_place([snapshots.order(e)[0].timestamp() for e in entries]).cast("timestamp")
-    number = of_place(numbers(entries)).cast("bigint")
+    stamp = of_place([s.at.timestamp() for s in shots]).cast("timestamp")
+    number = of_place([s.entry.number for s in shots]).cast("bigint")
     given = {"effective_at": stamp, "sequence": number, "operation": F.lit("delete"),
              "quality_flags": F.array().cast("array<string>"), "_feed": F.lit(feed.feed),
-             "_file_sha256": of_place([e.sha256 for e in entries]), "_row_number": F.lit(0).cast("bigint"),
+             "_file_sha256": of_place([s.entry.sha256 for s in shots]), "_row_number": F.lit(0).cast("bigint"),
              "_batch_id": number, "_record_hash": F.lit(0).cast("bigint")}  # fmt: skip
     columns = [
         F.col(c.name) if c.name in keys else given.get(c.name, F.lit(None).cast(c.type)).alias(c.name)
@@ -405,14 +409,16 @@ def _deletions(absent: DataFrame, feed: Feed, entries: Sequence[Entry], contract
     return _with_hash(absent.select(*columns), contract).select(*contract.column_names)
 
 
-def _count_snapshots(run: Run, table: Table, rows: DataFrame, entries: Sequence[Entry]) -> int:
-    loaded = rows_by(table.read().where((F.col("_feed") == entries[0].feed) & (F.col("_row_number") > 0)), "_batch_id")
-    bad = rows_by(rows.where("_bad"), "_batch_id")
-    good = rows_by(rows.where("NOT _bad"), "_batch_id")
+def _count_snapshots(run: Run, table: Table, rows: DataFrame, shots: Sequence[Snapshot], entries: Sequence[Entry]) -> int:
+    """Set the counts of all files: of their records, each of which is an event once for every snapshot that it is of."""
+    mine = table.read().where((F.col("_feed") == entries[0].feed) & (F.col("_row_number") > 0))
+    loaded = rows_by(snapshots.records(mine, shots), "_batch_id")
+    bad = rows_by(snapshots.records(rows.where("_bad"), shots), "_batch_id")
+    good = rows_by(snapshots.records(rows.where("NOT _bad"), shots), "_batch_id")
     for entry in entries:
         entry.rows_loaded, entry.rows_quarantined = loaded.get(entry.number, 0), bad.get(entry.number, 0)
         entry.rows_duplicate = good.get(entry.number, 0) - entry.rows_loaded
         _balance(table, entry)
         entry.status = "loaded"
-        run.ledger.mark(entry)
+        snapshots.derived(run, entry)
     return sum(loaded.values())

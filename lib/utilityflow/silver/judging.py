@@ -112,19 +112,21 @@ def judged(
     """Judged rows of some standing files of one feed, and the rules that judged them.
 
     Columns: the contract's, the masks of the rules (quality.rules), ``_record`` (struct of raw columns), PROVENANCE;
-    ``_batch_id`` is the ledger number of each file's present application.
+    ``_batch_id`` is the ledger number of each file's present application. Of a snapshot feed each record comes once for each
+    snapshot that it is of (silver.snapshots), with ``_place`` and ``_at``.
 
     :param raw: those of ``raw_rows`` to judge; None: all.
     """
     entity = ENTITIES[feed.entity]
     contract = run.house.contracts[f"silver.{feed.entity}"]
     raw = raw_rows(run, feed, entries) if raw is None else raw
-    frame = typed(run.house.spark, raw, feed, contract, _filled(entity, contract), run.zone)
+    carried = snapshots.CARRIED if feed.mode == "snapshot" else ()
+    raw = snapshots.spread(raw, snapshots.of(entries)) if carried else raw
+    frame = typed(run.house.spark, raw, feed, contract, _filled(entity, contract), run.zone, carried)
     mapped = set(feed.expressions())
     frame = entity.conform(frame, mapped, run.zone)
-    if feed.mode == "snapshot":
-        place, at = snapshots.places(entries)
-        frame = frame.withColumns({"_place": place, "_at": at})
+    if carried:
+        frame = snapshots.placed(frame)
         frame = frame.withColumn("effective_at", F.coalesce("effective_at", "_at"))
     rules = _rules(run, contract, entity, mapped)
     said = record_hash(contract, of_snapshot=feed.mode == "snapshot")

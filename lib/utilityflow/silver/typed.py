@@ -44,21 +44,24 @@ def check_mapping(feed: Feed, contract: Contract, filled: Sequence[str]) -> None
 
 
 def typed(
-    spark: SparkSession, raw: DataFrame, feed: Feed, contract: Contract, filled: Sequence[str], zone: str
-) -> DataFrame:
+    spark: SparkSession, raw: DataFrame, feed: Feed, contract: Contract, filled: Sequence[str], zone: str,
+    carried: Sequence[str] = (),
+) -> DataFrame:  # fmt: skip
     """Typed canonical columns of one feed.
 
     :param raw: bronze rows (strings) with PROVENANCE, ``_batch_id`` being the ledger number of the application.
     :param filled: canonical columns of the entity; those that the feed does not map come out null.
     :param zone: the utility's zone, for stamps without an offset where the feed names no zone of its own.
-    :return: ``filled`` in the contract's types, PROVENANCE, ``_record`` (struct of the raw columns) and
+    :param carried: further columns of ``raw`` that are no raw ones, and are handed on.
+    :return: ``filled`` in the contract's types, PROVENANCE, ``carried``, ``_record`` (struct of the raw columns) and
         UNCONVERTED + name for each mapped column: whether its expression gave null although a raw column that it reads
         holds a text.
     """
     mapped = feed.expressions()
-    raw_names = [n for n in raw.columns if n not in PROVENANCE]
+    beside = [*PROVENANCE, *carried]
+    raw_names = [n for n in raw.columns if n not in beside]
     read_names = sorted({r for e in mapped.values() for r in e.columns_read if r in raw_names})
-    kept = raw.select(*PROVENANCE, F.struct(*[F.col(n) for n in raw_names]).alias("_record"),
+    kept = raw.select(*beside, F.struct(*[F.col(n) for n in raw_names]).alias("_record"),
                       *[_text_or_null(n, feed.null_values) for n in read_names])  # fmt: skip
     types = {c.name: c.type for c in contract.columns}
     cast = {f"c__{name}": e.cast(types[name]) for name, e in mapped.items()}
@@ -75,7 +78,7 @@ def typed(
         for name, e in mapped.items()
     ]
     columns = [_canonical(name, types[name], name in mapped, feed, contract) for name in filled]
-    return frame.select(*PROVENANCE, "_record", *failures, *columns)
+    return frame.select(*beside, "_record", *failures, *columns)
 
 
 def _text_or_null(name: str, null_values: Sequence[str]) -> Column:

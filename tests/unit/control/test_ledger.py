@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 
 from utilityflow.control.ledger import Decision, Entry, Ledger
 
@@ -128,3 +129,68 @@ def test_a_rollback_holds_what_came_since_and_makes_the_rest_what_it_was() -> No
     for content in ("first", "newer"):
         assert landing.entry(content).status == left.entries[FEED, content].status
     assert landing.entry("mended").status == "held"
+
+
+def derive(ledger: Ledger, content: str, **times: int) -> Entry:
+    """Silver holds a content at days of January under names."""
+    entry = ledger.entries[FEED, content]
+    entry.times = {f"{name}.csv": dt.datetime(2025, 1, day, tzinfo=dt.timezone.utc) for name, day in times.items()}
+    entry.derived = frozenset(entry.times.values())
+    return entry
+
+
+def test_a_name_that_came_to_a_snapshot_since_is_held_while_its_content_stands() -> None:
+    d = Deliveries()
+    d.bring("a.csv", "x")
+    derive(d.ledger, "x", a=1)
+    d.bring("b.csv", "y")
+    derive(d.ledger, "y", b=2)
+    then = copy.deepcopy(d.ledger)
+    d.bring("c.csv", "x")
+    d.bring("copy.csv", "x")  # of the same time: it means nothing
+    derive(d.ledger, "x", a=1, c=3, copy=1)
+    left = copy.deepcopy(d.ledger)
+    for _ in range(2):  # done twice it changes nothing more
+        held = d.ledger.roll_back(then, "held: why")
+        assert [(e.sha256, e.held_as) for e in held] == [("x", ["c.csv"])]
+        x = d.entry("x")
+        assert (x.status, x.names, set(x.times)) == ("loaded", {"a.csv"}, {"a.csv"})
+    assert d.bring("c.csv", "x") == "skipped"  # touched, and not taken
+    assert d.entry("x").names == {"a.csv"}
+    assert d.ledger.known(FEED, "c.csv", 1, d.clock, "other") is d.entry("x")
+    assert d.bring("a.csv", "z") == "superseding"  # it does not stand by the held name
+    assert d.entry("x").status == "leaving"
+    assert d.bring("c.csv", "x") == "skipped"
+
+    d.ledger.roll_back(left, "held: why")  # forward again
+    assert (d.entry("x").held_as, d.entry("x").names) == ([], {"a.csv", "c.csv", "copy.csv"})
+    d.ledger.roll_back(then, "held: why")
+    d.ledger.release(d.entry("x"))
+    assert d.bring("c.csv", "x") == "skipped"
+    assert d.entry("x").names == {"a.csv", "c.csv"}
+
+
+def test_a_refused_name_is_known_until_the_feed_or_the_file_changes() -> None:
+    d = Deliveries()
+    d.bring("a.csv", "x")
+    d.bring("b.csv", "x")
+    entry = d.entry("x")
+    entry.names.discard("b.csv")
+    entry.refused["b.csv"] = ("UF-2010: b.csv", "d")
+    assert d.ledger.known(FEED, "b.csv", 1, 2, "d") is entry
+    assert d.ledger.known(FEED, "b.csv", 1, 2, "another definition") is None
+    assert d.ledger.known(FEED, "b.csv", 1, 9, "d") is None
+    assert d.bring("b.csv", "x") == "skipped"
+    assert (entry.names, entry.refused) == ({"a.csv", "b.csv"}, {})
+
+
+def test_a_refusal_gives_a_snapshot_its_name_back() -> None:
+    d = Deliveries()
+    d.bring("a.csv", "x")
+    d.bring("c.csv", "x")
+    derive(d.ledger, "x", a=1, c=3)
+    assert d.bring("c.csv", "bad", load=False) == "loaded"  # x stands by a.csv too
+    assert d.entry("x").names == {"a.csv"}
+    d.entry("bad").status = "rejected"
+    assert d.ledger.reinstate(d.entry("bad")) == [d.entry("x")]
+    assert (d.entry("x").status, d.entry("x").names) == ("loaded", {"a.csv", "c.csv"})

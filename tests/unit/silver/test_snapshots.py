@@ -28,7 +28,8 @@ ROWS = [  # file, record, the two columns of the key, what it says
 def test_which_records_of_a_key_are_taken(spark: SparkSession, which: str, broken: set[tuple[str, int]]) -> None:
     """Equal records, other snapshots and what has no key break nothing."""
     rows = local_frame(spark, ROWS, "_file_sha256 string, _row_number bigint, id string, part string, said bigint")
-    marked, rule = taken(rows.repartition(2).withColumn("_corrupt_record", F.lit(None)), ["id", "part"], F.col("said"), which)
+    rows = rows.withColumns({"_corrupt_record": F.lit(None), "_place": F.expr("IF(_file_sha256 = 'one', 0, 1)")})
+    marked, rule = taken(rows.repartition(2), ["id", "part"], F.col("said"), which)
     found = judge(marked, [rule]).withColumn("rules", broken_rules([rule])).where("size(rules) > 0").collect()
     assert {(r["_file_sha256"], r["_row_number"]) for r in found} == broken
     assert {tuple(r["rules"]) for r in found} == {("duplicate_key",)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from utilityflow.bronze.feeds import Feed
     from utilityflow.contracts import Contract
 
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _PLACE = ["_file_sha256", "_row_number"]
 
 
@@ -84,6 +86,34 @@ def nothing_superseded(evidence: Evidence) -> Found:
                 )
                 if e is None or e.status not in ("loaded", "leaving") or e.number != number:
                     yield f"{where}: {n} rows of {feed} sha256 {sha[:12]} under ledger number {number}, {state}"
+
+    return named(offenders())
+
+
+def snapshots_stand(evidence: Evidence) -> Found:
+    """Silver holds a content that is several snapshots at the time of each of them, not only at that of the first.
+
+    At the first a key may have an effective time of its own; from then on all its keys have the snapshots' times.
+    """
+    scene = evidence.scene
+    several = [e for e in scene.ledger.entries.values() if e.status == "loaded" and len(e.derived) > 1]
+
+    def offenders() -> Iterator[str]:
+        for feed in sorted({e.feed for e in several} & scene.feeds.keys()):
+            table = scene.house.table(f"silver.{scene.feeds[feed].entity}")
+            entries = [e for e in several if e.feed == feed]
+            mine = F.col("_file_sha256").isin([e.sha256 for e in entries]) & (F.col("_row_number") > 0)
+            rows = table.read().where((F.col("_feed") == feed) & mine)
+            keys = F.count_distinct(*table.contract.property("identity"))
+            every = {r[0]: r[1] for r in rows.groupBy("_file_sha256").agg(keys).collect()}
+            by_time = rows.groupBy("_file_sha256", F.unix_micros("effective_at")).agg(keys).collect()
+            there = {(r[0], r[1]): r[2] for r in by_time}
+            for e in entries:
+                for at in sorted(e.derived)[1:]:
+                    micros = (at - EPOCH) // dt.timedelta(microseconds=1)
+                    found, wanted = there.get((e.sha256, micros), 0), every.get(e.sha256, 0)
+                    if found != wanted:
+                        yield f"{_file(e)}: {wanted} keys, of which silver holds {found} at {at.isoformat()}"
 
     return named(offenders())
 
@@ -188,8 +218,8 @@ def _judged_again(scene: Scene, feed: Feed, entries: Sequence[Entry], table: Tab
         frame, rules = judged(scene.run(Narrowed(scene.house, f"bronze.{feed.feed}", absent)), feed, entries)
         return frame.withColumn("_bad", broken_any(rules)).select(*_PLACE, "_record_hash", "_bad")
     # what a snapshot's rows say depends on the other snapshots, so all of them are judged
-    frame, rules = judged(scene.run(), feed, sorted(entries, key=snapshots.order))
-    marked = frame.withColumn("_bad", broken_any(rules))
+    frame, rules = judged(scene.run(), feed, entries)
+    marked = snapshots.marked(frame, broken_any(rules), snapshots.of(entries))
     good = snapshots.upserts(marked.where("NOT _bad"), table.contract.property("identity"))
     own = record_hash(table.contract, of_snapshot=True)
     rows = good.withColumn("_record_hash", own).select(*_PLACE, "_record_hash", "_bad")
@@ -218,6 +248,7 @@ CHECKS = (
         ledger_balances,
     ),
     Check("accounting.bronze", 1, "bronze holds the records that the ledger counts", bronze_agrees),
+    Check("accounting.snapshots", 1, "silver holds a content that is several snapshots at each one's time", snapshots_stand),
     Check("accounting.silver", 1, "silver and quarantine hold the records that the ledger counts", silver_agrees),
     Check(
         "accounting.duplicates",

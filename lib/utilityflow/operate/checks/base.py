@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -89,12 +89,14 @@ def gather(scene: Scene) -> Evidence:
         if table.version() > 0:
             bronze |= {(path.name, sha): rows for sha, rows in file_rows(table.read()).items()}
     counts: list[dict[tuple[str, str, int], int]] = []
+    several = {e.feed for e in scene.ledger.entries.values() if len(e.derived) > 1}
     for suffix in ("", "__quarantine"):
         found: dict[tuple[str, str, int], int] = {}
         for entity in ENTITIES:
             table = house.table(f"silver.{entity}{suffix}")
             if table.version() > 0:
-                for key, n in applied(table.read()).items():
+                histories = house.contracts[f"silver.{entity}"].property("history")
+                for key, n in applied(table.read(), several if histories else ()).items():
                     found[key] = found.get(key, 0) + n
         counts.append(found)
     return Evidence(scene, bronze, counts[0], counts[1])
@@ -121,8 +123,14 @@ def file_rows(bronze: DataFrame) -> dict[str, FileRows]:
     return result
 
 
-def applied(rows: DataFrame) -> dict[tuple[str, str, int], int]:
-    """(feed, sha, ledger number) -> records in a silver or quarantine table (derived deletions are none)."""
+def applied(rows: DataFrame, several: Collection[str] = ()) -> dict[tuple[str, str, int], int]:
+    """(feed, sha, ledger number) -> records in a silver or quarantine table (derived deletions are none).
+
+    :param several: feeds of which a record may be an event in several snapshots: it is one record.
+    """
+    if several:
+        own, rows = F.col("_feed").isin(*several), rows.select("_feed", "_file_sha256", "_batch_id", "_row_number")
+        rows = rows.where(~own).unionByName(rows.where(own).distinct())
     grouped = rows.groupBy("_feed", "_file_sha256", "_batch_id").agg(F.count_if(F.col("_row_number") > 0))
     return {(r[0], r[1], r[2]): r[3] for r in grouped.collect()}
 
