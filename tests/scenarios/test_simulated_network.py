@@ -46,7 +46,8 @@ PROFILE = {
     ],
 }
 
-# SAIFI and SAIDI of a month by its outages' final states; who hangs on an element is asked of the points of the day
+# SAIFI and SAIDI of a month by its outages' final states; who hangs on an element is asked of the points of the day;
+# what overlaps is one interruption of the point
 INDICES = """
 WITH change AS (SELECT DISTINCT * FROM points),
 last_of_day AS (SELECT * FROM change QUALIFY row_number() OVER (
@@ -58,14 +59,25 @@ final AS (SELECT * FROM outages QUALIFY row_number() OVER (
 standing AS (SELECT *, substr(off_at, 1, 10) AS day,
         date_diff('millisecond', off_at::TIMESTAMPTZ, on_at::TIMESTAMPTZ) / 60000.0 AS minutes
     FROM final WHERE state <> 'X'),
-hit AS (SELECT outage_no, step_no, row_number() OVER (PARTITION BY outage_no, service_point ORDER BY
+hit AS (SELECT outage_no, step_no, service_point, row_number() OVER (PARTITION BY outage_no, service_point ORDER BY
         list_position(['SERVICE', 'XFMR', 'LATERAL', 'FEEDER', 'SUBSTATION'], device_type)) AS nth
     FROM standing JOIN version ON device_restored = CASE device_type WHEN 'SERVICE' THEN service_point
         WHEN 'XFMR' THEN transformer_no WHEN 'LATERAL' THEN circuit_no WHEN 'FEEDER' THEN feeder_no ELSE substation_no END
     WHERE valid_from <= day AND day < until AND service_status = 'A'),
-counted AS (SELECT outage_no, step_no, count(*) AS n FROM hit WHERE nth = 1 GROUP BY ALL),
-lost AS (SELECT substr(day, 1, 7) AS period, minutes, coalesce(nullif(customers, '')::INT, n, 0) AS customers
-    FROM standing LEFT JOIN counted USING (outage_no, step_no) WHERE minutes IS NULL OR minutes > 5),
+known AS (SELECT *, off_at::TIMESTAMPTZ AS began, on_at::TIMESTAMPTZ AS ended FROM hit JOIN standing USING (outage_no, step_no)
+    WHERE nth = 1),
+begun AS (SELECT *, coalesce(began >= max(ended) OVER (earlier ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), true) AS first
+    FROM known WINDOW earlier AS (PARTITION BY service_point ORDER BY began, ended DESC NULLS LAST, outage_no, step_no)),
+numbered AS (SELECT *, count(*) FILTER (first) OVER (PARTITION BY service_point
+        ORDER BY began, ended DESC NULLS LAST, outage_no, step_no) AS number,
+    count(*) OVER (PARTITION BY outage_no, step_no) AS n FROM begun),
+whole AS (SELECT *, CASE WHEN NOT bool_or(ended IS NULL) OVER own
+        THEN date_diff('millisecond', began, max(ended) OVER own) / 60000.0 END AS lasted
+    FROM numbered WINDOW own AS (PARTITION BY service_point, number)),
+each AS (SELECT day, lasted AS minutes, coalesce(nullif(customers, '')::INT, n) / n AS customers FROM whole WHERE first
+    UNION ALL SELECT day, minutes, coalesce(nullif(customers, '')::INT, 0) FROM standing
+    ANTI JOIN known USING (outage_no, step_no)),
+lost AS (SELECT substr(day, 1, 7) AS period, minutes, customers FROM each WHERE minutes IS NULL OR minutes > 5),
 days AS (SELECT unnest(generate_series(DATE '{0}', DATE '{1}', INTERVAL 1 DAY))::DATE::VARCHAR AS day),
 served AS (SELECT substr(day, 1, 7) AS period, count(*) / count(DISTINCT day) AS n FROM days JOIN version
     ON valid_from <= day AND day < until WHERE service_status = 'A' GROUP BY ALL)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from utilityflow.gold.days import date
 from utilityflow.gold.service_reliability import FACT, KPI, POINTS, THRESHOLD, Months, _months, _unbroken
 from utilityflow.session import local_frame
 
@@ -20,10 +21,12 @@ MARCH = dt.date(2025, 3, 1)
 
 
 def months_of(spark: SparkSession, before: list[int], after: list[int], stands: list[str]) -> Months | None:
-    """The months to make where outages began on these days (yyyymmdd) before and now, and rows of these periods stand."""
+    """The months to make where outages of an hour began on these days before and now, and rows of these periods stand."""
 
     def outages(days: list[int]) -> Any:
-        return local_frame(spark, [(f"O{day}", day) for day in days], "outage_id string, date_key int")
+        began = [dt.datetime.combine(date(day), dt.time(10), dt.timezone.utc) for day in days]
+        rows = [(day, at, at + dt.timedelta(hours=1)) for day, at in zip(days, began, strict=True)]
+        return local_frame(spark, rows, "date_key int, started_at timestamp, restored_at timestamp")
 
     fact = SimpleNamespace(read=lambda version: outages(before if version == 1 else after),
                            changes=lambda *_: outages(sorted({*before} ^ {*after})))  # fmt: skip
