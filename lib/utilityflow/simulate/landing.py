@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,34 +48,65 @@ class Written:
 
 def free_bytes(folder: Path) -> int:
     """Free bytes of the file system that holds a folder, which need not exist yet."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return folder
 
 
-def check_disk(
-    extracts: Sequence[tuple[Extract, Form]],
-    landing: Path,
-    free: Callable[[Path], int],
-    progress: Callable[[str], None],
-    more: int = 0,
-) -> None:
-    """State what the extracts need and refuse what does not fit.
+def volume(folder: Path) -> Hashable:
+    """Which file system holds a folder, which need not exist yet."""
+    return _existing(folder).stat().st_dev
 
-    :param more: bytes of files that are no extract's.
+
+@dataclass(frozen=True)
+class Need:
+    """What shall be written into a folder, in words and bytes."""
+
+    folder: Path
+    what: str
+    bytes: int
+
+
+def needs(
+    landed: Sequence[tuple[Extract, Form]], based: Sequence[Extract], landing: Path, defects: Path, sources: Path, more: int
+) -> list[Need]:
+    """What the extracts take of the landing root, of the folder of the ledger and, where some fill a database, of its folder.
+
+    :param more: bytes of landed files that are no extract's.
+    """
+    rows, rows_based = sum(e.expected_rows for e, _ in landed), sum(e.expected_rows for e in based)
+    told = round((rows + rows_based) * LEDGER_SHARE * LEDGER_ROW_BYTES)
+    found = [
+        Need(landing, f"{rows:,} rows", sum(_expected_bytes(e, form) for e, form in landed) + more),
+        Need(defects, "the ledger of defects", told),
+        Need(sources, f"{rows_based:,} rows of the database", sum(_expected_bytes(e, "csv") for e in based)),  # not compressed
+    ]
+    return [need for need in found if need.bytes]
+
+
+def check_disk(wanted: Sequence[Need], free: Callable[[Path], int], progress: Callable[[str], None]) -> None:
+    """State what is needed of each file system and refuse what does not fit.
+
     :raises UtilityFlowError: UF-1013.
     """
-    rows = sum(e.expected_rows for e, _ in extracts)
-    need = sum(_expected_bytes(e, form) for e, form in extracts)
-    need += more + round(rows * LEDGER_SHARE * LEDGER_ROW_BYTES) + RESERVE_BYTES
-    have = free(landing)
-    progress(f"disk: about {_size(need)} for {rows:,} rows; {_size(have)} free under {landing}")
-    if need > have:
-        raise UtilityFlowError(
-            "UF-1013",
-            f"simulating {rows:,} rows needs about {_size(need)}, and {landing} has {_size(have)} free",
-            hint="fewer customers or months, Parquet reads, or another landing root",
-        )
+    systems: dict[Hashable, list[Need]] = {}
+    for need in wanted:
+        systems.setdefault(volume(need.folder), []).append(need)
+    short = []
+    for some in systems.values():
+        what, under = " and ".join(n.what for n in some), ", ".join(str(n.folder) for n in some)
+        size, have = sum(n.bytes for n in some) + RESERVE_BYTES, free(some[0].folder)
+        progress(f"disk: about {_size(size)} for {what}; {_size(have)} free under {under}")
+        if size > have:
+            short.append(f"simulating {what} needs about {_size(size)}, and {under} has {_size(have)} free")
+    if short:
+        hint = "fewer customers or months, Parquet reads, or another landing root, --defects or --sources"
+        raise UtilityFlowError("UF-1013", "; ".join(short), hint=hint)
 
 
 def _expected_bytes(extract: Extract, form: Form) -> int:
