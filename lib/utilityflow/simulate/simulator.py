@@ -137,7 +137,7 @@ def simulate(
     written = _write_all(spark, planned, landing, places, defects, progress)
     found: list[Fault] = []
     if operations:
-        files, found = operations.deliver(span, written[FEED].files, landing / FEED)
+        files, found = operations.deliver(span, written[FEED].files, landing / FEED, progress)
         shutil.rmtree(landing / STAGING)
         write_list(found, defects)
         written[FEED] = tally(files, reads_format, written[FEED].defects)
@@ -148,7 +148,7 @@ def simulate(
         stage = sources / STAGING
         try:
             staged = _write_all(spark, [(e, "parquet") for e in based], stage, {}, defects, progress)
-            written |= customer_database.fill(database, utility, span, staged)
+            written |= customer_database.fill(database, utility, span, staged, progress)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
     return replace(_summary(written, found, time.monotonic() - began, progress), database=database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from itertools import pairwise
 
@@ -21,8 +22,16 @@ def test_summary_counts_what_stands_in_the_files(months: Landed, events: list[Ro
     assert months.summary.bytes == sum(f.stat().st_size for f in months.summary.files)
     for folder in (months.landing, months.defects):
         assert sorted(p.name for p in folder.iterdir()) == ["ami_daily_reads", "cis_customers"]
-    assert any("time left" in m or "files" in m for m in months.messages)
     assert any(m.startswith("disk: about") for m in months.messages)
+
+
+def test_progress_tells_rows_and_time_left_of_files_and_ledger(months: Landed) -> None:
+    for what in ("ami_daily_reads", "ami_daily_reads, ledger of planted defects"):
+        line = re.compile(re.escape(what) + r": about ([\d,]+) of ([\d,]+) rows, \d+ s left")
+        told = [found for m in months.messages if (found := line.fullmatch(m))]
+        assert told, months.messages
+        done = [int(found[1].replace(",", "")) for found in told]
+        assert 0 < done[0] <= done[-1] <= int(told[0][2].replace(",", "")) and done == sorted(done)
 
 
 def test_the_first_file_holds_every_customer(events: list[Row]) -> None:
