@@ -66,8 +66,6 @@ def _layers(utility: Utility, boxes: int, first: int, planter: Planter) -> list[
         {"m": at(int_array(almanac.month_of_day), "day"), **utility.tenancy_of_premise()},
         utility.pairing(),
         *utility.cycle(),
-        *utility.meter(),
-        {"old_meter": "false"},
         *tenant(utility),
         {
             "begins": f"16L + {bits('hv', 0, 2)}",

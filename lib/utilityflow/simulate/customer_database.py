@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from utilityflow.simulate.draws import at, int_array
 from utilityflow.simulate.extract import Extract
 from utilityflow.simulate.landing import Written
 from utilityflow.simulate.model import Utility
+from utilityflow.simulate.progress import reporting
 from utilityflow.simulate.stamps import day_stamp
 
 SYSTEM, FEED = customers.SYSTEM, "cis_database_customers"
@@ -129,13 +130,17 @@ def check_database(file: Path, utility: Utility, months: range) -> None:
         raise UtilityFlowError("UF-1004", what, hint="the first month begins it anew; or name another folder with --sources")
 
 
-def fill(file: Path, utility: Utility, months: range, staged: Mapping[str, Written]) -> dict[str, Written]:
+def fill(
+    file: Path, utility: Utility, months: range, staged: Mapping[str, Written], progress: Callable[[str], None]
+) -> dict[str, Written]:
     """Put staged extracts into the database. The first month begins it anew, as one rename; others are one transaction.
 
     :param staged: feed -> what was written of it.
     :returns: feed -> rows and planted defects; the file's size counts for the customers.
     :raises UtilityFlowError: UF-1004 when it cannot be written.
     """
+    rows, done = max(1, sum(one.rows for one in staged.values())), [0]
+    progress(f"{file.name}: filling it with {rows:,} rows")
     draft = file.with_name(f".{file.name}.part") if months.start == 0 else file
     if draft != file:
         draft.unlink(missing_ok=True)
@@ -144,8 +149,9 @@ def fill(file: Path, utility: Utility, months: range, staged: Mapping[str, Writt
             base.execute(f"PRAGMA user_version = {_mark(utility)}")
             for table in TABLES:
                 base.execute(table.made)
-            with base:
-                _load(base, utility, staged)
+            with base, reporting(file.name, rows, lambda: done[0] / rows, progress):
+                for count in _load(base, utility, staged):
+                    done[0] += count
     except sqlite3.Error as error:
         raise UtilityFlowError("UF-1004", f"{file} cannot be written as a database: {error}") from None
     if draft != file:
@@ -161,19 +167,22 @@ def _mark(utility: Utility) -> int:
     return zlib.crc32(told.encode()) & 0x7FFFFFFF | 1
 
 
-def _load(base: sqlite3.Connection, utility: Utility, staged: Mapping[str, Written]) -> None:
+def _load(base: sqlite3.Connection, utility: Utility, staged: Mapping[str, Written]) -> Iterator[int]:
+    """Put the rows in, batch by batch: how many each time."""
     for path in staged[FEED].files:
         batch = path.stem.removeprefix(f"{FEED}_")
         for number, rows in _batches(path, (*_BESIDE, *customers.COLUMNS)):
             told = [_told(row, batch, number + place) for place, row in enumerate(rows, 1)]
             for table in (LOG, CURRENT):
                 base.executemany(table.filled, map(table.row, told))
+            yield len(told)
     for feed, columns, tables in _STAGED:
         for path in staged[feed].files:
             for _, rows in _batches(path, columns):
                 told = [dict(zip(columns, row, strict=True)) for row in rows]
                 for table in tables:
                     base.executemany(table.filled, map(table.row, told))
+                yield len(told)
     base.executemany(RATES.filled, rate_schedules.schedules(utility.almanac.start))
 
 

@@ -46,10 +46,9 @@ def _layers(utility: Utility, file_month: str, planter: Planter) -> list[Layer |
         {"hg": draw(seed, "gas", "p")},
         f"head OR {burns_gas(utility)}",
         {"defect": planter.drawn("p", "m")},
-        *utility.meter(),
         utility.pairing(),
         *utility.cycle(),
-        {"connected_day": utility.connected_day(), "old_meter": "false"},
+        {"connected_day": utility.connected_day()},
         {"d": f"{at(starts, 'm')} + 1L + {bits('hg', 3, 8)} % 19L", "since": f"{at(starts, 'm')}"},
         # a door stays closed in one month of sixteen, never twice in a row
         {"closed": _closed(seed, "m"), "closed_before": _closed(seed, "(m - 1L)")},

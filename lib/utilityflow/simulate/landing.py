@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from utilityflow.errors import UtilityFlowError
 from utilityflow.simulate.extract import Extract, Form, Trailer
+from utilityflow.simulate.progress import reporting
 
 ReadsFormat = Literal["csv", "parquet"]
 STAGING = ".simulate-staging"
@@ -48,34 +47,65 @@ class Written:
 
 def free_bytes(folder: Path) -> int:
     """Free bytes of the file system that holds a folder, which need not exist yet."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.absolute()
     while not folder.exists():
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return folder
 
 
-def check_disk(
-    extracts: Sequence[tuple[Extract, Form]],
-    landing: Path,
-    free: Callable[[Path], int],
-    progress: Callable[[str], None],
-    more: int = 0,
-) -> None:
-    """State what the extracts need and refuse what does not fit.
+def volume(folder: Path) -> Hashable:
+    """Which file system holds a folder, which need not exist yet."""
+    return _existing(folder).stat().st_dev
 
-    :param more: bytes of files that are no extract's.
+
+@dataclass(frozen=True)
+class Need:
+    """What shall be written into a folder, in words and bytes."""
+
+    folder: Path
+    what: str
+    bytes: int
+
+
+def needs(
+    landed: Sequence[tuple[Extract, Form]], based: Sequence[Extract], landing: Path, defects: Path, sources: Path, more: int
+) -> list[Need]:
+    """What the extracts take of the landing root, of the folder of the ledger and, where some fill a database, of its folder.
+
+    :param more: bytes of landed files that are no extract's.
+    """
+    rows, rows_based = sum(e.expected_rows for e, _ in landed), sum(e.expected_rows for e in based)
+    told = round((rows + rows_based) * LEDGER_SHARE * LEDGER_ROW_BYTES)
+    found = [
+        Need(landing, f"{rows:,} rows", sum(_expected_bytes(e, form) for e, form in landed) + more),
+        Need(defects, "the ledger of defects", told),
+        Need(sources, f"{rows_based:,} rows of the database", sum(_expected_bytes(e, "csv") for e in based)),  # not compressed
+    ]
+    return [need for need in found if need.bytes]
+
+
+def check_disk(wanted: Sequence[Need], free: Callable[[Path], int], progress: Callable[[str], None]) -> None:
+    """State what is needed of each file system and refuse what does not fit.
+
     :raises UtilityFlowError: UF-1013.
     """
-    rows = sum(e.expected_rows for e, _ in extracts)
-    need = sum(_expected_bytes(e, form) for e, form in extracts)
-    need += more + round(rows * LEDGER_SHARE * LEDGER_ROW_BYTES) + RESERVE_BYTES
-    have = free(landing)
-    progress(f"disk: about {_size(need)} for {rows:,} rows; {_size(have)} free under {landing}")
-    if need > have:
-        raise UtilityFlowError(
-            "UF-1013",
-            f"simulating {rows:,} rows needs about {_size(need)}, and {landing} has {_size(have)} free",
-            hint="fewer customers or months, Parquet reads, or another landing root",
-        )
+    systems: dict[Hashable, list[Need]] = {}
+    for need in wanted:
+        systems.setdefault(volume(need.folder), []).append(need)
+    short = []
+    for some in systems.values():
+        what, under = " and ".join(n.what for n in some), ", ".join(str(n.folder) for n in some)
+        size, have = sum(n.bytes for n in some) + RESERVE_BYTES, free(some[0].folder)
+        progress(f"disk: about {_size(size)} for {what}; {_size(have)} free under {under}")
+        if size > have:
+            short.append(f"simulating {what} needs about {_size(size)}, and {under} has {_size(have)} free")
+    if short:
+        hint = "fewer customers or months, Parquet reads, or another landing root, --defects or --sources"
+        raise UtilityFlowError("UF-1013", "; ".join(short), hint=hint)
 
 
 def _expected_bytes(extract: Extract, form: Form) -> int:
@@ -97,14 +127,16 @@ def write_extract(
     """Write one extract's files and their ledgers; files of the same names are replaced, each at once."""
     staging = landing / STAGING / extract.feed
     session = own_session(spark, extract)
-    with _reporting(extract, form, staging, progress):
+    progress(f"{extract.feed}: writing {len(extract.files)} files, about {extract.expected_rows:,} rows")
+    expected = max(1, _expected_bytes(extract, form))
+    with reporting(extract.feed, extract.expected_rows, lambda: _bytes_under(staging) / expected, progress):
         rows = session.sql(extract.query)
         files = _write(extract.lines(rows, form), form, staging, landing / extract.feed, extract.files, extract)
     progress(f"{extract.feed}: writing the ledger of planted defects")
-    ledger_folder = defects / extract.feed
-    ledger = _write(
-        extract.ledger_lines(rows, form), "csv", defects / STAGING / extract.feed, ledger_folder, extract.files
-    )
+    ledger_staging, what = defects / STAGING / extract.feed, f"{extract.feed}, ledger of planted defects"
+    # all rows are drawn once more, few are told of: bytes would say little
+    with reporting(what, extract.expected_rows, lambda: _done_under(ledger_staging) / len(extract.files), progress):
+        ledger = _write(extract.ledger_lines(rows, form), "csv", ledger_staging, defects / extract.feed, extract.files)
     written = tally(files, form, _kinds(ledger))
     around = bool(extract.headers) + bool(extract.trailer)
     return replace(written, rows=written.rows - around * len(files))
@@ -193,42 +225,20 @@ def _kinds(ledgers: tuple[Path, ...]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-@contextmanager
-def _reporting(
-    extract: Extract, form: Form, staging: Path, progress: Callable[[str], None], every: float = 5.0
-) -> Iterator[None]:
-    """While a job writes, say every few seconds how far it is, judged by the bytes in the staging folder."""
-    done = threading.Event()
-    expected = max(1, _expected_bytes(extract, form))
-
-    def watch() -> None:
-        first: tuple[float, float] | None = None  # when bytes were first seen: planning counts for no rate
-        while not done.wait(every):
-            part, now = min(0.99, _bytes_under(staging) / expected), time.monotonic()
-            if first is None and part > 0:
-                first = (now, part)
-            left = "time left not known yet"
-            if first and part > first[1]:
-                left = f"{(1 - part) * (now - first[0]) / (part - first[1]):.0f} s left"
-            rows = f"about {round(part * extract.expected_rows):,} of {extract.expected_rows:,} rows"
-            progress(f"{extract.feed}: {rows}, {left}")
-
-    progress(f"{extract.feed}: writing {len(extract.files)} files, about {extract.expected_rows:,} rows")
-    watcher = threading.Thread(target=watch, name="simulate-progress", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-
-
 def _bytes_under(folder: Path) -> int:
     """Bytes of the data files under a folder whose files come and go."""
     total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            if name.startswith("part-"):
-                with suppress(FileNotFoundError):
-                    total += (Path(place) / name).stat().st_size
+    for part in _parts(folder):
+        with suppress(FileNotFoundError):
+            total += part.stat().st_size
     return total
+
+
+def _done_under(folder: Path) -> int:
+    """How many data files under a staging folder are whole: those that a task still writes lie in its attempt's folder."""
+    return sum(not part.parent.name.startswith("attempt_") for part in _parts(folder))
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    for place, _, names in os.walk(folder):
+        yield from (Path(place) / name for name in names if name.startswith("part-"))

@@ -3,7 +3,8 @@
 What a file of day f holds beside the reads of f: reads of the days before that arrive late (a silent meter, a broken
 collector that takes a whole circuit along), repeats (a circuit sent twice, a read sent again the next day), estimates
 (and the actual read that later supersedes them), the energy that solar sites deliver as a second register, both meters
-on the day of an exchange. Some reads are missing for good. The meter knows its customer some days late.
+on the day of an exchange (what befalls that day's read befalls both of them: the head-end system tells them in one message).
+Some reads are missing for good. The meter knows its customer some days late.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ KEY = ("meter_id", "read_date", "register")  # the raw columns of which the ledg
 ROW_BYTES = 61
 
 # A row of a file is described by a code: days of delay in the low 3 bits, then flags.
-ESTIMATED, REPEATED, OLD_METER, NEVER = 8, 16, 32, 64
-NORMAL, NOTHING, ESTIMATE, TWICE, AGAIN, EXCHANGE = range(6)
-LATE = 6  # LATE + n: the day's read and those of the n days before
-LOST = 10  # a read that never comes: a row for the ledger alone
+ESTIMATED, REPEATED, NEVER = 8, 16, 32
+NORMAL, NOTHING, ESTIMATE, TWICE, AGAIN = range(5)
+LATE = 5  # LATE + n: the day's read and those of the n days before
+LOST = 9  # a read that never comes: a row for the ledger alone
 _PATTERNS: list[list[int]] = [
-    [0], [], [ESTIMATED], [0, REPEATED], [0, 1 | REPEATED], [OLD_METER, 0],
+    [0], [], [ESTIMATED], [0, REPEATED], [0, 1 | REPEATED],
     [0], [0, 1], [0, 1, 2], [0, 1, 2, 3],
     [NEVER],
 ]  # fmt: skip
+# 0 the old meter's, 1 delivered, 2 received; by whether the site is solar, and then by whether it is the day of an exchange
+_REGISTERS = "array(array(1), array(1, 2), array(0, 1), array(0, 1, 2))"
 # what the head-end system does by itself (module docstring); the file of a read that is late tells which day it came on
 _UNUSUAL = f"(code & {REPEATED | NEVER | 7}) > 0"  # of ``code`` alone, below which the optimizer cannot push it
 QUIRKS = {
@@ -88,8 +91,9 @@ def _layers(utility: Utility, planter: Planter, file_day: str) -> list[Layer | s
         *_delivery(utility, tells_lost=any(s.kind == "lost" and s.among == SOURCE for s in planter.specs)),
         *_read_day(utility),
         *tenant(utility),
+        *_use(utility),
         *_registers(),
-        *_energy(utility),
+        *_energy(),
         _texts(utility),
         *([_usual()] if any(s.kind == "frozen" for s in planter.specs) else []),
     ]
@@ -105,8 +109,6 @@ def _delivery(utility: Utility, *, tells_lost: bool) -> list[Layer]:
     return [
         {
             "profile": utility.profile(),
-            "fm": at(int_array(utility.almanac.month_of_day), f"f - {utility.almanac.first_day}L"),
-            "fdom": f"f - {at(int_array(utility.almanac.month_starts), _month_of('f', utility))}",
             "week_day": "f % 7L",
             "hc": draw(seed, "collector", "circuit", week),
             "hs": draw(seed, "silence", "p", week),
@@ -125,9 +127,8 @@ def _delivery(utility: Utility, *, tells_lost: bool) -> list[Layer]:
                 WHEN (broken OR silent) AND since >= 0 AND since < lasts
                     THEN if(fate >= 8 AND fate < 14, {ESTIMATE}L, {never})
                 WHEN (broken OR silent) AND since = lasts AND fate < 12 THEN {LATE}L + lasts
-                WHEN fm = exchange_month AND fdom = exchange_dom THEN {EXCHANGE}L
                 WHEN resent THEN {TWICE}L
-                WHEN {bits("hs", 20, 12)} < 12 AND week_day = 1 + {bits("hs", 32, 8)} % 6 THEN {AGAIN}L
+                WHEN NOT silent AND {bits("hs", 20, 12)} < 12 AND week_day = 1 + {bits("hs", 32, 8)} % 6 THEN {AGAIN}L
                 ELSE {NORMAL}L END""",
         },
         {"code": f"explode({at(_patterns(), 'pattern')})"},
@@ -139,10 +140,6 @@ def _patterns() -> str:
     return f"array({', '.join(int_array(codes) if codes else empty for codes in _PATTERNS)})"
 
 
-def _month_of(day: str, utility: Utility) -> str:
-    return at(int_array(utility.almanac.month_of_day), f"{day} - {utility.almanac.first_day}L")
-
-
 def _read_day(utility: Utility) -> list[Layer | str]:
     """The day ``d`` that a row speaks of, and the row's own draws."""
     return [
@@ -150,7 +147,6 @@ def _read_day(utility: Utility) -> list[Layer | str]:
             "d": "f - (code & 7)",
             "first_day": f"{utility.almanac.first_day}L",
             "estimated": f"(code & {ESTIMATED}) > 0",
-            "old_meter": f"(code & {OLD_METER}) > 0",
             "copy": f"if((code & {REPEATED}) > 0, 1, 0)",
             "connected_day": utility.connected_day(),
         },
@@ -181,19 +177,25 @@ def tenant(utility: Utility) -> list[Layer]:
             "customer": f"""CASE WHEN g > 0 AND known < left THEN {utility.occupant("(g - 1L)")}
                 WHEN g > 0 AND known < let THEN cast(null as bigint)
                 ELSE {utility.occupant("g")} END""",
-            "exchange_day": "m = exchange_month AND dom = exchange_dom",
-            "new_meter": "NOT old_meter AND (m > exchange_month OR (m = exchange_month AND dom >= exchange_dom))",
         },
     ]
 
 
 def _registers() -> list[Layer]:
-    """A row for each register: delivered, and received at solar sites (not of a meter on its last day)."""
-    solar = f"NOT head AND NOT old_meter AND {delivers()}"
+    """A row for each register: delivered, and received at solar sites (not of a meter on its last day).
+
+    On the day of an exchange the old meter's comes first. It is made here, of whatever the files tell of that day, so that the
+    reads of both meters are late, estimated, lost or sent again together.
+    """
     return [
-        {"solar": solar},
-        {"register_no": "explode(if(solar, array(1, 2), array(1)))"},
-        {"received": "register_no = 2"},
+        # 0 on its day, more after it; one number, as the engine's generated code must stay short
+        {"since_exchange": "if(head, 1L, (m - exchange_month) * 32L + dom - exchange_dom)"},
+        {"register_no": f"explode({at(_REGISTERS, 'if(solar, 1, 0) + if(since_exchange = 0, 2, 0)')})"},
+        {
+            "received": "register_no = 2",
+            "old_meter": "register_no = 0",
+            "new_meter": "register_no > 0 AND since_exchange >= 0",
+        },
     ]
 
 
@@ -265,22 +267,31 @@ def peak_factor() -> str:
     return at(int_array([p.peak for p in PROFILES]), "profile")
 
 
-def _energy(utility: Utility) -> list[Layer]:
-    """Energy in Wh and peak in 10 W of the row."""
+def _use(utility: Utility) -> list[Layer]:
+    """The Wh that the site uses on the day and that its panels make, once for all registers.
+
+    After there is a row of each, the engine's generated code would be too long to be compiled.
+    """
     return [
         {
+            "solar": f"NOT head AND {delivers()}",
             **size(),
             "factor": load_factor(utility, "day"),
             "noise": f"if(estimated, 1.0D, {noise('hd')})",
-            "made": f"if(solar, {made(utility, 'day')}, 0.0D)",
-            # on the day of an exchange each meter counts its part of the day
-            "part": f"if(exchange_day, if(old_meter, 1.0D, -1.0D) * {exchange_part('hd')}, 1.0D)",
         },
-        {"used": used(base_wh(), "factor", "noise", "if(vacant, 0.03D, 1.0D)", shape())},
         {
-            "wh": f"""cast((CASE WHEN received THEN made * {RECEIVED}
-                ELSE {delivered("used", "made")} * if(part < 0, 1.0D + part, part) END) as bigint)"""
+            "made": f"if(solar, {made(utility, 'day')}, 0.0D)",
+            "used": used(base_wh(), "factor", "noise", "if(vacant, 0.03D, 1.0D)", shape()),
         },
+    ]
+
+
+def _energy() -> list[Layer]:
+    """Energy in Wh and peak in 10 W of the row."""
+    return [
+        # on the day of an exchange each meter counts its part of the day
+        {"part": f"if(since_exchange = 0, abs(if(old_meter, 0.0D, 1.0D) - {exchange_part('hd')}), 1.0D)"},
+        {"wh": f"cast(if(received, made * {RECEIVED}, {delivered('used', 'made')} * part) as bigint)"},
         {"peak": peak_of_day("wh", f"if(received, 4600, {peak_factor()})", "hd")},
     ]
 

@@ -29,6 +29,7 @@ from utilityflow.simulate.landing import (
     Written,
     check_disk,
     free_bytes,
+    needs,
     tally,
     write_extract,
 )
@@ -130,13 +131,13 @@ def simulate(
         customer_database.check_database(sources / customer_database.FILE, utility, span)
         based = customer_database.database_extracts(utility, span, specs.customer_management, gas=gas, boxes=interval_meters)
     regulatory = "regulatory_reporting" in systems
-    needed = [*planned, *((e, "csv") for e in based)]  # the rows of the database are not compressed either
-    check_disk(needed, landing, free, progress, len(span) * MONTH_BYTES if regulatory else 0)
+    more = len(span) * MONTH_BYTES if regulatory else 0
+    check_disk(needs(planned, based, landing, defects, sources, more), free, progress)
     places = {FEED: landing / STAGING / "whole"} if operations else {}
     written = _write_all(spark, planned, landing, places, defects, progress)
     found: list[Fault] = []
     if operations:
-        files, found = operations.deliver(span, written[FEED].files, landing / FEED)
+        files, found = operations.deliver(span, written[FEED].files, landing / FEED, progress)
         shutil.rmtree(landing / STAGING)
         write_list(found, defects)
         written[FEED] = tally(files, reads_format, written[FEED].defects)
@@ -147,7 +148,7 @@ def simulate(
         stage = sources / STAGING
         try:
             staged = _write_all(spark, [(e, "parquet") for e in based], stage, {}, defects, progress)
-            written |= customer_database.fill(database, utility, span, staged)
+            written |= customer_database.fill(database, utility, span, staged, progress)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
     return replace(_summary(written, found, time.monotonic() - began, progress), database=database)

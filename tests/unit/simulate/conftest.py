@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from utilityflow.simulate import CORE, Summary, simulate
+from utilityflow.simulate import CORE, Summary, progress, simulate
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -81,8 +81,10 @@ def simulated(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="package")
 def months(simulated: Callable[..., Landed]) -> Landed:
-    """Both months of the small utility, as CSV."""
-    return simulated()
+    """Both months of the small utility, as CSV, with progress told as often as a large one tells it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "EVERY_SECONDS", 0.02)
+        return simulated()
 
 
 @pytest.fixture(scope="package")

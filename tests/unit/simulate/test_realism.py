@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from .conftest import CUSTOMERS, Landed, Row
+import pytest
+from pyspark.sql.functions import expr
+
+from utilityflow.simulate.almanac import Almanac
+from utilityflow.simulate.customers import customers_extract
+from utilityflow.simulate.draws import draw
+from utilityflow.simulate.extract import layered
+from utilityflow.simulate.landing import own_session
+from utilityflow.simulate.model import Layer, Utility
+from utilityflow.simulate.people import HOUSEHOLDS, household
+from utilityflow.simulate.pools import load_pools
+from utilityflow.simulate.reads import shape, size
+
+from .conftest import CUSTOMERS, SEED, START, Landed, Row
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 def clean(rows: list[Row], ledger: list[Row]) -> list[Row]:
@@ -21,8 +39,16 @@ def test_summary_counts_what_stands_in_the_files(months: Landed, events: list[Ro
     assert months.summary.bytes == sum(f.stat().st_size for f in months.summary.files)
     for folder in (months.landing, months.defects):
         assert sorted(p.name for p in folder.iterdir()) == ["ami_daily_reads", "cis_customers"]
-    assert any("time left" in m or "files" in m for m in months.messages)
     assert any(m.startswith("disk: about") for m in months.messages)
+
+
+def test_progress_tells_rows_and_time_left_of_files_and_ledger(months: Landed) -> None:
+    for what in ("ami_daily_reads", "ami_daily_reads, ledger of planted defects"):
+        line = re.compile(re.escape(what) + r": about ([\d,]+) of ([\d,]+) rows, \d+ s left")
+        told = [found for m in months.messages if (found := line.fullmatch(m))]
+        assert told, months.messages
+        done = [int(found[1].replace(",", "")) for found in told]
+        assert 0 < done[0] <= done[-1] <= int(told[0][2].replace(",", "")) and done == sorted(done)
 
 
 def test_the_first_file_holds_every_customer(events: list[Row]) -> None:
@@ -47,6 +73,37 @@ def test_events_come_late_twice_and_as_bounces(months: Landed, events: list[Row]
     streets = [[r["street"] for r in sorted(rows, key=lambda r: r["changed_at"])] for rows in by_customer.values()]
     assert any(a != b for street in streets for a, b in pairwise(street)), "a wrong address, or a move"
     assert {"I", "U", "D"} <= {row["op"] for row in march}
+
+
+def test_households_of_several_share_accounts(months: Landed, events: list[Row]) -> None:
+    good = clean(events, months.rows("cis_customers", "defects"))
+    homes = {row["customer_id"]: row["name"] for row in good if row["class"] == "RES"}
+    joint = [name for name in homes.values() if " & " in name or " / " in name]
+    assert 0.12 < len(joint) / len(homes) < 0.24, "a quarter of the households of two and more"
+    shapes = (r"\w+ & \w+ \w+", r"\w+ \w+ & \w+ \w+", r"\w\. \w+ / \w\. \w+")
+    found = Counter(next((shape for shape in shapes if re.fullmatch(shape, name)), name) for name in joint)
+    assert found.keys() == set(shapes), "one surname, two, initials alone"
+    assert max(found, key=lambda shape: found[shape]) == shapes[0]
+    assert max(map(len, homes.values())) < 60, "a customer's name holds 100 characters"
+
+
+def test_larger_households_live_where_more_is_used(spark: SparkSession) -> None:
+    utility = Utility(SEED, 40_000, Almanac(SEED, START, 1, "America/New_York"), load_pools())
+    layers: list[Layer | str] = [
+        utility.pairing(), *utility.cycle(),
+        {"profile": utility.profile(), "number": utility.customer_number("o", "0L")},
+        {"person_hash": draw(SEED, "person", "number")},
+        *household(utility), size(), {"form": shape()},
+    ]  # fmt: skip
+    rows = own_session(spark, customers_extract(utility, range(1), ())).sql(layered("SELECT id AS o FROM range(40000)", layers))
+    told = "sum(form) AS form, count(*) AS n, count_if(account_names > 0) AS joint"
+    by = {r.persons: r for r in rows.where("profile < 3").groupBy("persons").agg(*map(expr, told.split(", "))).collect()}
+    homes = sum(r.n for r in by.values())
+    assert {n: round(100 * r.n / homes) for n, r in by.items()} == pytest.approx(HOUSEHOLDS, abs=1)
+    use = [by[n].form / by[n].n for n in sorted(by)]
+    assert use == sorted(use) and 1.5 < use[-1] / use[0] < 3
+    assert sum(r.form for r in by.values()) / homes == pytest.approx(1, abs=0.02), "the mean of the class stays"
+    assert by[1].joint == 0 and sum(r.joint for r in by.values()) / homes == pytest.approx(0.18, abs=0.01)
 
 
 def test_a_zip_code_decides_city_and_state(months: Landed, events: list[Row]) -> None:

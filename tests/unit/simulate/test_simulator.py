@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from utilityflow.bronze.feeds import load_feed
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import CORE, customers, reads, simulate
+from utilityflow.simulate import CORE, customers, landing, progress, reads, simulate
 from utilityflow.simulate.almanac import PROFILES, Almanac, is_rest_day
 from utilityflow.simulate.defects import load_profile
 from utilityflow.simulate.draws import bits, slots, text_array
@@ -41,6 +43,32 @@ def test_what_does_not_fit_the_disk_is_refused_before_it_starts(spark: SparkSess
     assert error.code == "UF-1013"
     assert re.search(r"needs about 2\.\d GiB", error.message), error.message
     assert len(messages) == 1 and "GiB for 3" in messages[0]
+
+
+def test_each_file_system_must_hold_its_own_part(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "volume", lambda folder: folder.name)
+    size: dict[str, Any] = {"customers": 100_000, "months": 12, "systems": (*CORE, "customer_database")}
+    for short in ("landing", "defects", "sources"):
+        messages: list[str] = []
+        # the small ones are short of less than the large one takes
+        free = {"landing": 2**40, "defects": 2**40, "sources": 2**40} | {short: 100 * 2**20}
+        error = attempt(spark, tmp_path, **size, free=lambda folder, f=free: f[folder.name], progress=messages.append)
+        assert error.code == "UF-1013" and f"{tmp_path / short} has 100 MiB free" in error.message
+        assert error.message.count("free") == 1
+        assert [m.rsplit("/", 1)[1] for m in messages] == ["landing", "defects", "sources"]
+    sizes = [float(re.findall(r"about ([\d.]+) (?=GiB|MiB)", m)[0]) for m in messages]
+    assert sizes[1] > 64 and sizes[2] > 64, "beside a reserve on each"
+
+
+def test_folders_of_one_file_system_are_added_up(spark: SparkSession, tmp_path: Path) -> None:
+    assert landing.volume(tmp_path / "not" / "there") == tmp_path.stat().st_dev
+    messages: list[str] = []
+    error = attempt(spark, tmp_path, systems=(*CORE, "customer_database"), free=lambda _: 1, progress=messages.append)
+    (message,) = messages
+    for name in ("landing", "defects", "sources"):
+        assert f"{tmp_path / name}" in message and f"{tmp_path / name}" in error.message
 
 
 @pytest.mark.parametrize(
@@ -98,6 +126,26 @@ def test_generated_code_stays_small_enough_to_be_compiled(
     extract.csv_lines(session.sql(extract.query)).explain(mode="codegen")
     sizes = [int(n) for n in re.findall(r"maxMethodCodeSize:(\d+)", capsys.readouterr().out)]
     assert sizes and max(sizes) < 8000
+
+
+def test_progress_says_how_much_is_done_and_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.01)
+    shares, told, over = iter([0.0, 0.25, 0.5, 0.75, 7.0]), list[str](), threading.Event()
+
+    def part() -> float:
+        share = next(shares, None)
+        if share is None:
+            over.set()
+        return 1.0 if share is None else share
+
+    with progress.reporting("a feed", 2000, part, told.append, unit="files"):
+        assert over.wait(30)
+    assert told[:2] == [f"a feed: about {n} of 2,000 files, time left not known yet" for n in (0, 500)]
+    rest = [re.fullmatch(r"a feed: about ([\d,]+) of 2,000 files, \d+ s left", line) for line in told[2:]]
+    assert [found and found[1] for found in rest][:3] == ["1,000", "1,500", "1,980"], "an estimate is never all"
+    told_now = len(told)
+    time.sleep(0.05)
+    assert len(told) == told_now, "nothing is told afterwards"
 
 
 def test_days_of_23_and_25_hours_and_rest_days() -> None:

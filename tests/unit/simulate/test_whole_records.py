@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from utilityflow.simulate import model
+
 from .conftest import Landed, Money, Row
 from .test_determinism import MARCH, contents
 
@@ -142,6 +144,36 @@ def test_reads_that_never_come_are_on_the_ledger(dirty: Landed) -> None:
     assert len(set(keys)) == len(keys) and missing <= {(m, d, r) for m, d, r in keys}
     assert all(e["file"][-14:-4] == day for e, (_, day, _) in zip(lost, keys, strict=True))
     assert len(missing) > len(keys) * 0.5, "the others lie at the end, or on the last day of a meter"
+
+
+def test_the_day_of_an_exchange_is_told_of_both_meters_or_lost_of_both(
+    simulated: Callable[..., Landed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "METER_LIFE_MONTHS", 1)  # all meters are exchanged in February
+    customers, systems = 6000, ("usage_monitoring",)
+    landed = simulated(customers=customers, months=1, systems=systems, profile={s: PROFILE[s] for s in systems})
+    lost = {e["row_key"] for e in told(landed, READS, "lost")}
+    fates: dict[str, set[str]] = defaultdict(set)  # how the reads of a meter and day came
+    for row in landed.rows(READS):
+        came = "late" if row["read_date"] < row["_file"][-14:-4] else "in time"
+        fates[key_of(READS, row)].add(f"{row['quality']} {came}")
+    days: dict[int, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))  # of the old meter, of the new one
+    stride = 2 * customers + 10_000  # Utility.stride
+    for meter, day, register in (key.split("|") for key in [*lost, *fates]):
+        version, premise = divmod(int(meter[1:]) - model.FIRST_METER_NUMBER, stride)
+        if register == "1.8.0":
+            days[premise][version].add(day)
+    seen = Counter[str]()
+    for premise, (old, new) in days.items():
+        # what is late in the month's last days comes in March; a building connected later never had the old meter
+        if not old or not new or min(new) > "2024-02-24":
+            continue
+        assert max(old) == min(new), "the files tell of that day of both, or the ledger does"
+        names = [f"M{model.FIRST_METER_NUMBER + premise + version * stride}" for version in (0, 1)]
+        befell, other = (", ".join(sorted(fates[f"{name}|{max(old)}|1.8.0"])) or "lost" for name in names)
+        assert befell == other
+        seen[befell] += 1
+    assert seen.keys() >= {"A in time", "A late", "A late, E in time", "lost"} and seen["A in time"] > 4000, seen
 
 
 def test_late_and_repeated_events_are_on_the_ledger(dirty: Landed) -> None:
