@@ -77,7 +77,7 @@ def names(utility: Utility) -> list[Layer]:
 
 def _joint() -> str:
     """SQL of the name of an account of two."""
-    short = "substring(first_name, 1, 1), '. ', last_name, ' / ', substring(partner, 1, 1), '. ', other_name"
+    short = "left(first_name, 1), '. ', last_name, ' / ', left(partner, 1), '. ', other_name"
     return f"""CASE WHEN account_names = {ONE_SURNAME} AND renamed THEN concat(first_name, ' ', last_name)
         WHEN account_names = {ONE_SURNAME} THEN concat(first_name, ' & ', partner, ' ', last_name)
         WHEN renamed THEN concat(first_name, ' & ', partner, ' ', other_name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import sqlite3
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -17,8 +19,12 @@ from utilityflow.bronze.feeds import load_feed, parse_feed
 from utilityflow.errors import UtilityFlowError
 from utilityflow.extract.jdbc import extract_jdbc
 from utilityflow.extract.landed import Refused
-from utilityflow.simulate import customers, meters, rate_schedules
+from utilityflow.simulate import customer_database, customers, meters, progress, rate_schedules
+from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.customer_database import FEED, TABLES, Table
+from utilityflow.simulate.landing import Written
+from utilityflow.simulate.model import Utility
+from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.tariffs import TARIFFS
 
 from .conftest import CUSTOMERS, SEED, START, Landed, Row
@@ -145,6 +151,22 @@ def test_a_row_gives_way_to_a_newer_one_alone() -> None:
         base.execute(table.made)
         base.executemany(table.filled, [(1, 5, "a"), (1, 4, "late"), (1, 5, "again"), (2, 1, "b"), (2, 2, "c")])
         assert base.execute("SELECT * FROM t ORDER BY id").fetchall() == [(1, 5, "a"), (2, 2, "c")]
+
+
+def test_filling_tells_rows_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(*_: Any) -> Iterator[int]:
+        for _ in range(6):
+            time.sleep(0.02)
+            yield 1000
+
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(customer_database, "_load", slowly)
+    utility, told = Utility(SEED, 10, Almanac(SEED, START, 1, "UTC"), load_pools()), list[str]()
+    staged = {FEED: Written((), 4000, 0, {}), meters.FEED: Written((), 2000, 0, {})}
+    customer_database.fill(tmp_path / "cis.sqlite", utility, range(1), staged, told.append)
+    line = re.compile(r"cis\.sqlite: about ([\d,]+) of 6,000 rows, (\d+ s left|time left not known yet)")
+    assert told[0] == "cis.sqlite: filling it with 6,000 rows" and all(line.fullmatch(one) for one in told[1:])
+    assert any(one.startswith("cis.sqlite: about 3,000") and one.endswith(" s left") for one in told)
 
 
 # -- meters and rates ----------------------------------------------------------------------------------------------------

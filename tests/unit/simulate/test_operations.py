@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import hashlib
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from utilityflow.contracts import load_contracts
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.settings import Settings
-from utilityflow.simulate import CORE, simulate
+from utilityflow.simulate import CORE, progress, simulate
 from utilityflow.simulate.almanac import Almanac
 from utilityflow.simulate.operations import COMES_BACK, HEADER_DAYS, KINDS, RESENT, Fault, Operations, asked
 
@@ -185,6 +186,18 @@ def test_parquet_files_are_hit_alike(simulated: Callable[..., Landed], first: La
         table = parquet.read_table(folder / ours)
         rows = [[str(row[name]) for name in table.column_names] for row in table.to_pylist()]
         assert [table.column_names, *rows] == lines((first.landing / FEED / theirs).read_bytes())
+
+
+def test_delivery_tells_files_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0.001)
+    operations, told = Operations(SEED, Almanac(SEED, START, 1, "America/New_York"), KINDS, FEED), list[str]()
+    whole = [tmp_path / f"{FEED}_2024-02-{day:02d}.csv" for day in range(1, 30)]
+    for file in whole:
+        file.write_text("meter_id,read_date,kwh\n" + f"M1,{file.stem[-10:]},1.000\n" * 20_000)
+    files, faults = operations.deliver(range(1), whole, tmp_path / "landed", told.append)
+    assert len(files) == 28 and len(faults) == 8, "one more for what is sent twice, two less for what is late and never lands"
+    line = re.compile(rf"{FEED}, operational faults: about \d of 8 files, (\d+ s left|time left not known yet)")
+    assert told and all(line.fullmatch(one) for one in told) and any(one.endswith("s left") for one in told)
 
 
 def test_a_few_records_are_enough(spark: SparkSession, tmp_path: Path) -> None:
