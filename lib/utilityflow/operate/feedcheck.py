@@ -94,6 +94,7 @@ def _judge(
     rows = kept.orderBy("_file_name", "_row_number").limit(sample).collect()
     bad = [r for r in rows if r["_bad"]]
     refused = [{"file": e.file_name, "reason": e.reason} for e in entries if not e.stands]
+    refused += [{"file": name, "reason": told[0]} for e in entries for name, told in e.refused.items()]
     return {
         "records": len(rows), "failed": len(bad) + len(refused), "sample": [_beside(r, canonical) for r in rows[:SHOWN]],
         "failures": [{**one, "row": None, "rules": [], "reasons": [one["reason"]], "raw": {}} for one in refused]
