@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from utilityflow import pipeline
 from utilityflow.contracts import load_contracts
-from utilityflow.lakehouse import Lakehouse
+from utilityflow.lakehouse import Lakehouse, Table
 from utilityflow.operate.verify import verify
 from utilityflow.resources import resource
 from utilityflow.settings import Settings
@@ -53,7 +52,12 @@ class House:
             (self.landing / feed).mkdir(parents=True)
         self.settings = Settings(home=str(folder / "home"), landing=str(self.landing), feeds=str(folder / "feeds"),
                                  time_zone="UTC")  # fmt: skip
-        self.table = Lakehouse(spark, str(folder / "home" / "lakehouse"), load_contracts()).table(NAME)
+        self.lakehouse = Lakehouse(spark, str(folder / "home" / "lakehouse"), load_contracts())
+
+    @property
+    def table(self) -> Table:
+        """The facts."""
+        return self.lakehouse.table(NAME)
 
     def run(self, number: int, lines: str = "", customers: str = "") -> dict[str, Any]:
         """Payments that are marked after a run, and the names of their customers' versions."""
@@ -101,7 +105,8 @@ def test_what_the_processor_sent_again_is_found(spark: SparkSession, tmp_path: P
     simulate(spark, landing=landing, defects=defects, customers=3000, months=2, start=dt.date(2024, 2, 1), seed=7, only_month=2,
              systems=("payment_processing",), profile={"payment_processing": told})  # fmt: skip
     (tmp_path / "feeds").mkdir()
-    shutil.copy(resource("conf", "feeds", "pay_payments.yaml"), tmp_path / "feeds")
+    shipped = resource("conf", "feeds", "pay_payments.yaml").read_text("utf-8")
+    (tmp_path / "feeds" / "pay_payments.yaml").write_text(shipped, encoding="utf-8")
     settings = Settings(home=str(tmp_path / "home"), landing=str(landing), feeds=str(tmp_path / "feeds"),
                         time_zone="America/New_York")  # fmt: skip
     answer = pipeline.run(settings, as_of=dt.date(2024, 3, 31))
