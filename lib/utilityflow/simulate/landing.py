@@ -74,7 +74,7 @@ class Need:
 def needs(
     landed: Sequence[tuple[Extract, Form]], based: Sequence[Extract], landing: Path, defects: Path, sources: Path, more: int
 ) -> list[Need]:
-    """What the extracts take of the landing root, of the folder of the ledger and, where some fill a database, of its folder.
+    """What the extracts take of the landing root, of the ledger's folder and, where some fill a database, of its folder.
 
     :param more: bytes of landed files that are no extract's.
     """
@@ -83,7 +83,8 @@ def needs(
     found = [
         Need(landing, f"{rows:,} rows", sum(_expected_bytes(e, form) for e, form in landed) + more),
         Need(defects, "the ledger of defects", told),
-        Need(sources, f"{rows_based:,} rows of the database", sum(_expected_bytes(e, "csv") for e in based)),  # not compressed
+        # a database does not compress its rows
+        Need(sources, f"{rows_based:,} rows of the database", sum(_expected_bytes(e, "csv") for e in based)),
     ]
     return [need for need in found if need.bytes]
 

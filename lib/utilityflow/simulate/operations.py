@@ -113,7 +113,8 @@ class Operations:
         faults: list[Fault] = []
         hits = [(month, kind, day) for month in months for kind, days in self.hit(month).items() for day in days]
         # a file of two million reads is read, changed and written again in seconds
-        with reporting(f"{self.feed}, operational faults", len(hits), lambda: len(faults) / len(hits), progress, unit="files"):
+        what = f"{self.feed}, operational faults"
+        with reporting(what, len(hits), lambda: len(faults) / len(hits), progress, unit="files"):
             for month, kind, day in hits:
                 file = files[f"{self.feed}_{day.isoformat()}"]
                 first, rows = _happens(kind, file)

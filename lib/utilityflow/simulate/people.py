@@ -19,9 +19,9 @@ def class_code(profile: str) -> str:
 
 
 def household(utility: Utility) -> list[Layer]:
-    """From ``number``, ``ho`` and ``person_hash``: ``persons`` of a household, and ``account_names``, whom its account names.
+    """From ``number``, ``ho``, ``person_hash``: ``persons`` of a household, and ``account_names``, who is on its account.
 
-    Half of the households are as large as the use of their site lets expect (the draw of ``reads.size``), half are drawn alone:
+    Half of the households are as large as their site's use lets expect (the draw of ``reads.size``), half are drawn alone:
     so larger ones use more, as in life, while sizes keep their shares and no site uses other than it did.
     """
     sizes = int_array([int(n) for n in slots({str(n): float(share) for n, share in HOUSEHOLDS.items()}, 1024)])
@@ -40,8 +40,8 @@ def household(utility: Utility) -> list[Layer]:
 def names(utility: Utility) -> list[Layer]:
     """From ``person_hash``, ``class_first`` (class at the start), ``renamed``, ``household``: ``name`` (commas possible).
 
-    First and last names follow their frequencies in the pools; ``renamed`` swaps the last name (marriage). Of joint accounts two
-    surnames then become one, and who had one parts.
+    First and last names follow their frequencies in the pools; ``renamed`` swaps the last name (marriage). Of joint accounts
+    two surnames then become one, and who had one parts.
     """
     first = text_array(slots(utility.pools.first_names, 2048))
     last = text_array(slots(utility.pools.last_names, 2048))

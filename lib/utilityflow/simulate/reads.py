@@ -184,8 +184,8 @@ def tenant(utility: Utility) -> list[Layer]:
 def _registers() -> list[Layer]:
     """A row for each register: delivered, and received at solar sites (not of a meter on its last day).
 
-    On the day of an exchange the old meter's comes first. It is made here, of whatever the files tell of that day, so that the
-    reads of both meters are late, estimated, lost or sent again together.
+    On the day of an exchange the old meter's comes first. It is made here, of whatever the files tell of that day, so that
+    the reads of both meters are late, estimated, lost or sent again together.
     """
     return [
         # 0 on its day, more after it; one number, as the engine's generated code must stay short
