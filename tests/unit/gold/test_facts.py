@@ -11,7 +11,6 @@ import pytest
 
 from utilityflow.contracts import load_contracts
 from utilityflow.gold.facts import INCOMPLETE, OVERLONG, facts, final_reads
-from utilityflow.scd2 import Dimension
 from utilityflow.session import local_frame
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 CONTRACTS = load_contracts()
-READS, METERS = CONTRACTS["silver.meter_reads"], Dimension.from_contract(CONTRACTS["gold.dim_meter"])
+READS = CONTRACTS["silver.meter_reads"]
 MIDNIGHT, DAY = dt.datetime(2025, 1, 10, tzinfo=dt.timezone.utc), dt.date(2025, 1, 10)
 Row = dict[str, Any]
 Made = Callable[[Sequence[Row]], tuple[Any, ...]]
@@ -48,7 +47,7 @@ def made(spark: SparkSession) -> Made:
         rows = [tuple(row.get(name) for name in READS.column_names) for row in filled]
         frame = local_frame(spark, rows, ", ".join(f"{c.name} {c.type}" for c in READS.columns))
         kinds = {read["period_kind"] for read in reads}
-        (fact,) = facts(final_reads(frame, READS), READS, "UTC", METERS, kinds).collect()
+        (fact,) = facts(final_reads(frame, READS), READS, "UTC", kinds).collect()
         return fact["quantity"], fact["read_quality"], fact["quality_flags"], fact["peak_demand"]
 
     return make
