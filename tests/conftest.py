@@ -26,14 +26,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 # Half of the everyday suite's seconds, of which most come from runs, rebuilt lakehouses and simulated months: `make test-long`
 # takes them, CI too, and those marked `engine` are run on the floor lane as ever.
 HEAVY = (
-    "contract/test_migration.py", "faults/test_bad_homes.py", "faults/test_branches.py", "faults/test_crash_sweep.py",
-    "faults/test_fault_files.py", "faults/test_fault_logs.py", "faults/test_fault_places.py", "faults/test_interrupted.py",
-    "faults/test_rollback.py", "scd2/test_peers.py", "scd2/test_property.py", "unit/operate/test_maintain.py",
-    "unit/operate/test_rehash.py", "unit/operate/test_upkeep.py",
-    "unit/operate/test_verify.py", "unit/simulate/test_agreements.py", "unit/simulate/test_bills.py",
-    "unit/simulate/test_customer_database.py", "unit/simulate/test_defects.py", "unit/simulate/test_determinism.py",
-    "unit/simulate/test_operations.py", "unit/simulate/test_outages.py", "unit/simulate/test_payments.py",
-    "unit/simulate/test_requests.py", "unit/simulate/test_whole_records.py",
+    "bench/test_growth_bench.py", "contract/test_migration.py", "faults/test_bad_homes.py", "faults/test_branches.py",
+    "faults/test_crash_sweep.py", "faults/test_fault_files.py", "faults/test_fault_logs.py", "faults/test_fault_places.py",
+    "faults/test_interrupted.py", "faults/test_rollback.py", "scd2/test_peers.py", "scd2/test_property.py",
+    "unit/operate/test_maintain.py", "unit/operate/test_rehash.py", "unit/operate/test_upkeep.py",
+    "unit/operate/test_verify.py", "unit/silver/test_states_again.py", "unit/simulate/test_agreements.py",
+    "unit/simulate/test_bills.py", "unit/simulate/test_customer_database.py", "unit/simulate/test_defects.py",
+    "unit/simulate/test_determinism.py", "unit/simulate/test_operations.py", "unit/simulate/test_outages.py",
+    "unit/simulate/test_payments.py", "unit/simulate/test_requests.py", "unit/simulate/test_whole_records.py",
 )  # fmt: skip
 
 
