@@ -96,7 +96,7 @@ def entries(folder: Path) -> list[dict[str, str]]:
     return found
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_scorer_accounts_for_every_planted_defect(made: Any, tmp_path: Path) -> None:
     home, ledger, _ = made
     result = score(home, ledger, str(tmp_path / "out"))
@@ -148,7 +148,7 @@ def test_the_scorer_accounts_for_every_planted_defect(made: Any, tmp_path: Path)
     assert "negative_quantity" in text and "DOES NOT FIT" not in text
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_wrong_ledger_is_told(made: Any, tmp_path: Path) -> None:
     home, ledger, _ = made
     shutil.copytree(ledger, tmp_path / "ledger")

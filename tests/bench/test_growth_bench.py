@@ -94,7 +94,7 @@ def test_small_files_that_grow_are_told() -> None:
     assert "**no more**" in growth.summary(daily((3, 3)))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_growth_by_months(as_before: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "INCREMENTS", (1, 2))
     result = growth.growth(Settings(home=str(tmp_path / "home")), customers=200, months=3, publish_memory="1GB",

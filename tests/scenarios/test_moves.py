@@ -19,7 +19,7 @@ from utilityflow.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.engine, pytest.mark.long]  # two runs and what is asked of them: minutes
+pytestmark = [pytest.mark.engine, pytest.mark.slow]  # two runs and what is asked of them: minutes
 FEED = "feed: {0}\nsystem: customer_management\nentity: {1}\nformat: csv\npath: {0}/*.csv\ncolumns: {{{2}}}\n{3}"
 EVENT = "event: {effective_at: to_timestamp(since)}\n"
 FEEDS = {

@@ -150,7 +150,7 @@ def test_the_history_does_not_depend_on_the_order_in_which_snapshots_arrive(spar
         place.sound()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_name_that_is_refused_brings_no_snapshot_and_takes_none_away(spark: Any, tmp_path: Path) -> None:
     place = Place(spark, tmp_path)
     small, many = {"K1": "Ann"}, {"K1": "Ann", "K2": "Bob", "K3": "Cid", "K4": "Dan"}
@@ -177,7 +177,7 @@ def test_a_name_that_is_refused_brings_no_snapshot_and_takes_none_away(spark: An
     place.sound()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_state_that_came_back_is_rolled_back_held_and_requeued(spark: Any, tmp_path: Path) -> None:
     place = Place(spark, tmp_path)
     place.run(d20250101=A, d20250201=B)
@@ -215,7 +215,7 @@ def test_content_has_one_time_where_its_name_does_not_say_it(spark: Any, tmp_pat
     assert place.rows("silver.customers", "count(1)") == [(2,)]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_what_a_mapping_takes_from_the_name_is_that_of_each_snapshot(spark: Any, tmp_path: Path) -> None:
     """A record that its name breaks in one snapshot is quarantined whole, so that it is counted once."""
     more = ", city: \"regexp_extract(_file_name, '([0-9]{8})', 1)\""
@@ -233,7 +233,7 @@ def test_what_a_mapping_takes_from_the_name_is_that_of_each_snapshot(spark: Any,
     place.sound()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["the further name", "nothing"])
 def test_a_home_of_before_is_brought_up_by_its_next_run(spark: Any, tmp_path: Path, broken: str) -> None:
     """Names that an older version skipped are found out about; where there are none nothing is done."""
