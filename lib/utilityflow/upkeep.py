@@ -44,7 +44,7 @@ def crowds(table: Table, small: int) -> list[Crowd]:
         return []
     columns = table.contract.partition_by
     found: dict[str, list[int]] = defaultdict(list)
-    for add in files(Log(table.name, Path(table.path) / "_delta_log")).live.values():
+    for add in files(Log(table.name, Path(table.path) / "_delta_log"), all_named=False).live.values():
         if int(add["size"]) < small:
             values = dict(add.get("partitionValues") or {})  # a checkpoint's come as pairs
             found[partition_name(columns, [values.get(name) for name in columns])].append(int(add["size"]))

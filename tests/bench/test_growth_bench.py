@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from utilityflow.bench import _days, growth
-from utilityflow.bench._world import SMALL, World
+from utilityflow.bench._world import World
 from utilityflow.settings import Settings
+from utilityflow.upkeep import SMALL
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -23,10 +23,10 @@ from utilityflow.settings import Settings
 from utilityflow.simulate import CORE, Summary, simulate
 from utilityflow.simulate.simulator import MAX_CUSTOMERS, MAX_MONTHS
 from utilityflow.strict import load
+from utilityflow.upkeep import SMALL
 
 COUNTED = ("read", "loaded", "quarantined", "superseded", "duplicate")
 ZONE, START, SEED = "America/New_York", dt.date(2025, 1, 1), 1
-SMALL = 16 * 1024**2  # bytes of a data file under which there are better few than many
 
 
 def check_size(customers: int, months: int) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 from utilityflow.bench import _days, _plot
 from utilityflow.bench._report import keep, ready, table, told
-from utilityflow.bench._world import SMALL, World, check_size, month_end
+from utilityflow.bench._world import World, check_size, month_end
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.settings import Settings
 from utilityflow.simulate.reads import FEED
+from utilityflow.upkeep import SMALL
 
 # targets: the last month against the second; twenty times the customers; a run of days against the line through all of them
 MONTHS, CUSTOMERS, OFF_LINE = 1.15, 16, 0.15

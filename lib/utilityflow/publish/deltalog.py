@@ -32,17 +32,19 @@ class Files:
     named: set[str] = field(default_factory=set)
 
 
-def files(log: Log, until: int | None = None) -> Files:
+def files(log: Log, until: int | None = None, *, all_named: bool = True) -> Files:
     """The files of a version (default the newest), from the newest checkpoint before it and the commits after that.
 
     The log must be whole (``tablelog.findings``).
+
+    :param all_named: also read the commits before that checkpoint, for the names of files that no longer hold.
     """
     found = Files()
     last = log.newest if until is None else until
     base = max((v for v in log.checkpoints if v <= last), default=-1)
     for name in log.checkpoints.get(base, ()):
         _sum_up(log.folder / name, found)
-    for version in (v for v in log.versions if v <= last):
+    for version in (v for v in log.versions if v <= last and (all_named or v > base)):
         _apply(log, version, found, counts=version > base)
     return found
 

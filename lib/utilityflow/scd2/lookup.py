@@ -37,19 +37,13 @@ def version_of(
     d = dimension
     names = list(key or d.key)
     # who finds nobody finds the unknown member, so its row need not stand in the join
-    dim = dim_rows.where(F.col(d.surrogate_key) != UNKNOWN_KEY).select(
-        *(F.col(name).alias(f"_dim_{i}") for i, name in enumerate(d.key)),
-        F.col(d.surrogate_key).alias("_found"),
-        F.col(d.valid_from).alias("_from"),
-        F.col(d.valid_to).alias("_to"),
-        (F.col(d.surrogate_key) == surrogate_key(d, None)).alias("_first"),
-    )
+    dim = _sought(dim_rows.where(F.col(d.surrogate_key) != UNKNOWN_KEY), d)
     same_key: Column = F.lit(True)
     for i, name in enumerate(names):
         same_key = same_key & (F.col(name) == F.col(f"_dim_{i}"))
     own = [F.col(name) for name in facts.columns if name not in (d.surrogate_key, EARLY)]
     when = F.col(day)
-    hit = same_key & (F.col("_first") | (F.col("_from") <= when)) & (when < F.col("_to"))
+    hit = same_key & _valid(when)
     found = facts.join(dim, hit, "left").select(*own, "_found", (when < F.col("_from")).alias("_early"))
     if first_day is not None:
         start = F.col(first_day)
@@ -66,6 +60,23 @@ def version_of(
     answer = F.coalesce(F.col("_found"), F.lit(UNKNOWN_KEY).cast("bigint"))
     early = F.coalesce(F.col("_early"), F.lit(False))
     return found.select(*own, answer.alias(d.surrogate_key), early.alias(EARLY))
+
+
+def _sought(versions: DataFrame, dimension: Dimension) -> DataFrame:
+    """Versions under names that no fact has: ``_dim_0``..., ``_found``, ``_from``, ``_to``, ``_first`` (of its key)."""
+    d = dimension
+    return versions.select(
+        *(F.col(name).alias(f"_dim_{i}") for i, name in enumerate(d.key)),
+        F.col(d.surrogate_key).alias("_found"),
+        F.col(d.valid_from).alias("_from"),
+        F.col(d.valid_to).alias("_to"),
+        (F.col(d.surrogate_key) == surrogate_key(d, None)).alias("_first"),
+    )
+
+
+def _valid(when: Column) -> Column:
+    """Whether a version, as ``_sought`` gives it, is that of a moment; the first one is also that of all before it."""
+    return (F.col("_first") | (F.col("_from") <= when)) & (when < F.col("_to"))
 
 
 def histories(dim_rows: DataFrame, dimension: Dimension) -> DataFrame:
@@ -95,16 +106,12 @@ def version_of_known(
     :param changed: as ``histories`` gives them.
     """
     d = dimension
-    dim = changed.select(
-        *(F.col(name).alias(f"_dim_{i}") for i, name in enumerate(d.key)), F.col(d.surrogate_key).alias("_found"),
-        F.col(d.valid_from).alias("_from"), F.col(d.valid_to).alias("_to"),
-        (F.col(d.surrogate_key) == surrogate_key(d, None)).alias("_first"),
-    )  # fmt: skip
+    dim = _sought(changed, d)
     own, when = [F.col(name) for name in facts.columns if name != d.surrogate_key], F.col(day)
     names = [(F.col(name), F.col(f"_dim_{i}")) for i, name in enumerate(d.key)]
     nobody = reduce(or_, [name.isNull() | (name == F.lit(UNKNOWN)) for name, _ in names])
-    hit = (F.col("_first") | (F.col("_from") <= when)) & (when < F.col("_to"))
-    found = facts.join(dim, reduce(and_, [name == held for name, held in names], hit), "left").select(*own, "_found")
+    same_key = [name == held for name, held in names]
+    found = facts.join(dim, reduce(and_, same_key, _valid(when)), "left").select(*own, "_found")
     if first_day is not None:  # as in version_of: a fact that lies in a gap asks by its period's first day
         start = F.col(first_day)
         asks = (F.col("_found") == UNKNOWN_KEY) & (start != when)
