@@ -17,14 +17,16 @@ def reporting(
     """While something runs, say every few seconds how far it is.
 
     :param what: what is told of, such as a feed. :param count: how many ``unit`` there are in all, perhaps an estimate.
-    :param part: the share of them that is done, asked in another thread.
+    :param part: the share of them that is done, asked in another thread. What is told never goes back: a folder that is listed
+        while its files are moved shows less than there is.
     """
     done = threading.Event()
 
     def watch() -> None:
         first: tuple[float, float] | None = None  # when something was first done: planning counts for no rate
+        share = 0.0
         while not done.wait(EVERY_SECONDS):
-            share, now = min(0.99, part()), time.monotonic()
+            share, now = max(share, min(0.99, part())), time.monotonic()
             if first is None and share > 0:
                 first = (now, share)
             left = "time left not known yet"

@@ -130,7 +130,7 @@ def test_generated_code_stays_small_enough_to_be_compiled(
 
 def test_progress_says_how_much_is_done_and_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.01)
-    shares, told, over = iter([0.0, 0.25, 0.5, 0.75, 7.0]), list[str](), threading.Event()
+    shares, told, over = iter([0.0, 0.25, 0.1, 0.5, 0.75, 7.0]), list[str](), threading.Event()
 
     def part() -> float:
         share = next(shares, None)
@@ -140,8 +140,8 @@ def test_progress_says_how_much_is_done_and_how_long_it_will_take(monkeypatch: p
 
     with progress.reporting("a feed", 2000, part, told.append, unit="files"):
         assert over.wait(30)
-    assert told[:2] == [f"a feed: about {n} of 2,000 files, time left not known yet" for n in (0, 500)]
-    rest = [re.fullmatch(r"a feed: about ([\d,]+) of 2,000 files, \d+ s left", line) for line in told[2:]]
+    assert told[:3] == [f"a feed: about {n} of 2,000 files, time left not known yet" for n in (0, 500, 500)], "never back"
+    rest = [re.fullmatch(r"a feed: about ([\d,]+) of 2,000 files, \d+ s left", line) for line in told[3:]]
     assert [found and found[1] for found in rest][:3] == ["1,000", "1,500", "1,980"], "an estimate is never all"
     told_now = len(told)
     time.sleep(0.05)
