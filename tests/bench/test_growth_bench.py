@@ -126,7 +126,7 @@ def test_growth_by_months(as_before: None, tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "home" / "bench-growth").exists()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_growth_by_daily_loads(as_before: None, tmp_path: Path) -> None:
     result = growth.growth(Settings(home=str(tmp_path / "home")), of="daily", customers=200, months=2, days=3,
                            publish_memory="1GB", out=str(tmp_path / "out"), tell=lambda *_, **__: None)  # fmt: skip

@@ -25,7 +25,7 @@ ZONE = "America/New_York"
 SPRING, BOXES = dt.date(2025, 3, 9), 40
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.engine
 def test_hours_become_days(spark: SparkSession, tmp_path: Path) -> None:
     landing = tmp_path / "home" / "landing"

@@ -54,6 +54,7 @@ class World:
         return {period: (float(ci), float(cmi), float(still)) for period, ci, cmi, still in rows}
 
 
+@pytest.mark.slow
 def test_an_older_first_outage_brings_all_months_since(spark: Any, tmp_path: Path) -> None:
     world = World(tmp_path)
     world.outages(1, ("O-1", "circuit", "CK-1", "2025-03-10 10:00:00", "2025-03-10 11:00:00", "2025-03-10 12:00:00"))
@@ -64,6 +65,7 @@ def test_an_older_first_outage_brings_all_months_since(spark: Any, tmp_path: Pat
     assert world.run("2025-04-05") == wanted | {"2023-06": (2, 60, 0), "2025-03": (3, 180, 0)}
 
 
+@pytest.mark.slow
 def test_what_is_not_restored_by_the_day_is_open(spark: Any, tmp_path: Path) -> None:
     """Over the end of March: one that is restored in April, told of in one file, and one that is only expected to be."""
     world = World(tmp_path)

@@ -98,6 +98,7 @@ def test_marks_follow_what_changes(spark: SparkSession, tmp_path: Path) -> None:
     assert set(house.run(7)) == {"P4"}, "the file is corrected under its name: P3 is back on its day"
 
 
+@pytest.mark.slow
 def test_what_the_processor_sent_again_is_found(spark: SparkSession, tmp_path: Path) -> None:
     """Each payment that the simulator's ledger calls resent is marked, none else; the money received is that of all."""
     landing, defects = tmp_path / "landing", tmp_path / "defects"

@@ -161,6 +161,7 @@ def test_a_late_payment_touches_its_account_alone(town: Town) -> None:
     assert town.is_whole(date(94))
 
 
+@pytest.mark.slow
 def test_all_is_looked_at_where_that_is_less_work_or_the_only_way(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     town.put(BILLS, *(line(a, f"B{a}", f"A{a}", 30, 50) for a in range(4)))
     town.put(PAYMENTS, paid(1, "A1", 31, 10))
@@ -278,6 +279,7 @@ def changed_worlds(town: Town, chance: Chance, share: float) -> set[str]:
     return {str(w) for w in some}
 
 
+@pytest.mark.slow
 def test_what_is_touched_is_all_that_differs(town: Town) -> None:
     """Whatever happens to bills and money, on whatever day one looks, and whether a run was killed or left out."""
     chance = Chance(1, worlds=80)
@@ -298,6 +300,7 @@ def test_what_is_touched_is_all_that_differs(town: Town) -> None:
     assert (town.apply(date(as_of)).status, town.table.version()) == ("skipped", version)
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_followed_is_noticed(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the names matters, and what stood before: forgotten, the table is not what the whole gives."""
     chance = Chance(3, worlds=150)

@@ -34,6 +34,7 @@ def read_of(day: int) -> dict[str, str]:
     return {f"reads/d{day}.csv": f"cust,meter,kwh,day,q\nC0001,M-0001,{day}.5,2025-02-{day:02},actual\n"}
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_days_that_are_loaded_one_by_one_do_not_leave_a_file_each(
     copy: Place, empty: Place, spark: Any, monkeypatch: pytest.MonkeyPatch

@@ -126,7 +126,7 @@ def test_a_state_that_comes_back_is_valid_again_and_leads_to_its_file(
     assert "2 keys, of which silver holds 1 at 2025-03-01" in check["offenders"][0]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_history_does_not_depend_on_the_order_in_which_snapshots_arrive(spark: Any, tmp_path: Path) -> None:
     files = {"d20250101": A, "d20250115": LATE, "d20250201": B, "d20250301": A, "d20250401": B}
     places = {name: Place(spark, tmp_path / name) for name in ("one by one", "at once", "newest first")}
