@@ -37,6 +37,8 @@ ROOMS = (
     "operate",
     "simulate",
     "bench",
+    "words",
+    "commands",
     "cli",
 )
 # Rooms that may use fewer than all rooms before them.

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from utilityflow import cli, pipeline
+from utilityflow import pipeline
 from utilityflow.cli import main
+from utilityflow.commands import COMMANDS
 from utilityflow.errors import UtilityFlowError
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def test_help_is_instant_and_needs_no_engine() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - began < 5
-    assert all(f"  {name} " in done.stdout for name in cli._COMMANDS)
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
