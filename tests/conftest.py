@@ -30,17 +30,25 @@ HEAVY = (
     "faults/test_crash_sweep.py", "faults/test_fault_files.py", "faults/test_fault_logs.py", "faults/test_fault_places.py",
     "faults/test_interrupted.py", "faults/test_rollback.py", "scd2/test_peers.py", "scd2/test_property.py",
     "unit/operate/test_maintain.py", "unit/operate/test_rehash.py", "unit/operate/test_upkeep.py",
-    "unit/operate/test_verify.py", "unit/silver/test_states_again.py", "unit/simulate/test_agreements.py",
+    "unit/operate/test_verify.py", "unit/silver/test_states_again.py",
     "unit/simulate/test_bills.py", "unit/simulate/test_customer_database.py", "unit/simulate/test_defects.py",
-    "unit/simulate/test_determinism.py", "unit/simulate/test_operations.py", "unit/simulate/test_outages.py",
-    "unit/simulate/test_payments.py", "unit/simulate/test_requests.py", "unit/simulate/test_whole_records.py",
+    "unit/simulate/test_determinism.py", "unit/simulate/test_operations.py", "unit/simulate/test_requests.py",
+)  # fmt: skip
+
+# What the simulator writes, system by system: slow, so that CI stays within its time. For who changes the simulator.
+SLOW = (
+    "unit/simulate/test_agreements.py", "unit/simulate/test_outages.py", "unit/simulate/test_payments.py",
+    "unit/simulate/test_whole_records.py",
 )  # fmt: skip
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the tests of the files of HEAVY."""
-    if item.path.relative_to(REPOSITORY / "tests").as_posix() in HEAVY:
+    """Mark the tests of the files of HEAVY and SLOW."""
+    file = item.path.relative_to(REPOSITORY / "tests").as_posix()
+    if file in HEAVY:
         item.add_marker(pytest.mark.heavy)
+    if file in SLOW:
+        item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,7 @@ def test_the_floor_of_reads_as_parquet(as_before: None, tmp_path: Path) -> None:
     assert kinds(_floor.read(world.spark, definition, files)) == TYPED["ami_daily_reads"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_month_is_measured_against_its_floor(as_before: None, tmp_path: Path) -> None:
     said: list[str] = []
     result = month.month(Settings(home=str(tmp_path / "home")), customers=300, publish_memory="1GB", out=str(tmp_path / "out"),

@@ -78,7 +78,7 @@ def rows_of(settings: Settings, table: str) -> list[Row]:
     return pipeline.open_lakehouse(settings, open_home(settings, create=False)).table(table).read().collect()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_inferred_members_stand_while_a_fact_names_them(tmp_path: Path) -> None:
     settings, land = house_of(tmp_path)
     for files, (inferred, known) in zip(RUNS, EXPECTED, strict=True):

@@ -55,7 +55,7 @@ def run(settings: Settings, number: int, text: str) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_mart_follows_its_requests(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds" / "requests.yaml").write_text(FEED, encoding="utf-8")

@@ -44,18 +44,17 @@ def expectations(scenario: str) -> list[str]:
 
 
 FEW, MANY = "few", "many"  # rows, for the ways that the steps choose by their number
-AGAIN = "given_files_that_come_again"
-# of every day; the other scenarios belong to the longer tests, and the way of many rows to the slow ones, but of AGAIN
+# of every day; the other scenarios belong to the longer tests, and the way of many rows to the slow ones
 EVERYDAY = ("given_customers_that_change",)
 # slow too: what they show is shown by cases of tests/scd2, test_members.py and tests of the steps, if not from file to warehouse
 SELDOM = ("given_a_day_that_is_billed_later", "given_a_key_twice_in_a_snapshot", "given_case_28_full_snapshots",
-          "given_facts_before_customers", "given_payments_before_customers")  # fmt: skip
+          "given_facts_before_customers", "given_intervals_and_billed_periods", "given_payments_before_customers")  # fmt: skip
 
 
 def marks(scenario: str, rows: str) -> list[Any]:
     """When a scenario is played."""
     if rows == MANY or scenario in SELDOM:
-        return [pytest.mark.long if scenario == AGAIN else pytest.mark.slow]
+        return [pytest.mark.slow]
     return [] if scenario in EVERYDAY else [pytest.mark.long]
 
 
