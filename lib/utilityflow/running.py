@@ -231,7 +231,7 @@ def _prepare(state: Run, names: Sequence[str]) -> Prepared | None:
             state.steps.append(StepResult(PUBLISH, "failed", seconds=time.monotonic() - began))
         raise
     status = "ok" if outcome else "skipped"
-    rows = sum(t.rows for t in outcome.publication.tables.values()) if outcome else 0
+    rows = sum(outcome.loaded.values()) if outcome else 0
     state.steps.append(StepResult(PUBLISH, status, rows, time.monotonic() - began, profile=profile))
     return outcome
 

@@ -41,6 +41,8 @@ def test_run_prints_one_object(copy: Place, capsys: pytest.CaptureFixture[str]) 
     assert all(set(s) == STEP for s in result["steps"])
     assert [f["file"] for f in result["files"] if f["status"] == "loaded"] == ["reads/r9.csv"]
     assert "silver.meter_reads" in err
+    (loaded,) = [s["rows_written"] for s in result["steps"] if s["step"] == "publish.duckdb"]
+    assert 0 < loaded < 1000, "what was loaded, not the calendar that stood there already"
 
 
 def test_a_summary_for_people(built: tuple[Place, list[dict[str, Any]]]) -> None:
