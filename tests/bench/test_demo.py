@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from utilityflow.bench import defects
 from utilityflow.bench import demo as module
 from utilityflow.contracts import load_contracts
 from utilityflow.lakehouse import Lakehouse
@@ -62,3 +65,10 @@ def test_requests_come_over_rest(as_before: None, spark: Any, tmp_path: Path, mo
     assert facts[0] == facts[1] == len({name for name, _ in loaded}), "a fact for each request"
     begun, closed = ({row[0] for row in kept if row[2] in some} for some in (("assigned", "in_progress"), ("closed",)))
     assert begun & closed, "a list of present states would not tell that work on these had begun"
+
+    shutil.copytree(home / "defects" / DESK_FEED, tmp_path / "ledger" / DESK_FEED)
+    ledgers = (tmp_path / "ledger" / DESK_FEED).iterdir()
+    planted = [row for file in ledgers for row in csv.DictReader(file.read_text("utf-8").splitlines())]
+    score = defects.defects(Settings(home=str(home)), defects=str(tmp_path / "ledger"), tell=lambda _: None)
+    assert score["fits"], score["unmatched"]
+    assert (score["total"]["planted"], score["total"]["not_landed"]) == (len(planted), 0)
