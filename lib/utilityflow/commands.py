@@ -231,7 +231,7 @@ def _simulate(args: argparse.Namespace) -> Answer:
         progress=_tell,
     )
     rows = ", ".join(f"{n:,} records of {feed}" for feed, n in made.rows.items())
-    base = f" and {made.database}" if made.database else ""
+    base = "".join(f" and {place}" for place in (made.database, made.desk) if place)
     return Answer(dataclasses.asdict(made), f"{len(made.files)} files under {settings.landing_path}{base}: {rows}")
 
 

@@ -130,7 +130,7 @@ _ENVIRONMENT_KEYS = {
 }
 # variables that others own but that share the prefix
 _OTHER_VARIABLES = {"UTILITYFLOW_ENV", "UTILITYFLOW_TEST_PLANS", "UTILITYFLOW_REAL_DATA", "UTILITYFLOW_JARS", "UTILITYFLOW_DEBUG",
-                    "UTILITYFLOW_CIS_URL"}  # fmt: skip
+                    "UTILITYFLOW_CIS_URL", "UTILITYFLOW_DESK_URL"}  # fmt: skip
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:

@@ -124,8 +124,8 @@ def _simulate(one: argparse.ArgumentParser) -> None:
         "--defects", metavar="DIR", help="where the list of planted defects goes (default: defects in the home)"
     )
     one.add_argument("--systems", default="all", metavar="NAME,...", help="whose files to write (default: all six); "
-                     "customer_database fills a SQLite file")  # fmt: skip
-    one.add_argument("--sources", metavar="DIR", help="where that file lies (default: sources beside the landing root)")
+                     "customer_database fills a SQLite file, service_desk a folder for 'simulate serve'")  # fmt: skip
+    one.add_argument("--sources", metavar="DIR", help="where these lie (default: sources beside the landing root)")
     one.add_argument("--gas", action="store_true", help="also monthly reads of gas meters, whose registers roll over")
     one.add_argument("--interval-meters", type=_number, default=0, metavar="N", help="also N wall boxes read by the hour")
     one.add_argument("--faults", default="", metavar="KIND,...", help="operational faults of files, or all (default: none)")

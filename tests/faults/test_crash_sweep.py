@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crash_sweep import Kill, Sweep, differences, outcome, places, table
-from walk import Story
+from walk import SYSTEMS, WALKS, Story, land, lay_feeds
+
+from utilityflow.bronze.feeds import load_feeds
+from utilityflow.bronze.inspect import find_files
+from utilityflow.contracts import load_contracts
+from utilityflow.pipeline import graph
+from utilityflow.silver.judging import check_feeds
+
+# what the walk over systems must be killed at: tables of every system
+OF_SYSTEMS = {
+    "silver.bills", "silver.payments", "silver.service_requests", "silver.outages", "silver.compliance_filings",
+    "silver.accounts", "silver.service_agreements", "silver.meters",
+    "gold.dim_customer", "gold.dim_account", "gold.dim_service_agreement", "gold.dim_meter", "gold.fact_billing",
+    "gold.fact_payment", "gold.fact_service_request", "gold.fact_outage", "gold.fact_compliance", "gold.customer_identity",
+}  # fmt: skip
 
 
 @pytest.mark.long
@@ -24,6 +39,28 @@ def test_case_46_a_run_that_is_killed_ends_in_the_same_tables_when_it_is_started
     wrong = [line for kill in kills for line in kill.wrong]
     fault(unaided=not wrong, wrong=sum(bool(k.wrong) for k in kills), rows_lost=sum("not accounted for" in x for x in wrong))
     assert (len(kills), wrong) == (2, [])
+
+
+def test_the_walk_over_systems_has_feeds_and_files_of_all_its_tables(tmp_path: Path) -> None:
+    """Each feed gets something new in the run that is killed, but that of service points, whose changes come later."""
+    lay_feeds(tmp_path)
+    feeds = load_feeds(tmp_path / "feeds")
+    check_feeds(feeds, load_contracts())
+    assert {step.output for step in graph(feeds)} >= OF_SYSTEMS
+    seen: dict[str, set[str]] = {}
+    for run in (1, WALKS["systems"]):
+        land(tmp_path, run, SYSTEMS)
+        now = {name: set(map(str, find_files(feed, tmp_path / "landing"))) for name, feed in feeds.items()}
+        new, seen = {name for name in feeds if now[name] - seen.get(name, set())}, now
+        assert feeds.keys() - new == ({"crm"} if run == 1 else {"points"}), run
+
+
+@pytest.mark.slow
+def test_the_walk_over_systems_passes_commits_of_all_its_tables(spark: Any, tmp_path: Path) -> None:
+    points = Story(tmp_path, SYSTEMS).tell(WALKS["systems"]).points[WALKS["systems"]]
+    print(len(points), *points, sep="\n")
+    named = {found[0] for point in points if (found := re.search(r"(silver|gold)\.\w+", point))}
+    assert named >= OF_SYSTEMS
 
 
 def test_the_sweep_sees_other_content_and_rows_that_are_lost() -> None:

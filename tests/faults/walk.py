@@ -2,7 +2,8 @@
 
 Run 1 is the first; 2 new customers take over inferred members (an ordinary run), 3 late events, 4 a file that supersedes;
 5 is a rollback of that, which the next run ends. The walk ``systems`` is the second run of another story, in which bills,
-payments, requests, service points and outages land beside each other, so that their facts and marts are made.
+payments, requests, service points and outages land beside each other, accounts, agreements, meters and an audit trail as shipped
+feeds read them, and the register of filings as the simulator writes it, so that their dimensions, facts and marts are made.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import datetime as dt
 import gc
 import os
 import shutil
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +22,25 @@ from typing import Any
 from utilityflow import lakehouse, pipeline
 from utilityflow.operate import rollback as way_back
 from utilityflow.settings import Settings
+from utilityflow.simulate.almanac import Almanac
+from utilityflow.simulate.defects import load_profile
+from utilityflow.simulate.model import Utility
+from utilityflow.simulate.pools import load_pools
+from utilityflow.simulate.regulatory import write_regulatory
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "given_facts_before_customers"
 FEEDS = SCENARIO.parent / "feeds"
 AS_OF = dt.date(2025, 2, 1)
 WALKS = {"ordinary": 2, "late": 3, "superseding": 4, "rollback": 5, "systems": 2}
-SYSTEMS = [SCENARIO.parent / name for name in ("given_payments_before_customers", "given_a_network_with_outages")]
+SYSTEMS = [
+    *(SCENARIO.parent / name for name in ("given_payments_before_customers", "given_a_network_with_outages")),
+    Path(__file__).parent / "systems",  # what the shipped feeds below read, but for the filings
+]
+SHIPPED = [
+    Path(__file__).parents[2] / "conf" / "feeds" / f"{name}.yaml"
+    for name in ("examples/accounts/accounts", "examples/accounts/service_agreements", "examples/assets/meters", "reg_filings",
+                 "reg_audit")
+]  # fmt: skip
 SETTINGS_OF_A_WRITE = (
     "spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion",
     "spark.databricks.delta.commitInfo.userMetadata",
@@ -41,11 +56,31 @@ def as_of(home: Path) -> dt.date:
     return dt.date(2025, 4, 2) if (home / "feeds").is_dir() else AS_OF
 
 
+def lay_feeds(home: Path, scenarios: Sequence[Path] = SYSTEMS) -> None:
+    """The feeds of a story of several systems."""
+    for scenario in scenarios:
+        if (scenario / "feeds").is_dir():
+            shutil.copytree(scenario / "feeds", home / "feeds", dirs_exist_ok=True)
+    for feed in SHIPPED:
+        shutil.copy(feed, home / "feeds")
+
+
 def land(home: Path, run: int, scenarios: Sequence[Path] = (SCENARIO,)) -> None:
     for scenario in scenarios:
         source = scenario / "when" / str(run)
         if source.is_dir():
             shutil.copytree(source, home / "landing", dirs_exist_ok=True)
+    if len(scenarios) > 1:
+        land_filings(home, run)
+
+
+def land_filings(home: Path, run: int) -> None:
+    """The register of filings, a workbook for each run; its audit trail, of thousands of events, stays behind."""
+    utility = Utility(7, 50, Almanac(7, dt.date(2025, 2, 1), run, "America/New_York"), load_pools())
+    with tempfile.TemporaryDirectory() as aside:
+        made, ledger = Path(aside) / "landing", Path(aside) / "defects"
+        write_regulatory(utility, range(run - 1, run), load_profile({}), made, ledger, lambda _: None)
+        shutil.copytree(made / "reg_filings", home / "landing" / "reg_filings", dirs_exist_ok=True)
 
 
 def walked(home: Path, walk: str) -> bool:
@@ -73,8 +108,7 @@ class Story:
             if number > 1:
                 shutil.copytree(self.after[number - 1], home)
             elif len(self.scenarios) > 1:
-                for scenario in self.scenarios:
-                    shutil.copytree(scenario / "feeds", home / "feeds", dirs_exist_ok=True)
+                lay_feeds(home, self.scenarios)
             land(home, number, self.scenarios)
             self.before[number] = shutil.copytree(home, self.folder / f"before-{number}")
             log = self.folder / f"points-{number}"

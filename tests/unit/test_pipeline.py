@@ -18,7 +18,7 @@ from utilityflow.pipeline import graph, read_feeds, select, tables_of
 from utilityflow.settings import Settings, load_settings
 from utilityflow.silver.judging import ENTITIES, check_feeds, tables_of_entity
 
-URL = "UTILITYFLOW_CIS_URL"
+URL, DESK_URL = "UTILITYFLOW_CIS_URL", "UTILITYFLOW_DESK_URL"
 ALWAYS = {"customers", "meter_reads"}  # the gold steps read them, whatever is fed
 RARE = sorted(set(ENTITIES) - ALWAYS)
 NETWORK = {"outages", "service_points"}  # one of them brings both: the gold steps of reliability read them
@@ -323,6 +323,23 @@ def test_shipped_feeds_of_a_database_sleep_until_it_is_said_which_one(
     monkeypatch.delenv(URL)
     (tmp_path / "home" / "lakehouse" / "bronze" / "cis_database_meters").mkdir(parents=True)
     assert "cis_database_meters" in pipeline.read_feeds(settings)
+
+
+def test_the_shipped_feed_of_the_service_desk_sleeps_until_it_is_said_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then requests come from there, and those who bring them as files have another feed, which sleeps on."""
+    settings = Settings(home=str(tmp_path / "home"))
+    for value in (None, ""):
+        monkeypatch.delenv(DESK_URL, raising=False) if value is None else monkeypatch.setenv(DESK_URL, value)
+        assert set(pipeline.read_feeds(settings)) == {"ami_daily_reads", "cis_customers"}
+    monkeypatch.setenv(DESK_URL, "http://127.0.0.1:8311/service-requests")
+    feeds = pipeline.read_feeds(settings)
+    assert set(feeds) == {"ami_daily_reads", "cis_customers", "desk_rest_requests"}
+    assert {"extract.desk_rest_requests", "gold.fact_service_request"} < {s.name for s in graph(feeds)}
+    monkeypatch.delenv(DESK_URL)
+    (tmp_path / "home" / "lakehouse" / "bronze" / "desk_rest_requests").mkdir(parents=True)
+    assert "desk_rest_requests" in pipeline.read_feeds(settings)
 
 
 def test_shipped_feeds_sleep_until_their_first_file_lands(tmp_path: Path, repository: Path) -> None:

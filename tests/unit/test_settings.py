@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from utilityflow import settings as module
+from utilityflow.bronze.feeds import load_feeds
 from utilityflow.errors import UtilityFlowError
 from utilityflow.settings import Settings, load_settings, resolve_secret
 
@@ -83,3 +84,11 @@ def test_a_secret_is_a_reference_and_never_told(tmp_path: Path, monkeypatch: pyt
             resolve_secret(reference)
         assert caught.value.code == "UF-1010"
         assert "hunter2" not in str(caught.value)
+
+
+def test_variables_that_shipped_feeds_wait_for_are_known() -> None:
+    """Or no command would start while they are set."""
+    asked = [feed.extract for feed in load_feeds().values() if feed.extract is not None]
+    named = {r.removeprefix("env:") for source in asked for r in source.secrets if r.startswith("env:UTILITYFLOW_")}
+    assert named == {"UTILITYFLOW_CIS_URL", "UTILITYFLOW_DESK_URL"}
+    assert load_settings(environ=dict.fromkeys(named, "x")) == load_settings(environ={})

@@ -102,13 +102,14 @@ class _Score:
         contents = {stem: e for stem, e in standing.items() if e.sha256 not in wrong}
         spark, key = scene.house.spark, SYSTEMS[folder][1]
         entries = read_ledger(spark, ledger / folder, stage / "ledger")
-        nothing = ", ".join([f"{ROW[0]} string", f"{ROW[1]} bigint", *(f"{n} string" for n in (*key, *LOGGED.get(folder, ())))])
+        texts = dict.fromkeys((*key, *LOGGED.get(folder, ())))
+        nothing = ", ".join([f"{ROW[0]} string", f"{ROW[1]} bigint", *(f"{n} string" for n in texts)])
         raw = local_frame(spark, [], nothing)
         for feed, some in _by_feed(contents).items():
             rows = raw_rows(scene.run(), scene.feeds[feed], some).select(*ROW, *_raw_columns(scene, feed))
             raw = raw.unionByName(rows, allowMissingColumns=True)
         if folder in LOGGED:
-            found, landed = placed_in_log(entries, raw, key, folder)
+            found, landed = placed_in_log(entries, raw, key, folder, scene.home.zone)
             scored, there = len(stems & landed), landed
         else:
             frame = local_frame(spark, [(s, e.sha256) for s, e in contents.items()], "stem string, _file_sha256 string")

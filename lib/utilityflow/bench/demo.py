@@ -1,4 +1,7 @@
-"""The demo: two months of six source systems, run month by month, and a short summary of what came out."""
+"""The demo: two months of six source systems, run month by month, and a short summary of what came out.
+
+Customer management is asked over JDBC, the service desk over REST from a real server in this process; the others land files.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.session import get_session
 from utilityflow.settings import Settings
 from utilityflow.silver.judging import ENTITIES, tables_of_entity
-from utilityflow.simulate import SYSTEMS, customer_database, simulate
+from utilityflow.simulate import SYSTEMS, customer_database, requests, simulate
+from utilityflow.simulate.serve import serve
 
 # an analyst's question: what each class used, by the class that the customer had on the day of the read
 QUERY = """SELECT u.billing_period AS month, c.customer_type AS class, count(DISTINCT u.customer_id) AS customers,
@@ -50,9 +54,10 @@ FROM gold.kpi_operational_efficiency ORDER BY billing_period""",
        sum(due_1_30 + due_31_60 + due_61_90 + due_over_90) AS past_due FROM gold.receivables_ageing""",
 }
 INTERVAL_METERS = 2000
-# customer management is asked over JDBC, the others land files
-ASKED = tuple("customer_database" if name == customer_database.SYSTEM else name for name in SYSTEMS)
-_URL = "UTILITYFLOW_CIS_URL"  # what the shipped feeds of that database wait for
+# these two are asked, the others land files
+_IN_PLACE = {customer_database.SYSTEM: "customer_database", requests.SYSTEM: requests.DESK}
+SIMULATED = tuple(_IN_PLACE.get(name, name) for name in SYSTEMS)
+CIS_URL, DESK_URL = "UTILITYFLOW_CIS_URL", "UTILITYFLOW_DESK_URL"  # what the shipped feeds of the two wait for
 
 
 def demo(
@@ -75,11 +80,12 @@ def demo(
         at = time.monotonic()
         simulate(spark, landing=settings.landing_path, defects=home.path / "defects", customers=customers, months=months,
                  start=START, seed=seed, only_month=month, interval_meters=min(INTERVAL_METERS, customers // 20 + 1),
-                 reads_format="parquet", systems=ASKED, sources=home.path / "sources", time_zone=ZONE, progress=tell)  # fmt: skip
+                 reads_format="parquet", systems=SIMULATED, sources=home.path / "sources", time_zone=ZONE,
+                 progress=tell)  # fmt: skip
         timings[f"simulate month {month}"] = time.monotonic() - at
         tell(f"month {month} has landed")
         at = time.monotonic()
-        with _database(home.path / "sources" / customer_database.FILE):
+        with asked(home.path / "sources"):
             answer = pipeline.run(settings, as_of=month_end(month))
         timings[f"run month {month}"] = time.monotonic() - at
         if answer["error"]:
@@ -91,17 +97,23 @@ def demo(
 
 
 @contextmanager
-def _database(file: Path) -> Iterator[None]:
-    """The shipped feeds of customer management's database ask this file."""
-    before = os.environ.get(_URL)
-    os.environ[_URL] = f"jdbc:sqlite:{file}"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_URL]
-        else:
-            os.environ[_URL] = before
+def asked(sources: Path) -> Iterator[None]:
+    """The shipped feeds ask the sources in this folder: customer management's database, and the service desk, which is served.
+
+    The server has a free port of this machine alone and ends with the block, whatever becomes of it.
+    """
+    with serve(port=0, records=sources / requests.DESK_FEED) as server:
+        addresses = {CIS_URL: f"jdbc:sqlite:{sources / customer_database.FILE}", DESK_URL: server.address}
+        before = {name: os.environ.get(name) for name in addresses}
+        os.environ.update(addresses)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def _empty(home: Path) -> None:

@@ -10,7 +10,15 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from utilityflow.bronze.sources import check_mapping, check_positive, check_reference, is_reference, start_of, wrong
+from utilityflow.bronze.sources import (
+    check_mapping,
+    check_positive,
+    check_reference,
+    is_reference,
+    is_said,
+    start_of,
+    wrong,
+)
 from utilityflow.errors import UtilityFlowError, nearest
 from utilityflow.settings import resolve_secret
 from utilityflow.strict import Node, build
@@ -97,10 +105,7 @@ class Jdbc:
     @property
     def configured(self) -> bool:
         """Whether it is said here which database is asked: by the feed file, or by what its URL refers to."""
-        try:
-            return not is_reference(self.url) or bool(resolve_secret(self.url))
-        except UtilityFlowError:
-            return False
+        return is_said(self.url)
 
     def resolved(self) -> Jdbc:
         """The same with the URL that a reference stands for.

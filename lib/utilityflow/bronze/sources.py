@@ -7,13 +7,14 @@ those of any other feed. docs/feeds.md explains the options to users.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from utilityflow.errors import UtilityFlowError
+from utilityflow.settings import resolve_secret
 from utilityflow.strict import Node, build
 
 LANDED_AS = {"rest": "jsonl", "jdbc": "parquet"}  # form of the source -> format of the files that it lands
@@ -98,9 +99,9 @@ class Bounds:
 class Rest:
     """A paged REST interface that answers in JSON.
 
-    ``records``: where in the answer the array of records stands, a path with dots; empty: the answer is the array.
-    ``record_id``: a field that names a record: of one that comes several times in an extract the last state is kept;
-    without it equal records count once.
+    ``base_url``: where it is, or a reference to that (``env:NAME``, ``file:PATH``). ``records``: where in the answer the array
+    of records stands, a path with dots; empty: the answer is the array. ``record_id``: a field that names a record: of one that
+    comes several times in an extract the last state is kept; without it equal records count once.
     """
 
     base_url: str
@@ -117,16 +118,30 @@ class Rest:
     @property
     def secrets(self) -> tuple[str, ...]:
         """References to what the feed file does not hold."""
-        return tuple(r for r in (self.auth.secret, self.auth.user) if r) if self.auth else ()
+        address = (self.base_url,) if is_reference(self.base_url) else ()
+        return (*address, *(r for r in (self.auth.secret, self.auth.user) if r)) if self.auth else address
 
     @property
     def configured(self) -> bool:
-        """Whether it is said here which source is asked: the feed file says it."""
-        return True
+        """Whether it is said here which source is asked: by the feed file, or by what its address refers to."""
+        return is_said(self.base_url)
+
+    def resolved(self) -> Rest:
+        """The same with the address that a reference stands for.
+
+        :raises UtilityFlowError: UF-1010 when there is none, or one that a feed file may not have either. It is not shown.
+        """
+        if not is_reference(self.base_url):
+            return self
+        found = replace(self, base_url=resolve_secret(self.base_url))
+        problem = _address_problem(found)
+        if problem is not None:
+            raise UtilityFlowError("UF-1010", f"what {self.base_url} stands for must be {problem[0]}", hint=problem[1])
+        return found
 
     @property
     def shown(self) -> str:
-        """The address as it may be told: without the query."""
+        """The address as it may be told: without the query; of a reference the reference."""
         return self.base_url
 
 
@@ -137,7 +152,10 @@ def rest_options(node: Node) -> Rest:
     """
     rest = build(Rest, check_mapping(node))
     keys: dict[str, Node] = node.value
-    _check_address(rest, keys["base_url"])
+    if is_reference(rest.base_url):
+        check_reference(keys["base_url"], rest.base_url)
+    elif (problem := _address_problem(rest)) is not None:
+        raise wrong(keys["base_url"], *problem)
     for group in ("parameters", "headers"):
         for name, child in keys[group].value.items() if group in keys else ():
             _check_sent(group, name, child)
@@ -192,6 +210,14 @@ def is_reference(text: str) -> bool:
     return text.startswith(("env:", "file:"))
 
 
+def is_said(text: str) -> bool:
+    """Whether a text is there: it stands in the feed file, or what it refers to can be looked up here and is not empty."""
+    try:
+        return not is_reference(text) or bool(resolve_secret(text))
+    except UtilityFlowError:
+        return False
+
+
 def check_reference(node: Node, text: str) -> None:
     """A secret stands in the environment or in a file, never here.
 
@@ -206,20 +232,22 @@ def names_a_secret(name: str) -> bool:
     return bool(_SECRET.search(name))
 
 
-def _check_address(rest: Rest, node: Node) -> None:
+def _address_problem(rest: Rest) -> tuple[str, str | None] | None:
+    """What an address must be that it is not, and a hint; None: nothing. It does not show the address."""
     try:
         parts = urlsplit(rest.base_url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise wrong(node, "an address such as https://host/path") from None
+        return "an address such as https://host/path", None
     if parts.scheme not in ("http", "https") or not host or not rest.base_url.isascii() or re.search(r"\s", rest.base_url):
-        raise wrong(node, "an address such as https://host/path, in ASCII")
+        return "an address such as https://host/path, in ASCII", None
     if parts.username is not None or parts.password is not None:
-        raise wrong(node, "without user and password", "use 'auth'")
+        return "without user and password", "use 'auth'"
     if parts.query or parts.fragment or "?" in rest.base_url or "#" in rest.base_url:
-        raise wrong(node, "without a query", "use 'parameters'")
+        return "without a query", "use 'parameters'"
     if parts.scheme == "http" and host not in _LOCAL and not rest.allow_http:
-        raise wrong(node, "https", "allow_http: true lets data and secrets travel unprotected")
+        return "https", "allow_http: true lets data and secrets travel unprotected"
+    return None
 
 
 def _check_sent(group: str, name: str, node: Node) -> None:

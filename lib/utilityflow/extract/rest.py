@@ -129,9 +129,9 @@ def extract_rest(
     :raises UtilityFlowError: UF-1010 a secret cannot be resolved, UF-2012 to UF-2014 the source fails; nothing is landed
         then, and pages that were fetched are kept for the next extract where that makes sense.
     """
-    rest = feed.extract
-    if not isinstance(rest, Rest):
+    if not isinstance(feed.extract, Rest):
         raise TypeError(f"{feed.feed} is no feed of a REST interface")
+    rest = feed.extract.resolved()
     zone = feed.time_zone or zone
     folder = make_folder(feed, landing)
     reader, caller = Reader(feed.feed, rest, zone), Caller(feed.feed, rest, say, clock)

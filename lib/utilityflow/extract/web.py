@@ -148,9 +148,10 @@ class Caller:
             with _connected(url, seconds) as (connection, late):
                 try:
                     connection.request("GET", _target(url), headers=self.headers)
-                    response = connection.getresponse()
-                    headers = {name.lower(): value for name, value in response.getheaders()}
-                    body = self._body(response, headers) if response.status == HTTPStatus.OK else b""
+                    # the library gives the socket to the response: a body that is not read to its end would keep it open
+                    with connection.getresponse() as response:
+                        headers = {name.lower(): value for name, value in response.getheaders()}
+                        body = self._body(response, headers) if response.status == HTTPStatus.OK else b""
                 except (OSError, http.client.HTTPException, AttributeError) as error:
                     # the deadline closes the socket under the library's hands
                     raise _Again(f"no whole answer within {seconds:.0f} s" if late() else _words(error)) from None

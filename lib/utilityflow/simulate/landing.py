@@ -72,19 +72,19 @@ class Need:
 
 
 def needs(
-    landed: Sequence[tuple[Extract, Form]], based: Sequence[Extract], landing: Path, defects: Path, sources: Path, more: int
+    landed: Sequence[tuple[Extract, Form]], asked: Sequence[Extract], landing: Path, defects: Path, sources: Path, more: int
 ) -> list[Need]:
-    """What the extracts take of the landing root, of the ledger's folder and, where some fill a database, of its folder.
+    """What the extracts take of the landing root, of the ledger's folder and, where some fill sources, of these sources' folder.
 
-    :param more: bytes of landed files that are no extract's.
+    :param asked: those that fill sources. :param more: bytes of landed files that are no extract's.
     """
-    rows, rows_based = sum(e.expected_rows for e, _ in landed), sum(e.expected_rows for e in based)
-    told = round((rows + rows_based) * LEDGER_SHARE * LEDGER_ROW_BYTES)
+    rows, rows_asked = sum(e.expected_rows for e, _ in landed), sum(e.expected_rows for e in asked)
+    told = round((rows + rows_asked) * LEDGER_SHARE * LEDGER_ROW_BYTES)
     found = [
         Need(landing, f"{rows:,} rows", sum(_expected_bytes(e, form) for e, form in landed) + more),
         Need(defects, "the ledger of defects", told),
-        # a database does not compress its rows
-        Need(sources, f"{rows_based:,} rows of the database", sum(_expected_bytes(e, "csv") for e in based)),
+        # a database does not compress its rows, nor do JSON lines
+        Need(sources, f"{rows_asked:,} rows of sources that are asked", sum(_expected_bytes(e, "csv") for e in asked)),
     ]
     return [need for need in found if need.bytes]
 

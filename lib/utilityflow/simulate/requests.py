@@ -8,6 +8,8 @@ come again after it was settled, some are not named. After storms the desk has a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from utilityflow.simulate.defects import Planter, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array, slots, text_array
 from utilityflow.simulate.extract import Extract, kept, layered, one_file_each
@@ -19,6 +21,7 @@ from utilityflow.simulate.request_makers import DAY, TWICE_WITHIN, changes, life
 from utilityflow.simulate.stamps import utc_stamp
 
 SYSTEM, FEED = "service_requests", "desk_requests"
+DESK, DESK_FEED = "service_desk", "desk_rest_requests"  # the same as a source that is asked: what its server shows, not landed
 COLUMNS = (
     "id", "customer", "type", "detail", "priority", "state", "opened_at", "due_at", "closed_at", "updated_at", "location",
 )  # fmt: skip
@@ -56,6 +59,12 @@ def requests_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -
         form="jsonl",
         nested=NESTED,
     )
+
+
+def desk_extract(utility: Utility, months: range, specs: tuple[Spec, ...]) -> Extract:
+    """The same records, with the same defects, as the service desk itself keeps them: ``serve`` shows a folder of them."""
+    landed = requests_extract(utility, months, specs)
+    return replace(landed, feed=DESK_FEED, files=tuple(name.replace(FEED, DESK_FEED, 1) for name in landed.files))
 
 
 def _scopes(utility: Utility, months: range) -> dict[str, Scope]:

@@ -18,6 +18,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from utilityflow.contracts import sql_text
 from utilityflow.errors import UtilityFlowError
 from utilityflow.simulate import (
     audit_trail,
@@ -41,9 +42,10 @@ SYSTEMS = {
     **{of.FEED: (of.SYSTEM, of.KEY) for of in (service_points, outages)},
     **{of.FEED: (planted.SYSTEM, of.KEY) for of in (filing_register, audit_trail)},
     customer_database.FEED: (customer_database.SYSTEM, customers.KEY),
+    requests.DESK_FEED: (requests.SYSTEM, requests.KEY),
 }
-# of these an extract lands the rows in files of its own: raw columns with the batch that a ledger speaks of, and the row's place
-LOGGED = {customer_database.FEED: ("batch", "change_no")}
+# of these an extract lands the rows in files of its own: raw columns that say where a ledger speaks of a row
+LOGGED = {customer_database.FEED: ("batch", "change_no"), requests.DESK_FEED: ("updated_at",)}
 ROW = ("_file_sha256", "_row_number")
 CAUGHT, OUTCOMES = ("quarantined", "flagged"), ("quarantined", "flagged", "repaired", "missed", "repeat")
 EQUAL_RECORD = "equal_record"  # the signal of a repeat that silver left out
@@ -117,14 +119,15 @@ def _paired(
     return entries.join(exact, [*alike, "_place"], "left")
 
 
-def placed_in_log(ledger: DataFrame, raw: DataFrame, key: Sequence[str], feed: str) -> tuple[DataFrame, set[str]]:
+def placed_in_log(
+    ledger: DataFrame, raw: DataFrame, key: Sequence[str], feed: str, zone: str
+) -> tuple[DataFrame, set[str]]:
     """The same of a source that is asked: an extract may land a batch of its log together with others, or in parts.
 
-    :param raw: as ``placed`` takes it, of all landed files. :param feed: of LOGGED.
+    :param raw: as ``placed`` takes it, of all landed files. :param feed: of LOGGED. :param zone: in which days are cut.
     :returns: as ``placed``; and the batches that have landed, by the names of their ledgers without ending.
     """
-    batch, place = LOGGED[feed]
-    numbered = raw.withColumns({"_stem": F.concat(F.lit(f"{feed}_"), batch), "_number": F.col(place).cast("bigint")})
+    numbered = _numbered(raw, feed, zone)
     names = [n for n in raw.columns if n not in ROW]
     logged = numbered.select(F.col("_stem").alias(ROW[0]), F.col("_number").alias(ROW[1]), *names)
     batches = numbered.select(F.col("_stem").alias("stem"), F.col("_stem").alias(ROW[0])).distinct()
@@ -132,6 +135,17 @@ def placed_in_log(ledger: DataFrame, raw: DataFrame, key: Sequence[str], feed: s
     own = found.select(*ledger.columns, F.col(ROW[0]).alias("_stem"), F.col(ROW[1]).alias("_number"), "landed")
     found = own.join(numbered.select("_stem", "_number", *ROW), ["_stem", "_number"], "left")
     return found.select(*ledger.columns, *ROW, "landed"), {row["stem"] for row in batches.select("stem").collect()}
+
+
+def _numbered(raw: DataFrame, feed: str, zone: str) -> DataFrame:
+    """With ``_stem``, the name of the ledger that speaks of the row, and ``_number``, its place among the rows of that ledger."""
+    if feed == customer_database.FEED:
+        batch, place = LOGGED[feed]
+        return raw.withColumns({"_stem": F.concat(F.lit(f"{feed}_"), batch), "_number": F.col(place).cast("bigint")})
+    # the desk tells the states of a local day in any order; alike ones differ in nothing that a ledger speaks of
+    day = F.expr(f"date_format(from_utc_timestamp(try_to_timestamp(updated_at), {sql_text(zone)}), 'yyyy-MM-dd')")
+    dated = raw.withColumn("_stem", F.concat(F.lit(f"{feed}_"), day)).where("_stem IS NOT NULL")
+    return dated.withColumn("_number", F.row_number().over(Window.partitionBy("_stem").orderBy(*ROW)).cast("bigint"))
 
 
 def outcomes(

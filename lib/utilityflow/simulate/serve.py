@@ -3,7 +3,8 @@
 ``GET /service-requests`` answers ``{"data": [...], "next_cursor": "..." | null, "total": n}`` in order of update time and id:
 
 - ``limit`` records a page, from ``cursor`` (keyset: steady while records come and go), ``offset`` or ``page`` (from 1);
-- ``updated_since`` (ISO 8601): only what was updated then or later.
+- ``updated_since`` (ISO 8601): only what was updated then or later;
+- ``states=all``: each state that a request has had, as a desk's log of changes shows them, in place of the present one.
 
 Faults meet the n-th request, counted from 1: ``429@3``, ``503@2-4``, ``slow@*``. Standard library alone.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import bisect
 import datetime as dt
 import email.utils
 import json
@@ -23,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from utilityflow.errors import UtilityFlowError, nearest
@@ -57,6 +59,8 @@ _TYPES = (
     ("streetlight", ("Lamp out", "Lamp on by day")),
 )
 _STATES = ("open", "in progress", "waiting for customer", "resolved", "closed")
+# time of update, id, and how many alike come before: records without an id, and those that are told twice, have pages too
+_Key: TypeAlias = "tuple[str, str, int]"
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,9 @@ def _stamp(moment: dt.datetime) -> str:
 class Desk:
     """What the server knows.
 
-    ``file``: JSON lines, or a folder of such files as ``simulate`` lands them, read again when they change; of each request the
-    present state is shown. Without a file ``records`` are. ``asked``: the query of each request, in order; ``token``: that a
-    request must bear, None: none. ``delay``: seconds of the fault ``slow``.
+    ``file``: JSON lines, or a folder of such files as ``simulate`` writes them, read again when they change; of each request the
+    present state is shown, or all of them. Without a file ``records`` are. ``asked``: the query of each request, in order;
+    ``token``: that a request must bear, None: none. ``delay``: seconds of the fault ``slow``.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -137,17 +141,26 @@ class Desk:
     lock: threading.Lock = field(default_factory=threading.Lock)
     stopped: threading.Event = field(default_factory=threading.Event)
     _seen: Mapping[Path, int] = field(default_factory=dict)
+    _states: list[dict[str, Any]] = field(default_factory=list)  # of the file
+    _ready: dict[bool, list[tuple[_Key, dict[str, Any]]]] = field(default_factory=dict)  # of the file, in order, by ``states``
 
-    def now(self) -> list[dict[str, Any]]:
-        """All records, in order of update time and id."""
+    def now(self, *, states: bool = False) -> list[dict[str, Any]]:
+        """All records, in order of update time and id. :param states: each state of a request, not the present one alone."""
+        return [record for _, record in self._ordered(states=states)]
+
+    def _ordered(self, *, states: bool) -> list[tuple[_Key, dict[str, Any]]]:
         with self.lock:
             if self.file is not None:
                 files = sorted(self.file.glob("*.jsonl")) if self.file.is_dir() else [self.file]
                 seen = {file: file.stat().st_mtime_ns for file in files}
                 if seen != self._seen:
                     lines = (line for file in files for line in file.read_text("utf-8").splitlines())
-                    self.records, self._seen = present(json.loads(line) for line in lines if line.strip()), seen
-            return sorted(self.records, key=_key)
+                    self._states = [json.loads(line) for line in lines if line.strip()]
+                    self.records, self._ready, self._seen = present(self._states), {}, seen
+                if states not in self._ready:
+                    self._ready[states] = _keyed(self._states if states else self.records)
+                return self._ready[states]
+            return _keyed(self.records)
 
     def note(self, query: Mapping[str, str]) -> str:
         """Count a request; returns the kind of the fault that meets it, or an empty text."""
@@ -161,10 +174,14 @@ class Desk:
 
         :raises ValueError: the query cannot be understood.
         """
-        records = self.now()
+        if (which := query.get("states", "present")) not in ("present", "all"):
+            raise ValueError(f"states={which}")
+        records = self._ordered(states=which == "all")
         if since := query.get("updated_since"):
             begin = dt.datetime.fromisoformat(since.replace("Z", "+00:00"))
-            records = [r for r in records if _moment(r) >= begin]
+            if begin.tzinfo is None:
+                raise ValueError("an instant without its offset")
+            records = [(key, r) for key, r in records if _changed(r, begin)]
         limit = min(int(query.get("limit", "100")), 1000)
         begin_at = self._place(query, records, limit)
         if fault == "repeated":
@@ -173,17 +190,16 @@ class Desk:
             begin_at = max(begin_at - 2, 0)
         shown = [] if fault == "empty" else records[begin_at : begin_at + limit]
         more = bool(shown) and begin_at + limit < len(records)
-        after = _cursor(shown[-1]) if more else None
+        after = _cursor(shown[-1][0]) if more else None
         if fault == "loop":
-            after = _cursor(records[0]) if records else "again"
+            after = _cursor(records[0][0]) if records else "again"
         if fault == "empty":
             after = f"{query.get('cursor', '')}~"
-        return {"data": shown, "next_cursor": after, "total": len(records)}
+        return {"data": [record for _, record in shown], "next_cursor": after, "total": len(records)}
 
-    def _place(self, query: Mapping[str, str], records: Sequence[Mapping[str, Any]], limit: int) -> int:
+    def _place(self, query: Mapping[str, str], records: Sequence[tuple[_Key, Any]], limit: int) -> int:
         if cursor := query.get("cursor", "").rstrip("~"):
-            key = _key_of(cursor)
-            return sum(1 for r in records if _key(r) <= key)
+            return bisect.bisect_right(records, _key_of(cursor), key=lambda pair: pair[0])
         if "page" in query:
             return (int(query["page"]) - 1) * limit
         return int(query.get("offset", "0"))
@@ -199,24 +215,38 @@ def present(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _key(record: Mapping[str, Any]) -> tuple[str, str]:
+def _keyed(records: Iterable[dict[str, Any]]) -> list[tuple[_Key, dict[str, Any]]]:
+    """In order of update time and id, each with a key of its own."""
+    found: list[tuple[_Key, dict[str, Any]]] = []
+    for record in sorted(records, key=_place_of):
+        time, name = _place_of(record)
+        alike = found[-1][0][2] + 1 if found and found[-1][0][:2] == (time, name) else 0
+        found.append(((time, name, alike), record))
+    return found
+
+
+def _place_of(record: Mapping[str, Any]) -> tuple[str, str]:
     return str(record["updated_at"]), str(record["id"])
 
 
-def _moment(record: Mapping[str, Any]) -> dt.datetime:
-    return dt.datetime.fromisoformat(str(record["updated_at"]).replace("Z", "+00:00"))
-
-
-def _cursor(record: Mapping[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(_key(record)).encode()).decode().rstrip("=")
-
-
-def _key_of(cursor: str) -> tuple[str, str]:
+def _changed(record: Mapping[str, Any], since: dt.datetime) -> bool:
+    """Whether a record was updated since then; one whose time cannot be read is shown whenever it is asked for changes."""
     try:
-        first, second = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, UnicodeDecodeError) as error:
+        return dt.datetime.fromisoformat(str(record["updated_at"]).replace("Z", "+00:00")) >= since
+    except (ValueError, TypeError):
+        return True
+
+
+def _cursor(key: _Key) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def _key_of(cursor: str) -> _Key:
+    try:
+        time, name, alike = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return str(time), str(name), int(alike)
+    except (binascii.Error, UnicodeDecodeError, TypeError) as error:
         raise ValueError(str(error)) from None
-    return str(first), str(second)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -323,6 +353,7 @@ class Server(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.desk.stopped.set()
         self.shutdown()
+        self._thread.join()
         self.server_close()
 
 

@@ -39,11 +39,12 @@ from utilityflow.simulate.payments import payments_extract
 from utilityflow.simulate.pools import load_pools
 from utilityflow.simulate.reads import FEED, reads_extract
 from utilityflow.simulate.regulatory import MONTH_BYTES, write_regulatory
-from utilityflow.simulate.requests import requests_extract
+from utilityflow.simulate.requests import DESK, DESK_FEED, desk_extract, requests_extract
 
 SYSTEMS = ("customer_management", "usage_monitoring", "billing", "payment_processing", "service_requests", "regulatory_reporting")
 CORE = SYSTEMS[:2]
-ON_REQUEST = ("customer_database",)  # customer management once more, as a database
+# customer management once more, as a database; service requests once more, as what a REST interface shows
+ON_REQUEST = ("customer_database", DESK)
 MAX_CUSTOMERS = 20_000_000
 MAX_MONTHS = 120
 
@@ -53,8 +54,9 @@ class Summary:
     """What a simulation wrote.
 
     ``files``: landed files. ``rows``: records by feed, headers excluded. ``defects``: planted defects by feed and kind,
-    as they stand in the ledger. ``bytes``: size of the landed files and the database. ``seconds``: wall time.
-    ``operations``: the operational faults of the months. ``database``: that of customer management, if it was asked for.
+    as they stand in the ledger. ``bytes``: size of the landed files and of the sources that are asked. ``seconds``: wall time.
+    ``operations``: the operational faults of the months. ``database``: that of customer management, ``desk``: the folder of what
+    the service desk shows, if they were asked for.
     """
 
     files: tuple[Path, ...]
@@ -64,6 +66,7 @@ class Summary:
     seconds: float
     operations: tuple[Fault, ...] = ()
     database: Path | None = None
+    desk: Path | None = None
 
 
 def _silent(_: str) -> None:
@@ -105,7 +108,8 @@ def simulate(
     :param gas: also write the monthly reads of gas meters, whose registers roll over.
     :param interval_meters: wall boxes whose meters are read by the hour, in files of their own.
     :param systems: whose files are written; what a system writes does not depend on the others. ``customer_database`` (of
-        ON_REQUEST) fills ``<sources>/cis.sqlite`` with what customer management knows.
+        ON_REQUEST) fills ``<sources>/cis.sqlite`` with what customer management knows, ``service_desk`` writes what the desk's
+        interface shows (``serve``) to ``<sources>/desk_rest_requests``.
     :param sources: folder of source systems that are no files, outside the landing root; by default ``sources`` beside it.
     :param free: free bytes of a folder's file system.
     :raises UtilityFlowError: UF-1004 for wrong arguments, UF-1001/1002 for a wrong profile, UF-1013 when the disk is
@@ -130,11 +134,16 @@ def simulate(
     if "customer_database" in systems:
         customer_database.check_database(sources / customer_database.FILE, utility, span)
         based = customer_database.database_extracts(utility, span, specs.customer_management, gas=gas, boxes=interval_meters)
+    desk = [desk_extract(utility, span, specs.service_requests)] if DESK in systems else []
     regulatory = "regulatory_reporting" in systems
     more = len(span) * MONTH_BYTES if regulatory else 0
-    check_disk(needs(planned, based, landing, defects, sources, more), free, progress)
+    check_disk(needs(planned, [*based, *desk], landing, defects, sources, more), free, progress)
     places = {FEED: landing / STAGING / "whole"} if operations else {}
+    places |= {DESK_FEED: sources} if desk else {}
+    planned += [(e, "jsonl") for e in desk]
     written = _write_all(spark, planned, landing, places, defects, progress)
+    if desk:
+        written[DESK_FEED] = replace(written[DESK_FEED], files=())  # they have not landed
     found: list[Fault] = []
     if operations:
         files, found = operations.deliver(span, written[FEED].files, landing / FEED, progress)
@@ -151,7 +160,8 @@ def simulate(
             written |= customer_database.fill(database, utility, span, staged, progress)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
-    return replace(_summary(written, found, time.monotonic() - began, progress), database=database)
+    summary = _summary(written, found, time.monotonic() - began, progress)
+    return replace(summary, database=database, desk=sources / DESK_FEED if desk else None)
 
 
 def _plan(

@@ -153,10 +153,38 @@ def test_options_of_rest():
     assert feed.definition_hash() == parse_feed(f"{REST}options: {{{ADDRESS}}}\n", "f").definition_hash()
 
 
+def test_an_address_of_rest_may_be_a_reference(monkeypatch: pytest.MonkeyPatch):
+    given = "options: {base_url: 'env:DESK_URL', auth: {kind: bearer, secret: 'env:DESK_TOKEN'}}\n"
+    monkeypatch.delenv("DESK_URL", raising=False)
+    source = parse_feed(REST + given, "f").extract
+    assert (source.configured, source.shown) == (False, "env:DESK_URL")
+    assert source.secrets == ("env:DESK_URL", "env:DESK_TOKEN")
+    with pytest.raises(UtilityFlowError, match="DESK_URL is not set"):
+        source.resolved()
+    monkeypatch.setenv("DESK_URL", "")
+    assert not source.configured
+    monkeypatch.setenv("DESK_URL", "http://127.0.0.1:8311/requests")
+    assert (source.configured, source.shown) == (True, "env:DESK_URL")
+    assert source.resolved().base_url == "http://127.0.0.1:8311/requests"
+    wrong = {
+        "http://hunter2.example.org/x": "must be https", "https://u:hunter2@h/x": "without user and password",
+        "https://h/x?key=hunter2": "without a query", "hunter2": "https://host/path", "https://h:hunter2/x": "https://host",
+    }  # fmt: skip
+    for address, words in wrong.items():
+        monkeypatch.setenv("DESK_URL", address)
+        with pytest.raises(UtilityFlowError, match=words) as caught:
+            source.resolved()
+        assert caught.value.code == "UF-1010"
+        assert "hunter2" not in str(caught.value)
+    plain = parse_feed(f"{REST}options: {{{ADDRESS}}}\n", "f").extract
+    assert plain.configured and plain.resolved() == plain and plain.secrets == ()
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
         ("{}", "UF-1002", "key 'base_url' is missing"),
+        ("{base_url: 'env:'}", "UF-1002", "env:NAME or file:PATH"),
         ("{ADDRESS, pagin: {}}", "UF-1001", "did you mean 'paging'"),
         ("{ADDRESS, header: true}", "UF-1001", "unknown key 'header'"),
         ("{ADDRESS, paging: {kind: cursr}}", "UF-1002", "did you mean 'cursor'"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import gc
 import json
 import shutil
 import ssl
 import subprocess
 import time
+import warnings
 
 import pytest
 
@@ -132,6 +134,16 @@ def test_a_page_that_never_ends_is_bounded_in_bytes(world):
     assert error.code == "UF-2014"
     assert "more than 1,000,000 bytes" in str(error)
     assert "page_bytes" in str(error)
+
+
+def test_an_answer_that_is_given_up_leaves_no_socket_open(world):
+    here = world(5, "flood@*")
+    gc.collect()  # what others left is not of this
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", ResourceWarning)
+        refused(here, CURSOR + SINCE + "  limits: {page_bytes: 1000000}\n")
+        gc.collect()
+    assert [str(w.message) for w in seen] == []
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,25 @@ def test_the_served_desk_shows_the_present_state_of_each_request(desk: Desk) -> 
     assert shown == present
 
 
-def test_the_shipped_feed_reads_the_simulated_columns(repository: Path) -> None:
-    feed = load_feed(repository / "conf" / "feeds" / f"{FEED}.yaml")
-    assert feed.feed == FEED and feed.system == SYSTEM
-    assert set(feed.columns_read()) == set(requests.COLUMNS)
+def test_the_desk_as_a_source_holds_the_records_of_the_files_with_their_defects(simulated: Callable[..., Landed]) -> None:
+    size: dict[str, Any] = {"customers": 1500, "months": 2, "only_month": 2, "start": START}
+    landed, kept = simulated(systems=(SYSTEM,), **size), simulated(systems=(requests.DESK,), **size)
+    assert kept.summary.desk is not None and kept.summary.desk.name == requests.DESK_FEED
+    assert not kept.landing.exists() and kept.summary.files == (), "nothing lands: it is asked"
+    both = {f.name.replace(requests.DESK_FEED, FEED): f.read_bytes() for f in kept.summary.desk.iterdir()}
+    assert both == {f.name: f.read_bytes() for f in landed.files(FEED)} != {}
+    assert kept.summary.rows == {requests.DESK_FEED: landed.summary.rows[FEED]}
+    assert kept.summary.bytes == landed.summary.bytes
+
+    def entries(of: Landed, feed: str) -> list[tuple[str, ...]]:
+        return [tuple(v for c, v in e.items() if c not in ("feed", "file", "_file")) for e in of.rows(feed, "defects")]
+
+    assert entries(kept, requests.DESK_FEED) == entries(landed, FEED) != []
+
+
+def test_the_shipped_feeds_read_the_simulated_columns(repository: Path) -> None:
+    files, asked = (load_feed(repository / "conf" / "feeds" / f"{name}.yaml") for name in (FEED, requests.DESK_FEED))
+    assert (files.feed, asked.feed) == (FEED, requests.DESK_FEED)
+    assert files.system == asked.system == SYSTEM
+    assert set(files.columns_read()) == set(asked.columns_read()) == set(requests.COLUMNS)
+    assert files.columns == asked.columns, "where both come, equal records count once"

@@ -11,7 +11,9 @@ import pytest
 from utilityflow.errors import UtilityFlowError
 from utilityflow.session import local_frame
 from utilityflow.simulate.defects import LEDGER_COLUMNS
-from utilityflow.simulate.score import false_alarms, figures, outcomes, placed, read_ledger
+from utilityflow.simulate.requests import DESK_FEED
+from utilityflow.simulate.requests import KEY as REQUEST
+from utilityflow.simulate.score import false_alarms, figures, outcomes, placed, placed_in_log, read_ledger
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -90,6 +92,39 @@ def test_a_ledger_that_does_not_fit_is_told(
     places = {(row["file"], row["row_key"], row["kind"], row["line"]): row["_row_number"] for row in found.collect()}
     missing = [place for place, number in places.items() if number is None and place[0] == "a.csv"]
     assert len(missing) == len(lost)
+
+
+def test_what_a_desk_tells_is_looked_for_by_its_local_day(spark: SparkSession, tmp_path: Path) -> None:
+    """Two extracts cut the fifth in two; the repeat of R4 did not land; the ledger of the seventh waits for its day."""
+    told = {
+        "2025-01-05": [
+            ("R1|2025-01-05T12:00:00Z", "opened_at", "bad_date", "2025-01-04T08:00:00Z", "2025-13-04"),
+            ("R2|2025-01-06T03:00:00Z", "id", "missing", "R2", ""), ("R3|2025-01-06T03:00:00Z", "id", "missing", "R3", ""),
+            ("R4|2025-01-06T04:00:00Z", "id", "repeated", "R4", "R4"),
+        ],
+        "2025-01-07": [("R9|2025-01-07T12:00:00Z", "opened_at", "bad_date", "2025-01-04T08:00:00Z", "2025-13-04")],
+    }  # fmt: skip
+    (tmp_path / DESK_FEED).mkdir()
+    for day, entries in told.items():
+        with (tmp_path / DESK_FEED / f"{DESK_FEED}_{day}.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(LEDGER_COLUMNS)
+            for key, *rest in entries:
+                writer.writerow(["service_requests", DESK_FEED, f"{DESK_FEED}_{day}.jsonl", key, "0", *rest, "row"])
+    rows = [
+        ("one", 1, "R1", "2025-01-05T12:00:00Z", "2025-13-04"), ("one", 2, "R7", "2025-01-05T13:00:00Z", "2025-01-04T08:00:00Z"),
+        ("two", 1, "", "2025-01-06T03:00:00Z", "x"), ("two", 2, None, "2025-01-06T03:00:00Z", "y"),
+        ("two", 3, "R4", "2025-01-06T04:00:00Z", "z"), ("two", 4, "R1", "2025-01-06T06:00:00Z", "2025-13-04"),
+        ("two", 5, "R8", "yesterday", "z"),
+    ]  # fmt: skip
+    shape = "_file_sha256 string, _row_number bigint, id string, updated_at string, opened_at string"
+    entries = read_ledger(spark, tmp_path / DESK_FEED, tmp_path / "stage")
+    found, landed = placed_in_log(entries, local_frame(spark, rows, shape), REQUEST, DESK_FEED, "America/New_York")
+    assert landed == {f"{DESK_FEED}_2025-01-05", f"{DESK_FEED}_2025-01-06"}
+    places = {r["row_key"][:2]: (r["_file_sha256"], r["_row_number"], r["landed"]) for r in found.collect()}
+    assert places == {
+        "R1": ("one", 1, True), "R2": ("two", 1, True), "R3": ("two", 2, True), "R4": ("two", 3, True), "R9": (None, None, False),
+    }  # fmt: skip
 
 
 def test_what_is_no_ledger_is_refused(spark: SparkSession, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -57,11 +59,57 @@ def test_updated_since_takes_that_instant_in() -> None:
         assert ask(server, updated_since=since)["data"] == server.desk.now()[20:]
 
 
+def test_what_was_updated_at_a_time_that_cannot_be_read_is_shown_whatever_is_asked() -> None:
+    with Server(Desk(requests_of(35))) as server:
+        newest = server.desk.now()[-1]
+        server.desk.records[7]["updated_at"], server.desk.records[9]["updated_at"] = "2025-02-31T00:00:00Z", "yesterday"
+        wanted = {newest["id"], "SR-0000008", "SR-0000010"}
+        assert {r["id"] for r in ask(server, updated_since=newest["updated_at"])["data"]} == wanted
+        with pytest.raises(HTTPError) as caught:
+            ask(server, updated_since="2025-01-01T00:00:00")  # of which zone?
+        assert caught.value.code == 400
+
+
+def told(count: int) -> Iterator[dict[str, Any]]:
+    """Two states of each request, the first told twice; every tenth request has no id, and all of one state have one time."""
+    for number, request in enumerate(requests_of(count)):
+        named = request | {"id": None} if number % 10 == 0 else request
+        for state, day in (("open", 1), ("open", 1), ("closed", 2)):
+            yield {**named, "state": state, "updated_at": f"2025-02-{day:02d}T08:00:00Z"}
+
+
+@pytest.mark.parametrize("states", ["", "all"])
+def test_a_folder_is_shown_as_it_is_now_or_with_all_that_was(tmp_path: Path, states: str) -> None:
+    """Every record is on one page, also where many are alike in time and id, as pages are cut between them."""
+    lines = [json.dumps(record) for record in told(60)]
+    for name, some in (("1", lines[:70]), ("2", lines[70:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(some) + "\n", "utf-8")
+    every = [json.loads(line) for line in lines]
+    # what has no id cannot be told apart, so all of it is shown
+    present = [r for r in every if r["id"] is None or r["state"] == "closed"]
+    with Server(Desk(file=tmp_path)) as server:
+        found: list[dict[str, Any]] = []
+        page = ask(server, limit="7", **({"states": states} if states else {}))
+        while True:
+            found += page["data"]
+            if not page["next_cursor"]:
+                break
+            page = ask(server, limit="7", cursor=page["next_cursor"], **({"states": states} if states else {}))
+        wanted = every if states else present
+        assert page["total"] == len(wanted)
+        assert Counter(map(json.dumps, found)) == Counter(map(json.dumps, wanted))
+        assert [r["updated_at"] for r in found] == sorted(r["updated_at"] for r in wanted)
+        with pytest.raises(HTTPError) as caught:
+            ask(server, states="some")
+        assert caught.value.code == 400
+
+
 def test_a_token_and_a_query_that_cannot_be_understood() -> None:
     with Server(Desk(requests_of(3), token="word")) as server:
         assert ask(server, "word")["total"] == 3
         asked: list[tuple[str, dict[str, str], int]] = [
-            ("", {}, 401), ("other", {}, 401), ("word", {"cursor": "%%"}, 400), ("word", {"limit": "x"}, 400),
+            ("", {}, 401), ("other", {}, 401), ("word", {"cursor": "%%"}, 400), ("word", {"cursor": "WzEsMixbXV0"}, 400),
+            ("word", {"limit": "x"}, 400),
         ]  # fmt: skip
         for token, query, status in asked:
             with pytest.raises(HTTPError) as caught:
