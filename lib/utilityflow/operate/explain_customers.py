@@ -88,8 +88,10 @@ def _facts(scene: Scene, row: dict[str, Any], told: Mapping[str, Any], as_of: dt
         yield _EVENTS[name].grain.source, mine.where(his)
     if outages.NAME in frames and outages.POINTS in frames:
         facts, points, given = frames[outages.NAME], frames[outages.POINTS], customer360.defined(told["parameters"])
+        served = customer360.served(points, owed, as_of).where(his)
+        points = points.join(served.select("service_point_id"), "service_point_id", "left_semi")  # those of others are not asked
         hit = customer360.struck(facts, points, as_of, scene.home.zone, given.momentary_minutes)
-        struck = customer360.of_customers(hit, customer360.served(points, owed, as_of)).where(his)
+        struck = customer360.of_customers(hit, served)
         yield outages.OUTAGES, facts.join(struck.select(*outages.STEP), list(outages.STEP), "left_semi")
 
 
