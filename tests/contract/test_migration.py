@@ -154,7 +154,7 @@ def test_reads_that_stand_are_the_same_when_codes_are_told_of_them(
     head, first = "cust,meter,kwh,day,q,why", "C1,M1,1.5,2025-01-10,S14,32 Comms failure"
 
     def ran(day: str) -> dict[str, tuple[int, ...]]:
-        counts = ("rows_read", "rows_loaded", "rows_duplicate", "rows_superseded")
+        counts = ("rows_read", "rows_loaded", "rows_quarantined", "rows_duplicate")
         return {f["file"]: tuple(f[n] for n in counts) for f in house.run(day)["files"] if f["status"] != "skipped"}
 
     def told() -> list[tuple[Any, ...]]:
@@ -167,24 +167,25 @@ def test_reads_that_stand_are_the_same_when_codes_are_told_of_them(
 
     house.write("landing/cis/1.csv", f"{HEAD}\n{ANN}\n{BOB}\n")
     house.write("landing/reads/1.csv", f"{head}\n{first}\n")
-    house.write("landing/reads/2.csv", f"{head}\n{first}\nC2,M2,2.5,2025-01-11,A,\n")
-    assert ran("2025-01-31")["reads/2.csv"] == (2, 1, 1, 0)
+    house.write("landing/reads/2.csv", f"{head}\n{first}\nC2,M2,2.5,2025-01-11,A,\nC2,M2,none,2025-01-12,A,\n")
+    assert ran("2025-01-31")["reads/2.csv"] == (3, 1, 1, 1)
     before = facts()
 
     house.edit("silver.meter_reads", VERSION, (AFTER_CODES, codes + AFTER_CODES))
-    house.write("feeds/reads.yaml", READS.replace("quantity: kwh", "quantity: kwh, quality_code: q, quality_reason: why"))
+    mapped = """quantity: "replace(kwh, 'none', '0')", quality_code: q, quality_reason: why"""
+    house.write("feeds/reads.yaml", READS.replace("quantity: kwh", mapped))
     house.write("landing/reads/3.csv", f"{head}\nC1,M1,1.5,2025-01-10,,\nC1,M1,1.5,2025-01-10,F14,79 Power Outage\n")
-    assert ran("2025-02-28") == {"reads/3.csv": (2, 1, 1, 0)}, "the one without a code is known"
+    assert ran("2025-02-28") == {"reads/3.csv": (2, 1, 0, 1)}, "the one without a code is known"
     one, two = Decimal("1.5"), Decimal("2.5")
     final = ("M1", one, "F14", "79 Power Outage")
     assert told() == sorted([("M1", one, None, None), final, ("M2", two, None, None)], key=str)
     assert facts() == before
     assert main(["verify", *house.words]) == 0, capsys.readouterr()
 
-    # the first file is corrected: what equalled it is loaded as it is read now, what stands does not come twice
+    # the first file is corrected: what equalled it is loaded as it is read now, what stands, or is broken, does not come again
     house.write("landing/reads/1.csv", f"{head}\n{first.replace('1.5', '1.75')}\n")
     counts = ran("2025-02-28")
-    assert (counts["reads/2.csv"], counts["reads/3.csv"]) == ((2, 2, 0, 0), (2, 2, 0, 0))
+    assert (counts["reads/2.csv"], counts["reads/3.csv"]) == ((3, 2, 1, 0), (2, 2, 0, 0))
     substitute = ("S14", "32 Comms failure")
     assert told() == sorted([("M1", Decimal("1.75"), *substitute), ("M1", one, *substitute), ("M1", one, None, None), final,
                              ("M2", two, None, None)], key=str)  # fmt: skip

@@ -130,12 +130,13 @@ def repeating(ledger: Ledger, feeds: Mapping[str, Feed]) -> list[Entry]:
     return [e for e in ledger.standing(events) if e.status == "loaded" and e.rows_duplicate > 0]
 
 
-def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str, object], entries: Sequence[Entry]) -> int:
+def promote(run: Run, feeds: Mapping[str, Feed], table: Table, fence: Table, note: Mapping[str, object],
+            entries: Sequence[Entry]) -> int:  # fmt: skip
     """Records that were duplicates of a superseded one and equal none that stands: the first of each is loaded now.
 
-    What a feed makes of a record may be another thing now than when it was loaded: it stands all the same.
+    What a feed makes of a record may be another thing now than when it was loaded, or broken: it stands all the same.
 
-    :param entries: as ``repeating`` gives them. :return: how many rows were written.
+    :param fence: the table's quarantine. :param entries: as ``repeating`` gives them. :return: how many rows were written.
     """
     frames = []
     for name in sorted({e.feed for e in entries}):
@@ -144,8 +145,9 @@ def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str
     if not frames:
         return 0
     standing = table.read()
-    loaded = standing.where(of_files(numbers(entries))).select(*ORDER)
-    absent = reduce(DataFrame.unionByName, frames).join(loaded, list(ORDER), "left_anti")
+    mine = of_files(numbers(entries))
+    held = standing.where(mine).select(*ORDER).unionByName(fence.read().where(mine).select(*ORDER))
+    absent = reduce(DataFrame.unionByName, frames).join(held, list(ORDER), "left_anti")
     candidates = absent.join(standing.select("_record_hash"), "_record_hash", "left_anti")
     first = candidates.groupBy("_record_hash").agg(F.min(F.struct(*ORDER)).alias("kept"))
     chosen = candidates.join(first, "_record_hash").where(F.struct(*ORDER) == F.col("kept")).drop("kept")
