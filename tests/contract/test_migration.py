@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import shutil
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,73 @@ def house(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iter
     yield made
     patch.undo()
     load_contracts.cache_clear()
+
+
+CODES = "      - name: quality_code\n"
+AFTER_CODES = "      - name: period_kind\n"
+
+
+@pytest.fixture
+def older(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[House, str]]:
+    """A house whose contract of reads has no quality codes yet, and the columns that it lacks."""
+    made = House(tmp_path)
+    monkeypatch.setattr(contracts, "resource", lambda *parts: made.folder.joinpath(*parts))
+    text = (made.schemas / "silver" / "meter_reads.yaml").read_text("utf-8")
+    codes = text[text.index(CODES) : text.index(AFTER_CODES)]
+    made.edit("silver.meter_reads", (VERSION[1], VERSION[0]), (codes, ""))
+    yield made, codes
+    monkeypatch.undo()
+    load_contracts.cache_clear()
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_reads_that_stand_are_the_same_when_codes_are_told_of_them(
+    spark: SparkSession, older: tuple[House, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A read without a code equals the one of before; one with a code stands beside it, and no fact differs."""
+    house, codes = older
+    head, first = "cust,meter,kwh,day,q,why", "C1,M1,1.5,2025-01-10,S14,32 Comms failure"
+
+    def ran(day: str) -> dict[str, tuple[int, ...]]:
+        counts = ("rows_read", "rows_loaded", "rows_quarantined", "rows_duplicate")
+        return {f["file"]: tuple(f[n] for n in counts) for f in house.run(day)["files"] if f["status"] != "skipped"}
+
+    def told() -> list[tuple[Any, ...]]:
+        rows = spark.read.format("delta").load(str(house.path("silver.meter_reads")))
+        names = ["meter_id", "quantity", *[n for n in ("quality_code", "quality_reason") if n in rows.columns]]
+        return sorted((tuple(r) for r in rows.select(*names).collect()), key=str)
+
+    def facts() -> list[tuple[Any, ...]]:
+        return house.published("SELECT * EXCLUDE (_file_sha256, _row_number) FROM gold.fact_usage ORDER BY meter_id")
+
+    house.write("landing/cis/1.csv", f"{HEAD}\n{ANN}\n{BOB}\n")
+    house.write("landing/reads/1.csv", f"{head}\n{first}\n")
+    house.write("landing/reads/2.csv", f"{head}\n{first}\nC2,M2,2.5,2025-01-11,A,\nC2,M2,none,2025-01-12,A,\n")
+    assert ran("2025-01-31")["reads/2.csv"] == (3, 1, 1, 1)
+    before = facts()
+
+    house.edit("silver.meter_reads", VERSION, (AFTER_CODES, codes + AFTER_CODES))
+    mapped = """quantity: "replace(kwh, 'none', '0')", quality_code: q, quality_reason: why"""
+    house.write("feeds/reads.yaml", READS.replace("quantity: kwh", mapped))
+    house.write("landing/reads/3.csv", f"{head}\nC1,M1,1.5,2025-01-10,,\nC1,M1,1.5,2025-01-10,F14,79 Power Outage\n")
+    assert ran("2025-02-28") == {"reads/3.csv": (2, 1, 0, 1)}, "the one without a code is known"
+    one, two = Decimal("1.5"), Decimal("2.5")
+    final = ("M1", one, "F14", "79 Power Outage")
+    assert told() == sorted([("M1", one, None, None), final, ("M2", two, None, None)], key=str)
+    assert facts() == before
+    assert main(["verify", *house.words]) == 0, capsys.readouterr()
+
+    # the first file is corrected: what equalled it is loaded as it is read now, what stands, or is broken, does not come again
+    house.write("landing/reads/1.csv", f"{head}\n{first.replace('1.5', '1.75')}\n")
+    counts = ran("2025-02-28")
+    assert (counts["reads/2.csv"], counts["reads/3.csv"]) == ((3, 2, 1, 0), (2, 2, 0, 0))
+    substitute = ("S14", "32 Comms failure")
+    assert told() == sorted([("M1", Decimal("1.75"), *substitute), ("M1", one, *substitute), ("M1", one, None, None), final,
+                             ("M2", two, None, None)], key=str)  # fmt: skip
+    kwh = "SELECT meter_id, usage_kwh::DOUBLE FROM gold.fact_usage ORDER BY 1"
+    assert house.published(kwh) == [("M1", 1.75), ("M2", 2.5)]
+    assert main(["verify", *house.words]) == 0, capsys.readouterr()
 
 
 REFUSED = {

@@ -7,7 +7,9 @@ home does not have are left out, and their columns are null.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,11 @@ from utilityflow.gold import monthly, outages, receivables, satisfaction
 from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.gold.days import day_of, number
 from utilityflow.gold.marts import MONTH, definition, moved
-from utilityflow.gold.reliability import active, interrupted
+from utilityflow.gold.reliability import active, interrupted, merged, reaching
 from utilityflow.gold.replacing import replace
 from utilityflow.keys import hash64
 from utilityflow.scd2 import UNKNOWN_KEY
+from utilityflow.settings import ReliabilitySettings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -51,33 +54,44 @@ def run_customer_360(run: Run, inputs: Sequence[str]) -> StepResult:
     :param inputs: as ``inputs_of`` gives them.
     """
     house, table = run.house, run.house.table(NAME)
-    words = complaint_words(house.contracts)
+    parameters = definition_of(house.contracts, run.settings.reliability)
     now: dict[str, Any] = {n: house.table(n).version() for n in inputs}
-    now |= {"as_of": run.as_of.isoformat(), "parameters": definition_of(house.contracts)}
+    now |= {"as_of": run.as_of.isoformat(), "parameters": parameters}
     if table.version() > 0 and run.consumed.get(NAME) == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     run.say(f"{NAME}: as of {run.as_of}", step=NAME)
     frames = {n: house.table(n).read(now[n]) for n in inputs}
-    rows = customer_360(frames, table.contract, run.as_of, words)
+    rows = customer_360(frames, table.contract, run.as_of, run.zone, defined(parameters))
     written = replace(run, table, table.read(), rows, now)
     return StepResult(NAME, "ok" if written else "skipped", written, version=table.version(), consumed=now)
 
 
-def complaint_words(contracts: Mapping[str, Contract]) -> list[str]:
-    """The words that make a request a complaint: those of the mart of requests."""
-    return list(contracts[satisfaction.NAME].property("parameters")["complaint_words"])
+@dataclass(frozen=True)
+class Parameters:
+    """What the mart is made by: the words that make a request a complaint (those of the mart of requests), and how many minutes
+    an interruption may last and be momentary (those of the reliability indices).
+    """  # noqa: D205
+
+    complaint_words: Sequence[str]
+    momentary_minutes: float
 
 
-def definition_of(contracts: Mapping[str, Contract]) -> str:
+def definition_of(contracts: Mapping[str, Contract], given: ReliabilitySettings) -> str:
     """The parameters of the mart as text: others make it anew."""
-    return definition({"complaint_words": complaint_words(contracts)})
+    words = list(contracts[satisfaction.NAME].property("parameters")["complaint_words"])
+    return definition(asdict(Parameters(words, given.momentary_minutes)))
 
 
-def customer_360(frames: Mapping[str, DataFrame], contract: Contract, as_of: dt.date, words: Sequence[str]) -> DataFrame:
+def defined(text: str) -> Parameters:
+    """The parameters that ``definition_of`` tells of; in a note from before that of interruptions was one of them it lacks."""
+    return Parameters(**{"momentary_minutes": ReliabilitySettings.momentary_minutes, **json.loads(text)})
+
+
+def customer_360(frames: Mapping[str, DataFrame], contract: Contract, as_of: dt.date, zone: str, given: Parameters) -> DataFrame:
     """Rows of the mart, in the contract's columns.
 
     :param frames: rows of ALWAYS and of some of OPTIONAL, by name. :param as_of: the day; dim_customer is of it too.
-    :param words: as ``complaint_words`` gives them.
+    :param zone: the utility's, in which the day ends.
     """
     current = frames[CUSTOMERS].where(F.col("is_current") & (F.col("customer_key") != UNKNOWN_KEY))
     parts = [usage_of(frames[monthly.NAME], as_of)]
@@ -86,9 +100,10 @@ def customer_360(frames: Mapping[str, DataFrame], contract: Contract, as_of: dt.
     if PAYMENTS in frames:
         parts.append(last_payments(frames[PAYMENTS], frames.get(BILLS), frames.get(BALANCE), as_of))
     if REQUESTS in frames and TYPES in frames:
-        parts.append(requests_of(frames[REQUESTS], frames[TYPES], as_of, words))
+        parts.append(requests_of(frames[REQUESTS], frames[TYPES], as_of, given.complaint_words))
     if outages.NAME in frames and outages.POINTS in frames:
-        parts.append(interruptions(frames[outages.NAME], frames[outages.POINTS], frames.get(BALANCE), as_of))
+        hit = struck(frames[outages.NAME], frames[outages.POINTS], as_of, zone, given.momentary_minutes)
+        parts.append(interruptions(hit, served(frames[outages.POINTS], frames.get(BALANCE), as_of)))
     rows = reduce(lambda left, right: left.join(right, "customer_id", "left"), parts, current)
     zeros = [n for n in _ZERO_REQUESTS if n in rows.columns]
     if BALANCE in frames:  # who owes nothing owes 0; of several currencies there is no amount
@@ -189,36 +204,47 @@ def requests_of(requests: DataFrame, types: DataFrame, as_of: dt.date, words: Se
     )  # fmt: skip
 
 
-def interruptions(facts: DataFrame, points: DataFrame, owed: DataFrame | None, as_of: dt.date) -> DataFrame:
-    """Sustained interruptions that began in the last 12 months, of customers who had an active service point in that time.
+def interruptions(hit: DataFrame, points: DataFrame) -> DataFrame:
+    """Sustained interruptions of customers who had an active service point in the last 12 months.
 
-    :param facts: rows of fact_outage. :param points: rows of dim_service_point.
+    :param hit: as ``struck`` gives it. :param points: as ``served`` gives it.
     """
-    each = struck(facts, points, owed, as_of).groupBy("customer_id", "outage_id").agg(F.max("minutes").alias("_minutes"))
+    own = of_customers(hit.where("is_first"), points)
+    each = own.groupBy("customer_id", "outage_id").agg(F.max("minutes").alias("_minutes"))
     sums = each.groupBy("customer_id").agg(F.count(F.lit(1)).alias("_count"), F.sum("_minutes").alias("_sum"))
-    return _served(points, owed, as_of).select("customer_id").distinct().join(sums, "customer_id", "left").select(
+    return points.select("customer_id").distinct().join(sums, "customer_id", "left").select(
         "customer_id", F.coalesce("_count", F.lit(0)).alias("outages_12_months"),
         F.coalesce("_sum", F.lit(0)).alias("minutes_without_supply_12_months"),
     )  # fmt: skip
 
 
-def struck(facts: DataFrame, points: DataFrame, owed: DataFrame | None, as_of: dt.date) -> DataFrame:
-    """Who was hit by which step: ``customer_id``, ``outage_id``, ``step_id``, ``minutes`` (null while open).
+def struck(facts: DataFrame, points: DataFrame, as_of: dt.date, zone: str, momentary_minutes: float) -> DataFrame:
+    """The sustained interruptions of service points that began in the last 12 months, as ``reliability.merged`` gives them.
 
-    A row for each service point of the customer, and each sustained interruption of it that began in the last 12 months.
+    Each is there once, at the step with which supply was lost (``is_first``), and at those during which it did not come back.
+
+    :param facts: rows of fact_outage. :param points: rows of dim_service_point. :param zone: in which the day ends.
     """
-    steps = outages.dated(facts.where(_in_window(as_of)))
-    told = steps.where("NOT is_momentary").select(*outages.STEP, "started_date", "minutes")
-    hit = interrupted(steps, points).join(F.broadcast(told), list(outages.STEP))
-    theirs = hit.select("service_point_id", *outages.STEP, "started_date", "minutes")
-    there = "effective_date <= started_date AND started_date < expiry_date"
-    found = _served(points, owed, as_of).join(theirs, "service_point_id").where(there)
-    return found.select("customer_id", *outages.STEP, "minutes")
+    known = reaching(outages.known_by(facts, as_of, zone), first_day(as_of))
+    hit = merged(interrupted(known, points), known, momentary_minutes)
+    return hit.where((F.col("started_date") >= F.lit(first_day(as_of))) & ~F.col("is_momentary"))
 
 
-def _served(points: DataFrame, owed: DataFrame | None, as_of: dt.date) -> DataFrame:
+def of_customers(hit: DataFrame, points: DataFrame) -> DataFrame:
+    """Interruptions with ``customer_id``: whose the service point was on the day on which it lost its supply.
+
+    :param hit: as ``struck`` gives it. :param points: as ``served`` gives it.
+    """
+    return points.join(hit, "service_point_id").where("effective_date <= started_date AND started_date < expiry_date")
+
+
+def served(points: DataFrame, owed: DataFrame | None, as_of: dt.date) -> DataFrame:
     """The active versions of service points in the last 12 months, with the customer whom they belong to."""
-    since = year_before(as_of) + dt.timedelta(days=1)
-    own = active(points).where((F.col("effective_date") <= F.lit(as_of)) & (F.col("expiry_date") > F.lit(since)))
+    own = active(points).where((F.col("effective_date") <= F.lit(as_of)) & (F.col("expiry_date") > F.lit(first_day(as_of))))
     named = _customer(own, owed).where("_who IS NOT NULL")
     return named.select(F.col("_who").alias("customer_id"), "service_point_id", "effective_date", "expiry_date")
+
+
+def first_day(as_of: dt.date) -> dt.date:
+    """The first day of the last 12 months."""
+    return year_before(as_of) + dt.timedelta(days=1)

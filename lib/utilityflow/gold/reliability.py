@@ -85,6 +85,17 @@ def interrupted(steps: DataFrame, points: DataFrame) -> DataFrame:
     return first.select("outage_id", "step_id", "service_point_id", "district", F.col("_circuit").alias("circuit_id"))
 
 
+def reaching(outages: DataFrame, since: dt.date) -> DataFrame:
+    """The outages that began on the day or later, and earlier ones that lasted into it: who was out then had no supply to lose.
+
+    Those with which the earlier ones overlapped may be left out, so that of them ``merged`` does not say all.
+
+    :param outages: rows of fact_outage with started_date.
+    """
+    lasting = F.col("restored_at") >= F.lit(since - dt.timedelta(days=1)).cast("timestamp")  # no zone is a day away from UTC
+    return outages.where((F.col("started_date") >= F.lit(since)) | lasting)
+
+
 def merged(hit: DataFrame, outages: DataFrame, momentary_minutes: float) -> DataFrame:
     """What each step was to each service point, where interruptions that overlap are one, from loss to the last return.
 
@@ -95,8 +106,8 @@ def merged(hit: DataFrame, outages: DataFrame, momentary_minutes: float) -> Data
 
     :param hit: as ``interrupted`` gives it. :param outages: rows of fact_outage with started_date: of these steps, and of
         others on the points at the same time. :param momentary_minutes: what lasts longer is sustained.
-    :return: ``hit`` with is_first, started_date, minutes (null while open), is_open, is_momentary, planned and
-        loss_of_supply of the whole, and ``_more``: the microseconds by which it outlasts the step.
+    :return: ``hit`` with is_first; started_date, minutes (null while open), is_open and is_momentary of the whole; planned and
+        loss_of_supply of the step; and ``_more``: the microseconds by which the whole outlasts the step.
     """
     told = outages.select(*_STEP, "started_at", "restored_at", "started_date", "is_open", "planned", "loss_of_supply")
     rows = hit.join(F.broadcast(told), list(_STEP))
@@ -106,8 +117,11 @@ def merged(hit: DataFrame, outages: DataFrame, momentary_minutes: float) -> Data
     until_here = in_time.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     rows = rows.withColumn("_whole", F.sum(F.col("is_first").cast("int")).over(until_here))
     of_whole = Window.partitionBy("service_point_id", "_whole")
-    rows = rows.withColumns({"_end": F.max("restored_at").over(of_whole), "is_open": F.max("is_open").over(of_whole)})
-    micros = F.when(~F.col("is_open"), F.unix_micros("_end") - F.unix_micros("started_at"))
+    rows = rows.withColumns({
+        "_begin": F.min("started_at").over(of_whole), "started_date": F.min("started_date").over(of_whole),
+        "_end": F.max("restored_at").over(of_whole), "is_open": F.max("is_open").over(of_whole),
+    })  # fmt: skip
+    micros = F.when(~F.col("is_open"), F.unix_micros("_end") - F.unix_micros("_begin"))
     return rows.select(
         *_STEP, "service_point_id", *PLACE, "is_first", "started_date", "is_open", "planned", "loss_of_supply",
         (micros.cast("decimal(20,0)") / _MINUTE).cast("decimal(18,6)").alias("minutes"),

@@ -34,6 +34,7 @@ from utilityflow.gold.reliability import (
     major_days,
     merged,
     numerators,
+    reaching,
     served_by_day,
     served_by_month,
     shared_out,
@@ -306,9 +307,7 @@ def _whole(known: DataFrame, points: DataFrame, since: dt.date, given: Reliabili
 
     :param known: as ``known_by`` gives it, all days of it: what begins later may prolong an interruption.
     """
-    # no zone is a day away from UTC
-    lasting = F.col("restored_at") >= F.lit(since - _DAY).cast("timestamp")
-    near = known.where((F.col("started_date") >= F.lit(since)) | lasting)
+    near = reaching(known, since)
     hit = keep(merged(interrupted(near, points), near, given.momentary_minutes), "reliability_hit")
     return keep(shared_out(near, hit), "reliability_interruptions"), hit.where("is_first")
 

@@ -45,7 +45,7 @@ def customer(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     as_of = dt.date.fromisoformat(told["as_of"])
     most = MOST // 6
     records = []
-    for source, facts in _facts(scene, row, {n: v for n, v in told.items() if "." in n}, as_of):
+    for source, facts in _facts(scene, row, told, as_of):
         if source == outages.OUTAGES:
             records += _states(scene, [r.asDict() for r in facts.limit(most).collect()])
         else:
@@ -70,9 +70,12 @@ def whom(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
     return {"rows": [_shown(row)], "records": records, "flags": {}, "why": f"{why}; up to {MOST} of each table are shown"}
 
 
-def _facts(scene: Scene, row: dict[str, Any], versions: dict[str, int], as_of: dt.date) -> Iterator[tuple[str, DataFrame]]:
-    """Silver table, and the gold rows made of its records that count for a customer, at the versions that the mart reflects."""
-    frames = {n: scene.house.table(n).read(v) for n, v in versions.items()}
+def _facts(scene: Scene, row: dict[str, Any], told: Mapping[str, Any], as_of: dt.date) -> Iterator[tuple[str, DataFrame]]:
+    """Silver table, and the gold rows made of its records that count for a customer, at the versions that the mart reflects.
+
+    :param told: what the mart's note says of these, and of its parameters.
+    """
+    frames = {n: scene.house.table(n).read(v) for n, v in told.items() if "." in n}
     his = F.col("customer_id") == row["customer_id"]
     version = frames[CUSTOMERS].where((F.col("customer_key") == row["customer_key"]) & F.col("_file_sha256").isNotNull())
     yield "silver.customers", version
@@ -84,8 +87,12 @@ def _facts(scene: Scene, row: dict[str, Any], versions: dict[str, int], as_of: d
         mine = facts if owed is None or name == customer360.REQUESTS else _by_account(facts, owed)
         yield _EVENTS[name].grain.source, mine.where(his)
     if outages.NAME in frames and outages.POINTS in frames:
-        struck = customer360.struck(frames[outages.NAME], frames[outages.POINTS], owed, as_of).where(his)
-        yield outages.OUTAGES, frames[outages.NAME].join(struck.select(*outages.STEP), list(outages.STEP), "left_semi")
+        facts, points, given = frames[outages.NAME], frames[outages.POINTS], customer360.defined(told["parameters"])
+        served = customer360.served(points, owed, as_of).where(his)
+        points = points.join(served.select("service_point_id"), "service_point_id", "left_semi")  # those of others are not asked
+        hit = customer360.struck(facts, points, as_of, scene.home.zone, given.momentary_minutes)
+        struck = customer360.of_customers(hit, served)
+        yield outages.OUTAGES, facts.join(struck.select(*outages.STEP), list(outages.STEP), "left_semi")
 
 
 def _events(frames: Mapping[str, DataFrame], as_of: dt.date) -> dict[str, DataFrame]:

@@ -241,7 +241,7 @@ def _given(run: Run, table: str) -> Mapping[str, tuple[str, Any]]:
         return contract
     known: dict[str, dict[str, tuple[str, Any]]] = {
         "gold.dim_date": {"calendar": ("another calendar in the settings", calendar.definition(run.settings.calendar))},
-        customer360.NAME: {"parameters": (parameters, customer360.definition_of(contracts))},
+        customer360.NAME: {"parameters": (f"{parameters}, or in the settings", customer360.definition_of(contracts, given))},
         outages.NAME: {"momentary_minutes": (limits, given.momentary_minutes), **contract},
         service_reliability.THRESHOLD: {"definition": (limits, service_reliability.definition(given))},
         service_reliability.KPI: {"definition": (limits, service_reliability.definition(given)), **contract},

@@ -309,7 +309,7 @@ def _promoted(silver: _Silver) -> int:
     Counted is what stands, not what was written now: an interrupted run may have written it already.
     """
     entries = repeating(silver.run.ledger, silver.feeds)
-    written = promote(silver.run, silver.feeds, silver.table, _carry(silver.table), entries)
+    written = promote(silver.run, silver.feeds, silver.table, silver.fence, _carry(silver.table), entries)
     standing = rows_by(silver.table.read().where(of_files(numbers(entries))), "_batch_id") if entries else {}
     for entry in entries:
         loaded = standing.get(entry.number, 0)

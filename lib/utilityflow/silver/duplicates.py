@@ -16,7 +16,7 @@ from utilityflow.control.ledger import Entry, Ledger
 from utilityflow.control.run import Days, Repeated, Run
 from utilityflow.lakehouse import Table
 from utilityflow.quality.rules import broken_any
-from utilityflow.silver.judging import canonical_columns, judged
+from utilityflow.silver.judging import canonical_columns, judged, of_files
 
 ORDER = ("_batch_id", "_row_number")  # ledger order
 FEW_DOUBLES = 20_000  # 15 bytes each in the commit
@@ -130,10 +130,13 @@ def repeating(ledger: Ledger, feeds: Mapping[str, Feed]) -> list[Entry]:
     return [e for e in ledger.standing(events) if e.status == "loaded" and e.rows_duplicate > 0]
 
 
-def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str, object], entries: Sequence[Entry]) -> int:
+def promote(run: Run, feeds: Mapping[str, Feed], table: Table, fence: Table, note: Mapping[str, object],
+            entries: Sequence[Entry]) -> int:  # fmt: skip
     """Records that were duplicates of a superseded one and equal none that stands: the first of each is loaded now.
 
-    :param entries: as ``repeating`` gives them. :return: how many rows were written.
+    What a feed makes of a record may be another thing now than when it was loaded, or broken: it stands all the same.
+
+    :param fence: the table's quarantine. :param entries: as ``repeating`` gives them. :return: how many rows were written.
     """
     frames = []
     for name in sorted({e.feed for e in entries}):
@@ -141,8 +144,11 @@ def promote(run: Run, feeds: Mapping[str, Feed], table: Table, note: Mapping[str
         frames.append(frame.where(~broken_any(rules)).select(*table.contract.column_names))
     if not frames:
         return 0
-    standing = table.read().select("_record_hash")
-    candidates = reduce(DataFrame.unionByName, frames).join(standing, "_record_hash", "left_anti")
+    standing = table.read()
+    mine = of_files(numbers(entries))
+    held = standing.where(mine).select(*ORDER).unionByName(fence.read().where(mine).select(*ORDER))
+    absent = reduce(DataFrame.unionByName, frames).join(held, list(ORDER), "left_anti")
+    candidates = absent.join(standing.select("_record_hash"), "_record_hash", "left_anti")
     first = candidates.groupBy("_record_hash").agg(F.min(F.struct(*ORDER)).alias("kept"))
     chosen = candidates.join(first, "_record_hash").where(F.struct(*ORDER) == F.col("kept")).drop("kept")
     staged = run.staged(chosen.select(*table.contract.column_names), f"promoted_{table.contract.table}")

@@ -154,12 +154,15 @@ def canonical_columns(contract: Contract) -> list[str]:
     return [n for n in contract.column_names if not n.startswith("_") and n != "quality_flags"]
 
 
-def record_hash(contract: Contract, *, of_snapshot: bool = False) -> Column:
-    """BIGINT hash of a record's canonical columns; a snapshot's is compared only with its own records."""
+def record_hash(contract: Contract, *, of_snapshot: bool = False, as_before: bool = False) -> Column:
+    """BIGINT hash of a record's canonical columns; a snapshot's is compared only with its own records.
+
+    :param as_before: without the columns that the contract gained: what the record's was, or would have been, before.
+    """
     own = ["_file_sha256"] if of_snapshot else []
     later = [c.name for c in contract.columns if c.added]
     result = hash64(contract, [*[n for n in canonical_columns(contract) if n not in later], *own], domain="record")
-    for name in later:  # null, as in all records of before, it leaves the hash as it was
+    for name in later if not as_before else ():  # null, as in all records of before, it leaves the hash as it was
         said = F.when(F.col(name).isNull(), F.lit(0).cast("bigint")).otherwise(hash64(contract, [name], domain=name))
         result = result.bitwiseXOR(said)
     return result

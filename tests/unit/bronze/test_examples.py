@@ -66,6 +66,8 @@ def test_steg_reads(spark: SparkSession, repository: Path, real_data: Path, tmp_
         .collect()  # fmt: skip
     }
     assert found == {"electric": ("kWh", 148_349, Decimal(114_243_467)), "gas": ("m3", 65_108, Decimal(14_090_062))}
+    codes = {r[0]: r[1] for r in frame.groupBy("c__quality_code").count().collect()}
+    assert codes == {"6": 107_283, "7": 28, "8": 39_947, "9": 68_141}, "the reader's notes"
     canonical = [n for n in frame.columns if n.startswith("c__")]
     identity = ["customer_id", "meter_id", "commodity", "register", "period_start", "period_end"]
     assert good.select(canonical).distinct().count() == 213_457

@@ -13,21 +13,29 @@ from utilityflow.gold.customer360 import (
     BALANCE,
     NAME,
     OPTIONAL,
+    Parameters,
     balances,
     customer_360,
+    defined,
+    definition_of,
     interruptions,
     last_payments,
+    of_customers,
     requests_of,
+    served,
+    struck,
     usage_of,
     year_before,
 )
 from utilityflow.session import local_frame
+from utilityflow.settings import ReliabilitySettings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 AS_OF = dt.date(2025, 3, 31)
 CONTRACT = load_contracts()[NAME]
+GIVEN = Parameters(["complaint"], 5.0)
 BILL = """account_id string, is_account boolean, customer_id string, currency string, open_bills bigint,
     open_amount decimal(18,4), not_due decimal(18,4), unapplied decimal(18,4), oldest_due_date date"""
 PAYMENT = """payment_key bigint, payment_id string, kind string, related_payment_id string, customer_id string, account_id string,
@@ -49,6 +57,12 @@ def answer(frame: DataFrame, *names: str) -> dict[str, Any]:
 def test_the_day_of_the_year_before() -> None:
     assert year_before(AS_OF) == dt.date(2024, 3, 31)
     assert year_before(dt.date(2024, 2, 29)) == dt.date(2023, 2, 28)
+
+
+def test_parameters_are_told_and_an_older_note_lacks_one() -> None:
+    told = definition_of(load_contracts(), ReliabilitySettings(momentary_minutes=1.0))
+    assert defined(told).momentary_minutes == 1.0 and "complaint" in defined(told).complaint_words
+    assert defined('{"complaint_words": ["wrong"]}') == Parameters(["wrong"], 5.0)
 
 
 @engine
@@ -108,32 +122,86 @@ def test_requests_of_a_year(spark: SparkSession) -> None:
     assert answer(made, "open_requests", "requests_12_months", "complaints_12_months") == {"A": (2, 2, 1), "B": (0, 0, 0)}
 
 
+def network(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
+    """(service point, transformer, circuit, customer, account, from, until, status) of rows of dim_service_point."""
+    columns = """service_point_id string, transformer_id string, circuit_id string, customer_id string, account_id string,
+        effective_date date, expiry_date date, status string"""
+    more = ("CAST(NULL AS string) feeder_id", "CAST(NULL AS string) substation_id", "'North' district")
+    return local_frame(spark, list(rows), columns).selectExpr("*", *more)
+
+
+def steps(spark: SparkSession, *rows: tuple[str, str, str, str, str, str | None]) -> DataFrame:
+    """(outage, step, element's kind, element, began, ended) of rows of fact_outage; one without an end is open."""
+    columns = "outage_id string, step_id string, element_kind string, element_id string, began string, ended string"
+    told = local_frame(spark, list(rows), columns).selectExpr(
+        "*", "to_timestamp(began) AS started_at", "to_timestamp(ended) AS restored_at", "ended IS NULL AS is_open",
+        "CAST(date_format(to_date(began), 'yyyyMMdd') AS int) AS date_key", "false AS planned", "false AS loss_of_supply",
+    )  # fmt: skip
+    lasted = "CAST((unix_seconds(restored_at) - unix_seconds(started_at)) / 60 AS decimal(18,6)) AS minutes"
+    told = told.selectExpr("*", lasted)
+    return told.selectExpr("*", "coalesce(minutes <= 5, false) AS is_momentary", "minutes AS customer_minutes")
+
+
+FAR = dt.date(9999, 12, 31)
+SINCE = dt.date(2020, 1, 1)
+NAMES = ("outages_12_months", "minutes_without_supply_12_months")
+
+
 @engine
 def test_interruptions_are_those_of_the_customers_points(spark: SparkSession) -> None:
     """Two points of one customer are one outage, of the longer time; momentary and old ones do not count; one is open."""
-    far = dt.date(9999, 12, 31)
-    points = local_frame(spark, [
-        ("S1", "T1", "K1", "A", None, dt.date(2020, 1, 1), far, "active"),
-        ("S2", "T2", "K1", "A", None, dt.date(2020, 1, 1), far, "active"),
-        ("S3", "T2", "K1", "B", None, dt.date(2020, 1, 1), dt.date(2025, 1, 1), "active"),
-        ("S3", "T2", "K1", "C", None, dt.date(2025, 1, 1), far, "active"),
-        ("S4", "T9", "K9", None, "D1", dt.date(2020, 1, 1), far, "active"),
-        ("S5", "T1", "K1", "E", None, dt.date(2020, 1, 1), far, "removed"),
-    ], "service_point_id string, transformer_id string, circuit_id string, customer_id string, account_id string, "
-       "effective_date date, expiry_date date, status string").selectExpr(
-        "*", "CAST(NULL AS string) feeder_id", "CAST(NULL AS string) substation_id", "'North' district")  # fmt: skip
-    steps = local_frame(spark, [
-        ("O1", "1", "circuit", "K1", 20241215, 60.0, False), ("O1", "2", "transformer", "T2", 20241215, 90.0, False),
-        ("O2", "1", "circuit", "K1", 20250301, None, False), ("O3", "1", "circuit", "K1", 20250302, 2.0, True),
-        ("O4", "1", "circuit", "K1", 20240331, 60.0, False), ("O5", "1", "circuit", "K1", 20250401, 60.0, False),
-    ], "outage_id string, step_id string, element_kind string, element_id string, date_key int, m double, is_momentary boolean",
-    ).selectExpr("*", "CAST(m AS decimal(18,6)) AS minutes",
-                 "to_timestamp(CAST(date_key AS string), 'yyyyMMdd') AS started_at").selectExpr(
-        "*", "started_at + make_interval(0, 0, 0, 0, 0, CAST(m AS int), 0) AS restored_at")  # fmt: skip
-    names = ("outages_12_months", "minutes_without_supply_12_months")
-    made = answer(interruptions(steps, points, owed(spark, ("D1", "D", "USD", 0, 0, 0, 0)), AS_OF), *names)
+    points = network(
+        spark,
+        ("S1", "T1", "K1", "A", None, SINCE, FAR, "active"), ("S2", "T2", "K1", "A", None, SINCE, FAR, "active"),
+        ("S3", "T2", "K1", "B", None, SINCE, dt.date(2025, 1, 1), "active"),
+        ("S3", "T2", "K1", "C", None, dt.date(2025, 1, 1), FAR, "active"),
+        ("S4", "T9", "K9", None, "D1", SINCE, FAR, "active"), ("S5", "T1", "K1", "E", None, SINCE, FAR, "removed"),
+    )  # fmt: skip
+    told = steps(
+        spark,
+        ("O1", "1", "circuit", "K1", "2024-12-15 10:00:00", "2024-12-15 11:00:00"),
+        ("O1", "2", "transformer", "T2", "2024-12-15 10:00:00", "2024-12-15 11:30:00"),
+        ("O2", "1", "circuit", "K1", "2025-03-01 10:00:00", None),
+        ("O3", "1", "circuit", "K1", "2025-03-02 10:00:00", "2025-03-02 10:02:00"),
+        ("O4", "1", "circuit", "K1", "2024-03-31 10:00:00", "2024-03-31 11:00:00"),
+        ("O5", "1", "circuit", "K1", "2025-04-01 10:00:00", "2025-04-01 11:00:00"),
+    )
+    hit = struck(told, points, AS_OF, "UTC", 5.0)
+    made = answer(interruptions(hit, served(points, owed(spark, ("D1", "D", "USD", 0, 0, 0, 0)), AS_OF)), *NAMES)
     assert made == {"A": (2, 90), "B": (1, 90), "C": (1, 0), "D": (0, 0)}
-    assert "D" not in answer(interruptions(steps, points, None, AS_OF), *names)
+    assert "D" not in answer(interruptions(hit, served(points, None, AS_OF)), *NAMES)
+
+
+@engine
+def test_who_is_out_already_is_not_interrupted_again(spark: SparkSession) -> None:
+    """As the reliability indices count: outages of one service point that overlap are one, of the outage that began first.
+
+    O2 prolongs O1 behind T1, and O4 makes the momentary O3 a sustained one behind T2; O6 goes on with what began before the 12
+    months; O7 ends after the day, so it is open.
+    """
+    points = network(
+        spark,
+        ("S1", "T1", "K1", "A", None, SINCE, FAR, "active"), ("S2", "T2", "K1", "A", None, SINCE, FAR, "active"),
+        ("S3", "T2", "K1", "B", None, SINCE, FAR, "active"), ("S4", "T1", "K1", "C", None, SINCE, FAR, "active"),
+    )  # fmt: skip
+    told = steps(
+        spark,
+        ("O1", "1", "circuit", "K1", "2025-02-10 10:00:00", "2025-02-10 14:00:00"),
+        ("O2", "1", "transformer", "T1", "2025-02-10 12:00:00", "2025-02-10 16:00:00"),
+        ("O3", "1", "circuit", "K1", "2025-03-05 10:00:00", "2025-03-05 10:04:00"),
+        ("O4", "1", "transformer", "T2", "2025-03-05 10:03:00", "2025-03-05 10:07:00"),
+        ("O5", "1", "circuit", "K1", "2024-03-31 23:00:00", "2024-04-01 02:00:00"),
+        ("O6", "1", "transformer", "T1", "2024-04-01 01:00:00", "2024-04-01 03:00:00"),
+        ("O7", "1", "transformer", "T2", "2025-03-31 20:00:00", "2025-04-01 03:00:00"),
+    )
+    hit, theirs = struck(told, points, AS_OF, "UTC", 5.0), served(points, None, AS_OF)
+    made = answer(interruptions(hit, theirs), *NAMES)
+    assert made == {"A": (3, 360 + 7), "B": (3, 240 + 7), "C": (1, 360)}
+    behind = {(r["customer_id"], r["outage_id"], r["is_first"]) for r in of_customers(hit, theirs).collect()}
+    assert {told[1:] for told in behind if told[0] == "C"} == {("O1", True), ("O2", False)}, "explain leads to both"
+    assert {told[1:] for told in behind if told[0] == "B"} == {("O1", True), ("O3", True), ("O4", False), ("O7", True)}
+    later = struck(told, points, AS_OF, "UTC", 7.0)
+    assert answer(interruptions(later, theirs), *NAMES)["B"] == (2, 240), "seven minutes are momentary then"
 
 
 @engine
@@ -144,7 +212,7 @@ def test_what_no_table_tells_is_null_and_what_none_happened_is_zero(spark: Spark
     columns = "customer_id string, billing_period string, usage_kwh decimal(18,2), peak_demand decimal(8,2)"
     months = local_frame(spark, [("A", "2025-02", 4, None)], columns)
     two = {"gold.dim_customer": customers, "gold.agg_usage_monthly": months}
-    made = customer_360(two, CONTRACT, AS_OF, ["complaint"])
+    made = customer_360(two, CONTRACT, AS_OF, "UTC", GIVEN)
     assert made.schema.names == list(CONTRACT.column_names)
     known = answer(made, "customer_key", "usage_kwh_last_month", "is_inferred")
     assert known == {"A": (2, Decimal(4), False), "B": (3, None, True)}
@@ -155,7 +223,7 @@ def test_what_no_table_tells_is_null_and_what_none_happened_is_zero(spark: Spark
     assert all(row[n] is None for row in made.collect() for n in others)
 
     rows = owed(spark, ("A1", "A", "USD", 1, 50, 20, 0), ("A2", "A", "CAD", 1, 5, 0, 0))
-    billed = customer_360({**two, BALANCE: rows}, CONTRACT, AS_OF, ["complaint"])
+    billed = customer_360({**two, BALANCE: rows}, CONTRACT, AS_OF, "UTC", GIVEN)
     names = ("open_bills", "open_amount", "past_due_amount", "currency", "open_requests")
     assert answer(billed, *names) == {"A": (2, None, None, None, None), "B": (0, 0, 0, None, None)}
     assert BALANCE in OPTIONAL

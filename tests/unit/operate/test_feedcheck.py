@@ -113,3 +113,23 @@ def test_an_expression_that_does_not_fit_names_the_feed(spark: SparkSession, tmp
     (tmp_path / "landing" / "a.csv").write_text("id,name,zip,at\n1,a,b,c\n")
     with pytest.raises(UtilityFlowError, match=r"UF-1011: .*cis.yaml: an expression does not fit"):
         checked(tmp_path, FEED.replace("trim(name)", "array(name)[0][1]"))
+
+
+PERIOD = "<timePeriod><duration>3600</duration><start>{}</start></timePeriod>"
+READING = f"<IntervalReading>{PERIOD}<value>5</value>{{}}</IntervalReading>"
+
+
+@pytest.mark.engine
+def test_the_quality_of_a_green_button_reading_keeps_its_number(spark: SparkSession, repository: Path, tmp_path: Path) -> None:
+    """9 is an estimate, 18 failed its checks and is actual, and most readings say nothing."""
+    told = [f"<ReadingQuality><quality>{code}</quality></ReadingQuality>" if code else "" for code in ("9", "18", "")]
+    readings = "".join(READING.format(3600 * n, quality) for n, quality in enumerate(told))
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing" / "a.xml").write_text(
+        '<feed xmlns="http://www.w3.org/2005/Atom"><entry><link rel="self" href="/RetailCustomer/1/UsagePoint/1/MeterReading/1/'
+        f'IntervalBlock/1"/><content><IntervalBlock>{readings}</IntervalBlock></content></entry></feed>', encoding="utf-8"
+    )  # fmt: skip
+    feed = repository / "conf" / "feeds" / "examples" / "greenbutton" / "greenbutton.yaml"
+    report = check(load_settings({n: str(tmp_path / n) for n in ("home", "landing")}, environ={}), feed)
+    shown = [tuple(s["canonical"][n] for n in ("read_quality", "quality_code", "quality_reason")) for s in report["sample"]]
+    assert shown == [("estimated", "9", None), ("actual", "18", None), ("actual", None, None)]

@@ -126,10 +126,10 @@ def test_a_contract_that_gained_a_column(place: Place, monkeypatch: pytest.Monke
 VERSIONS = {"gold.dim_customer": 3, "gold.agg_usage_monthly": 2, "silver.meter_reads": 4}
 VIEW = ("gold.dim_customer", "gold.agg_usage_monthly")
 METERS = ("silver.meter_reads",)
-WORDS = definition_of(load_contracts())
 GIVEN = load_settings(environ={})
+MADE_BY = definition_of(load_contracts(), GIVEN.reliability)
 REFLECTED: dict[str, dict[str, Any]] = {
-    "gold.customer_360": {**{n: VERSIONS[n] for n in VIEW}, "as_of": DAY.isoformat(), "parameters": WORDS},
+    "gold.customer_360": {**{n: VERSIONS[n] for n in VIEW}, "as_of": DAY.isoformat(), "parameters": MADE_BY},
     "gold.dim_meter": {"silver.meter_reads": 4, "as_of": DAY.isoformat()},
     "gold.fact_billing": {"silver.bills": 1, "gold.dim_customer": 3},
     "gold.payment_application": {"contract": load_contracts()["gold.payment_application"].version},
@@ -152,7 +152,7 @@ REFLECTED: dict[str, dict[str, Any]] = {
     [
         ("gold.customer_360", VIEW, {}, None),
         ("gold.customer_360", (*VIEW, "gold.fact_payment"), {}, "new inputs: gold.fact_payment"),
-        ("gold.customer_360", VIEW, {"parameters": "{}"}, "other parameters in a contract"),
+        ("gold.customer_360", VIEW, {"parameters": "{}"}, "other parameters in a contract, or in the settings"),
         ("gold.customer_360", VIEW, {"gold.dim_customer": 2}, "newer versions of gold.dim_customer"),
         ("gold.customer_360", VIEW, None, "nothing says what it is made of"),
         ("gold.dim_meter", METERS, {}, None),

@@ -175,7 +175,8 @@ def with_other_hash(rows: DataFrame, contract: Contract, snapshot_feeds: Sequenc
 def duplicates_are_equal(evidence: Evidence) -> Found:
     """A good bronze record that silver does not hold equals one that it holds; a broken one is in quarantine.
 
-    The records that are in neither are judged again from bronze.
+    The records that are in neither are judged again from bronze. What was a duplicate before the contract gained columns, equals
+    in all others.
     """
     scene = evidence.scene
     loaded = sorted({e.feed for e in scene.ledger.entries.values() if e.status == "loaded"})
@@ -201,7 +202,10 @@ def _unaccounted(scene: Scene, feed: Feed) -> Found:
         return Found()
     doubtful = _judged_again(scene, feed, entries, table, absent)
     known = table.read().select("_record_hash").withColumn("_known", F.lit(True)).distinct()
-    lost = doubtful.join(known.hint("merge"), "_record_hash", "left").where(F.col("_bad") | F.col("_known").isNull())
+    either = F.explode(F.array_distinct(F.array("_own", "_before"))).alias("_record_hash")
+    told = [*_PLACE, "_own", "_bad"]
+    found = doubtful.select(*told, either).join(known.hint("merge"), "_record_hash", "left")
+    lost = found.groupBy(*told).agg(F.max("_known").alias("_known")).where(F.col("_bad") | F.col("_known").isNull())
 
     def say(row: Row) -> str:
         place = f"record {row['_row_number']} of {scene.file(row['_file_sha256'], feed.feed)}"
@@ -213,17 +217,21 @@ def _unaccounted(scene: Scene, feed: Feed) -> Found:
 
 
 def _judged_again(scene: Scene, feed: Feed, entries: Sequence[Entry], table: Table, absent: DataFrame) -> DataFrame:
-    """(file, record, ``_record_hash``, ``_bad``) of the absent records."""
+    """(file, record, ``_own``, ``_before``, ``_bad``) of the absent records: their hash, and that without columns gained."""
+    names = [*_PLACE, "_own", "_before", "_bad"]
     if feed.mode == "events":
         frame, rules = judged(scene.run(Narrowed(scene.house, f"bronze.{feed.feed}", absent)), feed, entries)
-        return frame.withColumn("_bad", broken_any(rules)).select(*_PLACE, "_record_hash", "_bad")
+        before = record_hash(table.contract, as_before=True)
+        hashes = {"_own": F.col("_record_hash"), "_before": before, "_bad": broken_any(rules)}
+        return frame.withColumns(hashes).select(*names)
     # what a snapshot's rows say depends on the other snapshots, so all of them are judged
     frame, rules = judged(scene.run(), feed, entries)
     marked = snapshots.marked(frame, broken_any(rules), snapshots.of(entries))
     good = snapshots.upserts(marked.where("NOT _bad"), table.contract.property("identity"))
-    own = record_hash(table.contract, of_snapshot=True)
-    rows = good.withColumn("_record_hash", own).select(*_PLACE, "_record_hash", "_bad")
-    rows = rows.unionByName(marked.where("_bad").select(*_PLACE, "_record_hash", "_bad"))
+    hashes = {name: record_hash(table.contract, of_snapshot=True, as_before=name == "_before") for name in ("_own", "_before")}
+    rows = good.withColumns(hashes).select(*names)
+    broken = marked.where("_bad").withColumns({name: F.col("_record_hash") for name in hashes})
+    rows = rows.unionByName(broken.select(*names))
     return rows.join(absent.select(*_PLACE), _PLACE, "left_semi")
 
 

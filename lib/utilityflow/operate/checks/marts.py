@@ -68,8 +68,8 @@ def _monthly(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> D
 def _customer_360(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
     inputs = [n for n in (*customer360.ALWAYS, *customer360.OPTIONAL) if n in versions]
     frames = {n: scene.house.table(n).read(versions[n]) for n in inputs}
-    words = customer360.complaint_words(scene.contracts)
-    return customer360.customer_360(frames, contract, dt.date.fromisoformat(versions["as_of"]), words)
+    as_of, given = dt.date.fromisoformat(versions["as_of"]), customer360.defined(versions["parameters"])
+    return customer360.customer_360(frames, contract, as_of, scene.home.zone, given)
 
 
 def _reliability(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
