@@ -9,7 +9,7 @@ began by its end, later ones of those that began, ended or were closed; one row 
 from __future__ import annotations
 
 from utilityflow.simulate.accounts import DUE_DAYS, premise, reading_day, site, tenant_digits
-from utilityflow.simulate.customer_events import month_day
+from utilityflow.simulate.customer_events import first_came
 from utilityflow.simulate.draws import at, bits, draw, int_array
 from utilityflow.simulate.extract import Extract, database_extract, kept
 from utilityflow.simulate.model import Layer, Utility
@@ -48,7 +48,7 @@ def _layers(utility: Utility) -> list[Layer | str]:
             "since": at(starts, "k"),
             "until": at(starts, "k + 1"),
             # when the tenant of the start came, as customer management tells it
-            "came": f"{month_day('(0L - phase)', utility)} + {bits('ho', 0, 6)} % 28L",
+            "came": first_came(utility),
         },
         # the turnovers before the latest are long over
         {"back": "explode(if(head OR latest = 0, array(0L), array(0L, 1L)))"},

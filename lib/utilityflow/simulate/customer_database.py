@@ -6,6 +6,7 @@ from the model of the meters, the tenants and the tariffs. Tables:
 - ``customer_change``: the log of every event, by ``change_no``, as the system logged them month by month (``batch``),
 - ``customer``: the present state of each customer, with the time of its last change; one who left is marked ``deleted``,
 - ``account`` and ``service_agreement``: what is billed, and for which service point at which rate from when to when,
+- ``service_point``: where a premise is supplied; not where that hangs in the network, which the outage system knows,
 - ``meter`` and ``meter_installation``: the devices, and where each hung from when to when,
 - ``rate_schedule``: prices by the day from which they hold.
 
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import agreements, customers, meters, rate_schedules
+from utilityflow.simulate import agreements, customer_points, customers, meters, rate_schedules
 from utilityflow.simulate.customer_events import MOVE_OUT
 from utilityflow.simulate.defects import Spec
 from utilityflow.simulate.draws import at, int_array
@@ -79,19 +80,21 @@ LOG = Table("customer_change", _LOGGED, ("change_no",))
 CURRENT = Table("customer", _CURRENT, ("id",), "version")
 ACCOUNTS = Table("account", agreements.ACCOUNT, ("account_no",), "updated_at")
 AGREEMENTS = Table("service_agreement", agreements.AGREEMENT, ("agreement_no",), "updated_at")
+POINTS = Table("service_point", customer_points.COLUMNS, ("service_point",))
 DEVICES = Table("meter", meters.DEVICE, ("meter",))
 HANGING = Table("meter_installation", ("meter", *meters.INSTALLATION), ("meter",), "updated_at")
 RATES = Table("rate_schedule", rate_schedules.COLUMNS, rate_schedules.KEY)
-TABLES = (LOG, CURRENT, ACCOUNTS, AGREEMENTS, DEVICES, HANGING, RATES)
+TABLES = (LOG, CURRENT, ACCOUNTS, AGREEMENTS, POINTS, DEVICES, HANGING, RATES)
 # staged beside the events: what of it goes into which tables
 _STAGED = (
     (agreements.FEED, agreements.COLUMNS, (ACCOUNTS, AGREEMENTS)),
+    (customer_points.FEED, customer_points.COLUMNS, (POINTS,)),
     (meters.FEED, meters.COLUMNS, (DEVICES, HANGING)),
 )
 
 
 def database_extracts(utility: Utility, months: range, specs: tuple[Spec, ...], *, gas: bool, boxes: int) -> list[Extract]:
-    """What the database is filled from: the events of ``customers``, agreements and meters; to be staged as Parquet."""
+    """What the database is filled from: the events of ``customers``, agreements, points and meters; staged as Parquet."""
     events = customers.customers_extract(utility, months, specs)
     names = tuple(name.replace(customers.FEED, FEED, 1) for name in events.files)
     starts = int_array(utility.almanac.month_starts)
@@ -109,6 +112,7 @@ def database_extracts(utility: Utility, months: range, specs: tuple[Spec, ...], 
     return [
         events,
         agreements.agreements_extract(utility, months),
+        customer_points.points_extract(utility, months),
         meters.meters_extract(utility, months, gas=gas, boxes=boxes),
     ]
 
