@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 
 from utilityflow.errors import UtilityFlowError
 from utilityflow.simulate import (
+    agreements,
     audit_trail,
     bills,
     charging_reads,
@@ -40,6 +41,8 @@ SYSTEMS = {
     **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, charging_reads, gas_reads, bills, payments, requests)},
     **{of.FEED: (of.SYSTEM, of.KEY) for of in (service_points, outages)},
     **{of.FEED: (planted.SYSTEM, of.KEY) for of in (filing_register, audit_trail)},
+    agreements.ACCOUNTS_FEED: (agreements.SYSTEM, agreements.ACCOUNT_KEY),
+    agreements.FEED: (agreements.SYSTEM, agreements.KEY),
     customer_database.FEED: (customer_database.SYSTEM, customers.KEY),
 }
 # of these an extract lands the rows in files of its own: raw columns with the batch that a ledger speaks of, and the row's place

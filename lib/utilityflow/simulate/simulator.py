@@ -129,7 +129,7 @@ def simulate(
     based = []
     if "customer_database" in systems:
         customer_database.check_database(sources / customer_database.FILE, utility, span)
-        based = customer_database.database_extracts(utility, span, specs.customer_management, gas=gas, boxes=interval_meters)
+        based = customer_database.database_extracts(utility, span, specs, gas=gas, boxes=interval_meters)
     regulatory = "regulatory_reporting" in systems
     more = len(span) * MONTH_BYTES if regulatory else 0
     check_disk(needs(planned, based, landing, defects, sources, more), free, progress)
