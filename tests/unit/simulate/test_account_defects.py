@@ -17,8 +17,7 @@ from utilityflow.simulate.landing import own_session
 from utilityflow.simulate.model import Utility
 from utilityflow.simulate.pools import load_pools
 
-from .conftest import SEED, START, Landed
-from .test_agreements import rows
+from .conftest import SEED, START, Landed, rows
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -18,21 +18,13 @@ from utilityflow.bronze.feeds import load_feed
 from utilityflow.simulate import agreements, customer_points
 from utilityflow.simulate.customer_database import ACCOUNTS, AGREEMENTS, POINTS, Table
 
-from .conftest import START, Landed, Money, Row
+from .conftest import START, Landed, Money, Row, rows
 
 SYSTEMS = ("customer_management", "customer_database", "billing", "payment_processing", "regulatory_reporting")
 GIVEN: dict[str, Any] = {"customers": 400, "months": 4, "profile": {}, "systems": SYSTEMS}
 LAST = "2024-05"  # the fourth month
 Rows = list[dict[str, Any]]
 OPEN = "9999-12-31"
-
-
-def rows(landed: Landed, table: str) -> Rows:
-    """All rows of a table, in the order of their keys."""
-    assert landed.summary.database is not None
-    with closing(sqlite3.connect(f"file:{landed.summary.database}?mode=ro", uri=True)) as base:
-        base.row_factory = sqlite3.Row
-        return [dict(row) for row in base.execute(f"SELECT * FROM {table} ORDER BY 1")]
 
 
 def premise(number: str) -> str:
