@@ -30,7 +30,7 @@ HEAVY = (
     "faults/test_crash_sweep.py", "faults/test_fault_files.py", "faults/test_fault_logs.py", "faults/test_fault_places.py",
     "faults/test_interrupted.py", "faults/test_rollback.py", "scd2/test_peers.py", "scd2/test_property.py",
     "unit/operate/test_maintain.py", "unit/operate/test_rehash.py", "unit/operate/test_upkeep.py",
-    "unit/operate/test_verify.py", "unit/silver/test_states_again.py",
+    "unit/operate/test_verify.py", "unit/silver/test_states_again.py", "unit/simulate/test_account_defects.py",
     "unit/simulate/test_bills.py", "unit/simulate/test_customer_database.py", "unit/simulate/test_defects.py",
     "unit/simulate/test_determinism.py", "unit/simulate/test_operations.py", "unit/simulate/test_requests.py",
 )  # fmt: skip

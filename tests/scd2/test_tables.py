@@ -266,6 +266,8 @@ def test_case_38_a_missing_column_is_refused_or_carried_forward(spark: SparkSess
     partial = replace(world.dimension, partial=True)
     rows = scd2.versions(both, partial, zone=ZONE, as_of=AS_OF).orderBy("valid_from").select(*ATTRIBUTES).collect()
     assert [tuple(row) for row in rows] == [SETS["A"], ("B", *SETS["A"][1:])]
+    listed = both.withColumn("provided", F.array_join("provided", ","))
+    assert scd2.versions(listed, partial, zone=ZONE, as_of=AS_OF).orderBy("valid_from").select(*ATTRIBUTES).collect() == rows
 
 
 # -- size ------------------------------------------------------------------------------------------------------------

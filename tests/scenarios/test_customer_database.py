@@ -19,6 +19,7 @@ from utilityflow.bench import defects
 from utilityflow.contracts import load_contracts
 from utilityflow.gold.agreements import in_force, overlaps
 from utilityflow.lakehouse import Lakehouse
+from utilityflow.operate.verify import verify
 from utilityflow.publish.content import content_hash, partition_hashes
 from utilityflow.scd2 import Dimension
 from utilityflow.settings import Settings
@@ -44,16 +45,20 @@ PROFILE: dict[str, Any] = {
     ],
     "usage_monitoring": [{"kind": "unknown_id", "column": "meter_id", "rate": 0.0005}],
 }
-ASKED = tuple(f"cis_database_{name}" for name in ("customers", "meters", "rates", "accounts", "agreements"))
-DIMENSIONS = ("dim_customer", "dim_meter", "dim_rate_schedule", "dim_account", "dim_service_agreement")
+ASKED = tuple(f"cis_database_{name}" for name in ("customers", "meters", "rates", "accounts", "agreements", "service_points"))
+DIMENSIONS = ("dim_customer", "dim_meter", "dim_rate_schedule", "dim_account", "dim_service_agreement", "dim_service_point")
 END = dt.date(9999, 12, 31)
 
 
 class World:
-    """Two homes with the reads of one utility: customers come to one as files, to the other from a database."""
+    """Two homes with the reads of one utility: customers come to one as files, to the other from a database.
+
+    ``both``: a third one, with the service points of the outage system's files and of that database.
+    """
 
     def __init__(self, spark: SparkSession, root: Path) -> None:
-        self.spark, self.root, self.files, self.base = spark, root, root / "files", root / "base"
+        self.spark, self.root = spark, root
+        self.files, self.base, self.both = root / "files", root / "base", root / "both"
 
     @property
     def database(self) -> Path:
@@ -62,9 +67,11 @@ class World:
     def month(self, only: int) -> None:
         simulate(self.spark, landing=self.files / "landing", defects=self.root / "ledger", sources=self.root / "sources",
                  customers=CUSTOMERS, months=2, only_month=only, start=START, seed=11, profile=PROFILE, time_zone=ZONE,
-                 systems=("customer_management", "customer_database", "usage_monitoring"))  # fmt: skip
+                 systems=("customer_management", "customer_database", "usage_monitoring", "regulatory_reporting"))  # fmt: skip
         reads = "ami_daily_reads"
         shutil.copytree(self.files / "landing" / reads, self.base / "landing" / reads, dirs_exist_ok=True)
+        points = "oms_service_points"
+        shutil.copytree(self.files / "landing" / points, self.both / "landing" / points, dirs_exist_ok=True)
 
     def run(self, home: Path, as_of: dt.date, *dimensions: str) -> dict[str, Any]:
         settings = Settings(home=str(home), time_zone=ZONE)
@@ -111,6 +118,7 @@ def world(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Worl
             assert ended["cis_database_rates"] in ("ok", "skipped"), "no price has changed"
             (logged,) = made.sql(f"SELECT count(*) FROM customer_change WHERE batch = '2025-0{month}'")[0]
             assert steps["extract.cis_database_customers"]["rows_written"] == logged > 0
+            made.run(made.both, day, "dim_service_point")
     made.run(made.files, dt.date(2025, 2, 28), "dim_customer")
     return made
 
@@ -198,6 +206,58 @@ def test_the_agreements_begin_with_a_move_in_and_end_with_a_move_out(world: Worl
     assert overlaps(rows, dimension).isEmpty(), "no service point has two at once"
     now = in_force(rows.where("is_current"), dimension).where("_to > DATE'2025-02-28'")
     assert now.count() == now.select("service_point_id").distinct().count() > 290
+
+
+def test_the_service_points_are_served_as_the_database_says_and_hang_nowhere(world: World) -> None:
+    rows = world.table(world.base, "gold.dim_service_point").where("service_point_key <> -1")
+    tenancy = ("service_point_id", "premise_id", "account_id", "customer_id", "status", "effective_date", "expiry_date")
+    stays: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+    for point, place, *stay in world.sql("""SELECT service_point, premise, account_no, customer_no, begins_on, ends_on
+            FROM service_agreement ORDER BY service_point, begins_on"""):
+        stays.setdefault((point, place), []).append(tuple(stay))
+    expected = []
+    for named, held in stays.items():
+        changes: dict[str, tuple[str | None, str | None, str]] = {}
+        for account, customer, begins, ends in held:
+            changes[begins] = (account, customer, "active")
+            changes |= {ends: (None, None, "inactive")} if ends else {}
+        days = [*sorted(changes), END.isoformat()]
+        expected += [(*named, *changes[day], dt.date.fromisoformat(day), dt.date.fromisoformat(until))
+                     for day, until in zip(days, days[1:], strict=False)]  # fmt: skip
+    assert sorted(map(tuple, rows.select(*tenancy).collect()), key=repr) == sorted(expected, key=repr)
+    assert Counter(row[4] for row in expected)["inactive"] > 0
+    network = " OR ".join(f"{name} IS NOT NULL" for name in ("transformer_id", "circuit_id", "feeder_id", "district", "region"))
+    assert rows.where(network).isEmpty()
+    silver = world.table(world.base, "silver.service_points")
+    assert silver.where("size(quality_flags) > 0").isEmpty(), "that it does not know the circuit is no defect of it"
+    assert world.table(world.base, "silver.service_points__quarantine").isEmpty()
+
+
+def test_two_systems_that_tell_of_the_service_points_take_nothing_from_each_other(world: World) -> None:
+    """What the dimension says is what the outage system's files alone say: nothing flips, nothing is lost, no version is more."""
+    last: dict[tuple[str, str], dict[str, str]] = {}
+    for file in sorted((world.both / "landing" / "oms_service_points").iterdir()):
+        with file.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                key = row["service_point"], row["valid_from"]
+                if key not in last or int(row["change_no"]) >= int(last[key]["change_no"]):
+                    last[key] = row
+    raw = ("service_point", "premise", "transformer_no", "circuit_no", "feeder_no", "substation_no", "operating_district",
+           "region")  # fmt: skip
+    expected, ordered = [], sorted(last.items())
+    for ((point, day), row), after in zip(ordered, [*ordered[1:], None], strict=True):
+        until = after[0][1] if after and after[0][0] == point else END.isoformat()
+        tenancy = ("AC-" + row["account_no"].replace("/", "-"), row["customer_no"].lstrip("0"), "active")
+        days = (dt.date.fromisoformat(day), dt.date.fromisoformat(until))
+        expected.append((*(row[c] for c in raw), *(tenancy if row["account_no"] else (None, None, "inactive")), *days))
+    shown = ("service_point_id", "premise_id", "transformer_id", "circuit_id", "feeder_id", "substation_id", "district", "region",
+             "account_id", "customer_id", "status", "effective_date", "expiry_date")  # fmt: skip
+    rows = world.table(world.both, "gold.dim_service_point").where("service_point_key <> -1")
+    assert sorted(map(tuple, rows.select(*shown).collect()), key=repr) == sorted(expected, key=repr)
+    told = world.table(world.both, "silver.service_points").groupBy("_feed").count().collect()
+    assert {row["_feed"] for row in told if row["count"] > CUSTOMERS} == {"oms_service_points", "cis_database_service_points"}
+    checks = verify(Settings(home=str(world.both), time_zone=ZONE))["checks"]
+    assert [c for c in checks if c["status"] != "ok"] == []
 
 
 def test_the_ledger_is_scored_as_that_of_the_files(world: World) -> None:

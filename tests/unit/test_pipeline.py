@@ -306,7 +306,7 @@ def test_shipped_feeds_of_a_database_sleep_until_it_is_said_which_one(
     tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(home=str(tmp_path / "home"))
-    asked = {f"cis_database_{name}" for name in ("customers", "accounts", "agreements", "meters", "rates")}
+    asked = {f"cis_database_{name}" for name in ("customers", "accounts", "agreements", "service_points", "meters", "rates")}
     for value in (None, ""):
         monkeypatch.delenv(URL, raising=False) if value is None else monkeypatch.setenv(URL, value)
         assert set(pipeline.read_feeds(settings)) == {"ami_daily_reads", "cis_customers"}
@@ -317,7 +317,7 @@ def test_shipped_feeds_of_a_database_sleep_until_it_is_said_which_one(
     feeds = pipeline.read_feeds(settings)
     assert set(feeds) == {"ami_daily_reads", *asked}, "customers come from there, so the feed of files sleeps on"
     steps = [s.name for s in graph(feeds)]
-    gold = {f"gold.dim_{name}" for name in ("rate_schedule", "account", "service_agreement")}
+    gold = {f"gold.dim_{name}" for name in ("rate_schedule", "account", "service_agreement", "service_point")}
     assert {f"extract.{n}" for n in asked} | {"silver.meters", "silver.rate_schedules"} | gold < set(steps)
     # what has landed once is asked on: that nobody says where is then an error, not silence
     monkeypatch.delenv(URL)

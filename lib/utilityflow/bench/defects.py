@@ -33,6 +33,7 @@ from utilityflow.simulate.score import (
     placed_in_log,
     read_ledger,
 )
+from utilityflow.simulate.score_tables import SHOWS, STATES, loudest, placed_in_states
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -43,6 +44,7 @@ MISSED_BY_GOLD = {
     "meter_reads": ("gold.fact_usage", ["meter_id", "period_start"], "array_contains(quality_flags, 'incomplete_day')",
                     "incomplete_day"),
     "customers": ("gold.dim_customer", ["customer_id"], "is_inferred", "is_inferred"),
+    "accounts": ("gold.dim_account", ["account_id"], "is_inferred", "is_inferred"),
 }  # fmt: skip
 
 
@@ -98,7 +100,7 @@ class _Score:
         wrong = _wrong_contents(ledger)
         named = {Path(name).stem: e for e in scene.ledger.entries.values() if e.status == "loaded"
                  for name in e.names if Path(name).parent.name == folder}  # fmt: skip
-        standing = {stem: e for stem, e in named.items() if stem in stems or folder in LOGGED}
+        standing = {stem: e for stem, e in named.items() if stem in stems or folder in LOGGED or folder in STATES}
         contents = {stem: e for stem, e in standing.items() if e.sha256 not in wrong}
         spark, key = scene.house.spark, SYSTEMS[folder][1]
         entries = read_ledger(spark, ledger / folder, stage / "ledger")
@@ -111,6 +113,9 @@ class _Score:
         if folder in LOGGED:
             found, landed = placed_in_log(entries, raw, key, folder, scene.home.zone)
             scored, there = len(stems & landed), landed
+        elif folder in STATES:
+            found, there = placed_in_states(entries, raw, key, folder, stems)
+            scored = len(there)
         else:
             frame = local_frame(spark, [(s, e.sha256) for s, e in contents.items()], "stem string, _file_sha256 string")
             found = placed(entries, frame, raw, key)
@@ -124,7 +129,8 @@ class _Score:
         by = ["kind", "column", "outcome", "signals"]
         told = []
         for feed in _by_feed(self.contents):
-            rows = self._outcomes(feed).groupBy(*by).agg(F.count(F.lit(1)).alias("rows")).collect()
+            seen = loudest(self._outcomes(feed)) if self.folder in STATES else self._outcomes(feed)
+            rows = seen.groupBy(*by).agg(F.count(F.lit(1)).alias("rows")).collect()
             told += [self._named(row.asDict()) for row in rows]
         gone = self._gone().groupBy(*by).agg(F.count(F.lit(1)).alias("rows")).collect()
         told += [self._named(row.asDict()) for row in gone]
@@ -146,7 +152,7 @@ class _Score:
         raw = raw_rows(run, self.scene.feeds[feed], entries)
         names = _raw_columns(self.scene, feed)
         # one row of each record, also where a defect sits in two columns of it; nothing is wrong in one that is repeated or late
-        told = [F.max(F.when((F.col("column") == n) & ~F.col("kind").isin(*WHOLE), F.col("clean_value"))).alias(f"_clean_{n}")
+        told = [F.max(F.when(_shows(found, n) & ~F.col("kind").isin(*WHOLE), F.col("clean_value"))).alias(f"_clean_{n}")
                 for n in names]  # fmt: skip
         cleaned = raw.join(F.broadcast(found.groupBy(*ROW).agg(*told)), [*ROW])
         values = {n: F.coalesce(f"_clean_{n}", n) for n in names}
@@ -199,6 +205,11 @@ class _Score:
         lost = self.found.where(F.expr("landed AND _row_number IS NULL") & ~_never_came())
         lost = lost.select("file", "kind", "column", "line").orderBy("file", "line")
         return [row.asDict() for row in lost.limit(EXAMPLES).collect()]
+
+
+def _shows(found: DataFrame, name: str) -> Column:
+    """Whether an entry's defect shows in a raw column of its record."""
+    return F.array_contains(SHOWS, name) if SHOWS in found.columns else F.col("column") == name
 
 
 def _never_came() -> Column:

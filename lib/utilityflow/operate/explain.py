@@ -376,6 +376,7 @@ def _dimension(scene: Scene, contract: Contract, key: str) -> dict[str, Any]:
         record["why"] = _why_event(event, made)
     codes = [code for event in ordered for code in event["quality_flags"]]
     why = f"{len(rows)} version(s) from {len(ordered)} standing event(s), folded to the last of each local day"
+    why += ", which keeps what those before it told of and it does not" if d.partial else ""
     return {
         "rows": [_shown(r) for r in rows],
         "records": records,

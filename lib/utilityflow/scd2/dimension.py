@@ -56,8 +56,8 @@ class Dimension:
         or in the version that it was said of (``current``: closed versions keep what they last had).
     :param untracked: kept as the version's first event had them; a change alone does nothing.
     :param grain: ``day``: DATE columns, one version per local day at most; ``microsecond``: TIMESTAMP columns.
-    :param partial: events may carry a column ``provided`` (array of attribute names); what it does not list keeps its
-        old value. Null means that all are provided.
+    :param partial: events may carry a column ``provided`` (array of attribute names, or a text with commas between them);
+        what it does not list keeps its old value. Null means that all are provided.
     """
 
     name: str

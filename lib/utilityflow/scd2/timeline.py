@@ -146,7 +146,6 @@ def shaped(events: DataFrame, dimension: Dimension, zone: str) -> DataFrame:
     deleted = F.col("operation") == F.lit("delete") if "operation" in have else F.lit(False)
     start = local_day(F.col("effective_at"), zone) if d.grain == "day" else F.col("effective_at")
     sequence = F.col("sequence").cast("bigint") if "sequence" in have else F.lit(None).cast("bigint")
-    provided = F.col("provided") if "provided" in have else F.lit(None).cast("array<string>")
     plain = events.select(
         *(canonical(F.col(name), kinds[name]).alias(name) for name in d.key),
         *(F.when(~deleted, canonical(F.col(name), kinds[name])).alias(name) for name in d.attributes),
@@ -156,9 +155,17 @@ def shaped(events: DataFrame, dimension: Dimension, zone: str) -> DataFrame:
         sequence.alias("_sequence"),
         deleted.alias("_deleted"),
         F.lit(False).alias("_needed"),
-        *([provided.alias("_provided")] if d.partial else []),
+        *([_provided(events).alias("_provided")] if d.partial else []),
     )
     return plain.withColumn("_hash", F.when(~F.col("_deleted"), row_hash(d)))
+
+
+def _provided(events: DataFrame) -> Column:
+    """The attributes that an event carries, as an array: from one, or from a text in which commas separate them."""
+    kinds = {name.lower(): kind for name, kind in events.dtypes}
+    if "provided" not in kinds:
+        return F.lit(None).cast("array<string>")
+    return F.split("provided", ",") if kinds["provided"] == "string" else F.col("provided")
 
 
 def _carried(events: DataFrame, dimension: Dimension) -> DataFrame:

@@ -1,11 +1,12 @@
 """Customer management as a database, on request in place of its files: a SQLite file beside the landing root.
 
 It is filled from the very extract that writes the CSV files, so it holds the same events and the same planted defects, and
-from the model of the meters, the tenants and the tariffs. Tables:
+from the model of the meters, the tenants and the tariffs; accounts and agreements have defects of their own. Tables:
 
 - ``customer_change``: the log of every event, by ``change_no``, as the system logged them month by month (``batch``),
 - ``customer``: the present state of each customer, with the time of its last change; one who left is marked ``deleted``,
 - ``account`` and ``service_agreement``: what is billed, and for which service point at which rate from when to when,
+- ``service_point``: where a premise is supplied; not where that hangs in the network, which the outage system knows,
 - ``meter`` and ``meter_installation``: the devices, and where each hung from when to when,
 - ``rate_schedule``: prices by the day from which they hold.
 
@@ -23,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from utilityflow.errors import UtilityFlowError
-from utilityflow.simulate import agreements, customers, meters, rate_schedules
+from utilityflow.simulate import agreements, customer_points, customers, meters, rate_schedules
 from utilityflow.simulate.customer_events import MOVE_OUT
-from utilityflow.simulate.defects import Spec
+from utilityflow.simulate.defects import Profile
 from utilityflow.simulate.draws import at, int_array
 from utilityflow.simulate.extract import Extract
 from utilityflow.simulate.landing import Written
@@ -71,28 +72,31 @@ class Table:
         return f"INSERT INTO {self.name} ({names}) VALUES ({marks}) ON CONFLICT ({key}) DO UPDATE SET {changed}{newer}"  # noqa: S608
 
     def row(self, told: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Its row of what is told; a name with the table's and ``__`` in front goes before the mere one."""
-        return tuple(told.get(f"{self.name}__{c}", told.get(c)) for c in self.columns)
+        """Its row of what is told."""
+        return tuple(told.get(c) for c in self.columns)
 
 
 LOG = Table("customer_change", _LOGGED, ("change_no",))
 CURRENT = Table("customer", _CURRENT, ("id",), "version")
 ACCOUNTS = Table("account", agreements.ACCOUNT, ("account_no",), "updated_at")
 AGREEMENTS = Table("service_agreement", agreements.AGREEMENT, ("agreement_no",), "updated_at")
+POINTS = Table("service_point", customer_points.COLUMNS, ("service_point",))
 DEVICES = Table("meter", meters.DEVICE, ("meter",))
 HANGING = Table("meter_installation", ("meter", *meters.INSTALLATION), ("meter",), "updated_at")
 RATES = Table("rate_schedule", rate_schedules.COLUMNS, rate_schedules.KEY)
-TABLES = (LOG, CURRENT, ACCOUNTS, AGREEMENTS, DEVICES, HANGING, RATES)
+TABLES = (LOG, CURRENT, ACCOUNTS, AGREEMENTS, POINTS, DEVICES, HANGING, RATES)
 # staged beside the events: what of it goes into which tables
 _STAGED = (
-    (agreements.FEED, agreements.COLUMNS, (ACCOUNTS, AGREEMENTS)),
+    (agreements.ACCOUNTS_FEED, agreements.ACCOUNT, (ACCOUNTS,)),
+    (agreements.FEED, agreements.AGREEMENT, (AGREEMENTS,)),
+    (customer_points.FEED, customer_points.COLUMNS, (POINTS,)),
     (meters.FEED, meters.COLUMNS, (DEVICES, HANGING)),
 )
 
 
-def database_extracts(utility: Utility, months: range, specs: tuple[Spec, ...], *, gas: bool, boxes: int) -> list[Extract]:
-    """What the database is filled from: the events of ``customers``, agreements and meters; to be staged as Parquet."""
-    events = customers.customers_extract(utility, months, specs)
+def database_extracts(utility: Utility, months: range, profile: Profile, *, gas: bool, boxes: int) -> list[Extract]:
+    """What the database is filled from: the events of customers, accounts, agreements, points and meters; staged as Parquet."""
+    events = customers.customers_extract(utility, months, profile.customer_management)
     names = tuple(name.replace(customers.FEED, FEED, 1) for name in events.files)
     starts = int_array(utility.almanac.month_starts)
     logged = f"if(k = 0, entered, greatest(entered, cast({at(starts, 'k')} as bigint)))"
@@ -108,7 +112,9 @@ def database_extracts(utility: Utility, months: range, specs: tuple[Spec, ...], 
     events = replace(events, feed=FEED, files=names, form="parquet", beside=beside, row_bytes=size)
     return [
         events,
-        agreements.agreements_extract(utility, months),
+        agreements.accounts_extract(utility, months, profile.accounts),
+        agreements.agreements_extract(utility, months, profile.service_agreements),
+        customer_points.points_extract(utility, months),
         meters.meters_extract(utility, months, gas=gas, boxes=boxes),
     ]
 

@@ -94,6 +94,11 @@ def _changes(utility: Utility) -> list[Layer]:
     ]
 
 
+def first_came(utility: Utility) -> str:
+    """SQL of the day on which the first tenant came of a tenancy ``o`` that stood at the start, from its cycle."""
+    return f"{month_day('(0L - phase)', utility)} + {bits('ho', 0, 6)} % 28L"
+
+
 _SPELLS = (("now", "now_hash"), ("before", "before_hash"))
 
 

@@ -71,7 +71,7 @@ KINDS: dict[str, str] = {
     "stuck": "CASE WHEN {v} = '' THEN {v} WHEN instr({v}, '.') > 0 THEN '0.000' ELSE '0' END",
     "begins_early": "if(length({v}) = 10, coalesce(cast(date_sub(try_cast({v} as date), 10) as string), {v}), {v})",
     "stale": "{v}_before",
-    "swapped": "{o}",
+    "swapped": "if({v} = '' OR {o} = '', {v}, {o})",
     "wrong_multiplier": _times("10"),
     "frozen": "{v}_usual",
     "scientific": "concat(replace({v}, '.', ''), 'E-', if(instr({v}, '.') > 0, length({v}) - instr({v}, '.'), 0))",
@@ -131,10 +131,13 @@ class Spec:
 class Profile:
     """A defect profile: the specs of each system; of regulatory reporting those of outages, of filings and of the audit trail.
 
-    ``wall_boxes``, ``gas_meters``: of usage monitoring, the hourly reads and those of gas meters.
+    ``accounts``, ``service_agreements``: of customer management, two tables of its database. ``wall_boxes``, ``gas_meters``: of
+    usage monitoring, the hourly reads and those of gas meters.
     """
 
     customer_management: tuple[Spec, ...] = ()
+    accounts: tuple[Spec, ...] = ()
+    service_agreements: tuple[Spec, ...] = ()
     usage_monitoring: tuple[Spec, ...] = ()
     wall_boxes: tuple[Spec, ...] = ()
     gas_meters: tuple[Spec, ...] = ()

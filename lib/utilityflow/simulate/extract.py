@@ -160,12 +160,13 @@ def premise_files(utility: Utility, months: range, month: str = "k") -> tuple[li
 
 
 def database_extract(
-    utility: Utility, months: range, system: str, feed: str, columns: tuple[str, ...], layers: Sequence[Layer | str], *,
-    shares: tuple[float, float], row_bytes: int,
+    utility: Utility, months: range, system: str, feed: str, planter: Planter | tuple[str, ...], layers: Sequence[Layer | str], *,
+    shares: tuple[float, float], row_bytes: int, beside: Mapping[str, str] | None = None,
 ) -> Extract:  # fmt: skip
-    """What a database takes of some months (indexes from 0), as Parquet without planted defects, by ``premise_files``.
+    """What a database takes of some months (indexes from 0), as Parquet, by ``premise_files``.
 
-    :param layers: over the query of ``premise_files``. :param shares: rows for each premise in the first month and in others.
+    :param planter: or the columns, where no defects are planted. :param layers: over the query of ``premise_files``.
+    :param shares: rows for each premise in the first month and in others. :param beside: as ``Extract`` has it.
     """
     chunks, premises = premise_files(utility, months)
     return Extract(
@@ -173,11 +174,12 @@ def database_extract(
         feed=feed,
         query=layered(premises, layers),
         files=tuple(f"{feed}_{utility.almanac.month_start(m):%Y-%m}_{first // CHUNK + 1:02d}" for m, first in chunks),
-        planter=Planter(utility.seed, feed, (), {}, columns),
+        planter=planter if isinstance(planter, Planter) else Planter(utility.seed, feed, (), {}, planter),
         expected_rows=round(sum(utility.premises(m) * shares[m > 0] for m in months)),
         row_bytes=row_bytes,
         whole_stage=False,
         form="parquet",
+        beside=beside or {},
     )
 
 

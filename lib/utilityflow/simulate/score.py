@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 from utilityflow.contracts import sql_text
 from utilityflow.errors import UtilityFlowError
 from utilityflow.simulate import (
+    agreements,
     audit_trail,
     bills,
     charging_reads,
@@ -41,6 +42,8 @@ SYSTEMS = {
     **{of.FEED: (of.SYSTEM, of.KEY) for of in (customers, reads, charging_reads, gas_reads, bills, payments, requests)},
     **{of.FEED: (of.SYSTEM, of.KEY) for of in (service_points, outages)},
     **{of.FEED: (planted.SYSTEM, of.KEY) for of in (filing_register, audit_trail)},
+    agreements.ACCOUNTS_FEED: (agreements.SYSTEM, agreements.ACCOUNT_KEY),
+    agreements.FEED: (agreements.SYSTEM, agreements.KEY),
     customer_database.FEED: (customer_database.SYSTEM, customers.KEY),
     requests.DESK_FEED: (requests.SYSTEM, requests.KEY),
 }

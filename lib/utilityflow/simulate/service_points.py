@@ -8,7 +8,7 @@ another one comes, a new building is connected. Some changes are told again in t
 from __future__ import annotations
 
 from utilityflow.simulate.accounts import premise
-from utilityflow.simulate.customer_events import month_day
+from utilityflow.simulate.customer_events import first_came
 from utilityflow.simulate.defects import Planter, Quirk, Scope, Spec
 from utilityflow.simulate.draws import at, bits, draw, int_array
 from utilityflow.simulate.extract import CHUNK, Extract, layered, premise_files
@@ -78,7 +78,7 @@ def _layers(utility: Utility, planter: Planter) -> list[Layer | str]:
             "before": f"if(k = 0, {at(starts, '0')}, {at(starts, 'greatest(k - 1, 0L)')})",
             "until": at(starts, "k + 1"),
             # of those that stood at the start: when the present tenant came, as customer management tells it
-            "came": f"{month_day('(0L - phase)', utility)} + {bits('ho', 0, 6)} % 28L",
+            "came": first_came(utility),
         },
         {"event": f"explode(if(head, array({_code('0L', FIRST)}), {_events(utility)}))"},
         "event IS NOT NULL",

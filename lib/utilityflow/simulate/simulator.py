@@ -133,7 +133,7 @@ def simulate(
     based = []
     if "customer_database" in systems:
         customer_database.check_database(sources / customer_database.FILE, utility, span)
-        based = customer_database.database_extracts(utility, span, specs.customer_management, gas=gas, boxes=interval_meters)
+        based = customer_database.database_extracts(utility, span, specs, gas=gas, boxes=interval_meters)
     desk = [desk_extract(utility, span, specs.service_requests)] if DESK in systems else []
     regulatory = "regulatory_reporting" in systems
     more = len(span) * MONTH_BYTES if regulatory else 0

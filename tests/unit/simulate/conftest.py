@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,14 @@ class Landed:
             with file.open(newline="", encoding="utf-8") as stream:
                 found += [row | {"_file": file.name} for row in csv.DictReader(stream)]
         return found
+
+
+def rows(landed: Landed, table: str) -> list[dict[str, Any]]:
+    """All rows of a table of the database, in the order of their keys."""
+    assert landed.summary.database is not None
+    with closing(sqlite3.connect(f"file:{landed.summary.database}?mode=ro", uri=True)) as base:
+        base.row_factory = sqlite3.Row
+        return [dict(row) for row in base.execute(f"SELECT * FROM {table} ORDER BY 1")]
 
 
 @dataclass(frozen=True)

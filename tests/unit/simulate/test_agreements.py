@@ -1,4 +1,4 @@
-"""Accounts and service agreements of customer management's database, against bills, payments, service points and customers."""
+"""Accounts, agreements and service points of customer management's database, against what the other systems say."""
 
 from __future__ import annotations
 
@@ -8,29 +8,23 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from utilityflow.bronze.databases import Jdbc
 from utilityflow.bronze.feeds import load_feed
-from utilityflow.simulate import agreements
-from utilityflow.simulate.customer_database import ACCOUNTS, AGREEMENTS, Table
+from utilityflow.simulate import agreements, customer_points
+from utilityflow.simulate.customer_database import ACCOUNTS, AGREEMENTS, POINTS, Table
 
-from .conftest import START, Landed, Money, Row
+from .conftest import START, Landed, Money, Row, rows
 
 SYSTEMS = ("customer_management", "customer_database", "billing", "payment_processing", "regulatory_reporting")
 GIVEN: dict[str, Any] = {"customers": 400, "months": 4, "profile": {}, "systems": SYSTEMS}
 LAST = "2024-05"  # the fourth month
 Rows = list[dict[str, Any]]
 OPEN = "9999-12-31"
-
-
-def rows(landed: Landed, table: str) -> Rows:
-    """All rows of a table, in the order of their keys."""
-    assert landed.summary.database is not None
-    with closing(sqlite3.connect(f"file:{landed.summary.database}?mode=ro", uri=True)) as base:
-        base.row_factory = sqlite3.Row
-        return [dict(row) for row in base.execute(f"SELECT * FROM {table} ORDER BY 1")]
 
 
 def premise(number: str) -> str:
@@ -173,6 +167,45 @@ def test_service_points_tell_of_the_same_tenants_and_days(points: list[Row], sta
     assert left <= ended and ended - left <= {(r["service_point"], r["begins_on"]) for r in stays}
 
 
+def test_the_feed_of_service_points_tells_what_the_outage_system_tells(
+    landed: Landed, points: list[Row], repository: Path
+) -> None:
+    """But for the network: the same points under the same numbers, who is there since when, and when nobody is."""
+    feed = load_feed(repository / "conf" / "feeds" / "cis_database_service_points.yaml")
+    assert isinstance(feed.extract, Jdbc) and landed.summary.database is not None
+    with closing(sqlite3.connect(f"file:{landed.summary.database}?mode=ro", uri=True)) as base:
+        base.row_factory = sqlite3.Row
+        asked = [dict(row) for row in base.execute(feed.extract.query)]
+    assert set(asked[0]) == {*feed.columns_read(), "updated_at"}
+    shown = ("service_point", "premise", "account_no", "customer_no", "supply_status", "valid_from")
+    told = [tuple(row[c] for c in shown) for row in asked]
+    expected = {
+        (p["service_point"], p["premise"], "AC-" + p["account_no"].replace("/", "-") if p["account_no"] else None,
+         p["customer_no"].lstrip("0") or None, p["service_status"], p["valid_from"]) for p in points
+    }  # fmt: skip
+    assert set(told) == expected and len(told) == len(expected)
+    assert Counter(row[4] for row in told)["I"] > 5
+    # who is let on a day comes after who left on it
+    assert {(row["supply_status"], row["change_no"]) for row in asked} == {("A", 1), ("I", 0)}
+
+
+def test_an_agreement_that_ends_after_the_next_one_began_leaves_nobody_without_service(repository: Path) -> None:
+    feed = load_feed(repository / "conf" / "feeds" / "cis_database_service_points.yaml")
+    assert isinstance(feed.extract, Jdbc)
+    stays = [("1", "2024-01-01", "2024-03-05"), ("2", "2024-03-01", "2024-04-01"), ("3", "2024-04-01", "2024-05-01")]
+    with closing(sqlite3.connect(":memory:")) as base:
+        for table in (POINTS, AGREEMENTS):
+            base.execute(table.made)
+        base.execute(POINTS.filled, POINTS.row({"service_point": "SP1", "premise": "PR1", "updated_at": "2024-06-01"}))
+        told = {"service_point": "SP1", "updated_at": "2024-05-01"}
+        names = ("agreement_no", "begins_on", "ends_on")
+        rows = [AGREEMENTS.row(told | dict(zip(names, stay, strict=True))) for stay in stays]
+        base.executemany(AGREEMENTS.filled, rows)
+        asked = base.execute(f"SELECT valid_from, supply_status, updated_at FROM ({feed.extract.query}) ORDER BY 1, 2").fetchall()  # noqa: S608
+    days = [("2024-01-01", "A"), ("2024-03-01", "A"), ("2024-04-01", "A"), ("2024-05-01", "I")]
+    assert asked == [(*day, "2024-06-01") for day in days], "a point that changed tells of its agreements again"
+
+
 def test_customers_move_in_and_out_on_these_days(landed: Landed, stays: Rows) -> None:
     log = rows(landed, "customer_change")
     moves = {(str(r["id"]), r["op"], r["changed_at"][:10]) for r in log}
@@ -187,6 +220,17 @@ def test_customers_move_in_and_out_on_these_days(landed: Landed, stays: Rows) ->
     assert moved and out <= {(r["customer_no"], r["begins_on"]) for r in moved}
 
 
+def test_a_service_point_is_connected_for_its_first_tenant(landed: Landed, stays: Rows) -> None:
+    first: dict[str, str] = {}
+    for row in stays:
+        first[row["service_point"]] = min(first.get(row["service_point"], OPEN), row["begins_on"])
+    known = rows(landed, "service_point")
+    assert {r["service_point"]: r["connected_on"] for r in known} == first
+    assert {r["service_point"]: r["premise"] for r in known} == {r["service_point"]: r["premise"] for r in stays}
+    assert all(r["updated_at"][:10] == r["connected_on"] for r in known)
+    assert {(r["commodity"], r["state"]) for r in known} == {("ELE", "IS")}
+
+
 def test_each_service_point_with_a_meter_has_agreements_at_a_known_rate(landed: Landed, stays: Rows) -> None:
     assert {r["service_point"] for r in stays} == {r["service_point"] for r in rows(landed, "meter_installation")}
     assert {r["rate_code"] for r in stays} <= {r["rate_code"] for r in rows(landed, "rate_schedule")}
@@ -195,11 +239,11 @@ def test_each_service_point_with_a_meter_has_agreements_at_a_known_rate(landed: 
 # -- months --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table", [ACCOUNTS, AGREEMENTS], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [ACCOUNTS, AGREEMENTS, POINTS], ids=lambda table: table.name)
 def test_a_month_alone_tells_what_the_whole_does(
-    table: Table, last_month: Landed, landed: Landed, accounts: Rows, stays: Rows
+    table: Table, last_month: Landed, landed: Landed
 ) -> None:
-    alone, whole = rows(last_month, table.name), {"account": accounts, "service_agreement": stays}[table.name]
+    alone, whole = rows(last_month, table.name), rows(landed, table.name)
     assert [r for r in alone if r not in whole] == []
     assert [r for r in whole if r["updated_at"] >= LAST] == [r for r in alone if r["updated_at"] >= LAST] != []
     assert len(alone) < len(whole) / 4
@@ -219,6 +263,7 @@ def test_months_in_their_order_give_the_rows_of_all_at_once(
     for only in (1, 2, 3, 4, 4, 2):  # what is told again changes nothing
         told = simulated(**GIVEN | {"only_month": only, "systems": ("customer_database",), "sources": sources})
     assert (rows(told, "account"), rows(told, "service_agreement")) == (accounts, stays)
+    assert rows(told, "service_point") == rows(landed, "service_point")
 
 
 def test_the_shipped_feeds_read_what_is_there(repository: Any) -> None:
@@ -227,3 +272,6 @@ def test_the_shipped_feeds_read_what_is_there(repository: Any) -> None:
         read = set(feed.columns_read()) - {"account_status", "agreement_status", "valid_from", "change_no"}
         assert read <= set(columns)
         assert set(columns) - read <= {"status", "final_on", "billed_on", "premise", "updated_at"}
+    feed = load_feed(repository / "conf" / "feeds" / "cis_database_service_points.yaml")
+    known = {*customer_points.COLUMNS, *agreements.AGREEMENT, "supply_status", "valid_from", "change_no"}
+    assert set(feed.columns_read()) <= known
