@@ -24,6 +24,7 @@ FULL = 128 * 1024**2  # bytes of a file that is not written anew, and that none 
 SMALL = 16 * 1024**2  # bytes up to which a file is small to a run, which has other work
 SPARE = 64  # so many files that a table could do without are worth a commit of a run
 CROWD = 4  # small files of a partition that are written anew
+WORK = 256 * 1024**2  # bytes that a run writes anew of one table; what is more is left to `maintain`
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ def tidy(table: Table) -> int:
     found = crowds(table, SMALL)
     if sum(crowd.files - 1 for crowd in found) < SPARE:
         return 0
-    large = [crowd for crowd in found if crowd.files >= CROWD] or found
-    arrange(table, [crowd.partition for crowd in large], SMALL)
-    return sum(crowd.files for crowd in large)
+    wanted, work = list[Crowd](), 0
+    for crowd in sorted([c for c in found if c.files >= CROWD] or found, key=lambda c: c.bytes / c.files):
+        work += crowd.bytes
+        if work <= WORK:
+            wanted.append(crowd)
+    if not wanted:
+        return 0
+    arrange(table, [crowd.partition for crowd in wanted], SMALL)
+    return sum(crowd.files for crowd in wanted)

@@ -24,14 +24,10 @@ _Actions = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class DataFile:
-    """A Parquet file of a table, of which every row stands.
-
-    ``values``: its partition columns, which it does not hold. ``rows``: how many there are, 0 where the log does not tell.
-    """
+    """A Parquet file of a table, of which every row stands. ``values``: its partition columns, which it does not hold."""
 
     path: Path
     values: tuple[tuple[str, str | None], ...]
-    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,5 +145,4 @@ def _plain(table: Table, add: dict[str, Any]) -> DataFile | None:
     if add.get("deletionVector") or "://" in path or path.startswith("/"):
         return None
     values = add.get("partitionValues") or {}
-    rows = json.loads(add.get("stats") or "{}").get("numRecords", 0)
-    return DataFile(Path(table.path) / path, tuple((name, values.get(name)) for name in table.contract.partition_by), rows)
+    return DataFile(Path(table.path) / path, tuple((name, values.get(name)) for name in table.contract.partition_by))

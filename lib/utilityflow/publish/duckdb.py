@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -66,23 +66,9 @@ class Load:
         return moved or (self.changed is not None and any(name not in self.changed for name in self.state.partitions))
 
     @property
-    def renewed(self) -> frozenset[str]:
-        """Where only rows move: the partitions of which new files bring half of the rows and more."""
-        found: dict[str, int] = {}
-        for file in self.files if self.versions is not None else ():
-            name = _partition(file)
-            found[name] = found.get(name, 0) + file.rows
-        parts = self.state.partitions
-        return frozenset(name for name, rows in found.items() if name in parts and 2 * rows >= parts[name].rows > 0)
-
-    @property
     def staged(self) -> bool:
         """Whether there are rows to stage."""
         return bool(self.versions) if self.versions is not None else self.rows > 0 and not self.files
-
-
-def _partition(file: DataFile) -> str:
-    return partition_name([column for column, _ in file.values], [value for _, value in file.values])
 
 
 @dataclass(frozen=True)
@@ -382,17 +368,12 @@ def _measure(column: Column) -> str | None:
 
 
 def _scope(load: Load) -> str:
-    """Condition for the rows that were loaded; where rows moved, for all of the partitions that are mostly new.
-
-    To look there for each key among those that came would cost more than what is left out by it.
-    """
-    if load.versions is None:
-        return "true" if load.changed is None else f"({partition_where(load.contract, load.changed, 'duckdb')})"
-    keys, renewed = _names(load.contract.primary_key), load.renewed
-    here = partition_where(load.contract, renewed, "duckdb")
-    others = tuple(file for file in load.files if _partition(file) not in renewed)
-    loaded = " UNION ALL ".join(_sources(replace(load, files=others), load.contract.primary_key))
-    return f"({here} OR ({keys}) IN (SELECT ({keys}) FROM ({loaded})))" if loaded else f"({here})"
+    """Condition for the rows that were loaded."""
+    if load.versions is not None:
+        keys = _names(load.contract.primary_key)
+        loaded = " UNION ALL ".join(_sources(load, load.contract.primary_key))
+        return f"({keys}) IN (SELECT ({keys}) FROM ({loaded}))" if loaded else "false"
+    return "true" if load.changed is None else f"({partition_where(load.contract, load.changed, 'duckdb')})"
 
 
 def _check_key(db: duckdb.DuckDBPyConnection, load: Load) -> None:

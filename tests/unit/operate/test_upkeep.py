@@ -74,5 +74,8 @@ def test_what_is_worth_a_commit(copy: Place, spark: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(upkeep, "SPARE", spare + 1)
     assert upkeep.tidy(table) == 0
     monkeypatch.setattr(upkeep, "SPARE", spare)
+    with monkeypatch.context() as busy:
+        busy.setattr(upkeep, "WORK", found[0].bytes - 1)
+        assert upkeep.tidy(table) == 0, "so much is left to `maintain`"
     assert (upkeep.tidy(table), table.version()) == (found[0].files, version + 1)
     assert upkeep.crowds(table, upkeep.SMALL) == []

@@ -179,7 +179,6 @@ def test_someone_who_writes_the_warehouse_cannot_spoil_the_next(
     [
         ([("fact", 7, "2024-03", 99)], "1 rows have a customer_key that is not in gold.dim_customer, 0 may"),
         ([("fact", 4, "2024-03", 11)], "gold.fact_usage: 1 of the loaded rows have a primary key (usage_key) that another"),
-        # by rows: of a month that is mostly old each loaded key is looked for, the one above is checked whole
         ([("fact", 2, "2024-01", 11)], "gold.fact_usage: 1 of the loaded rows have a primary key (usage_key) that another"),
         ([("customer", 11)], "gold.dim_customer: 1 of the loaded rows have a primary key (customer_key) that"),
         ([("lost", 12)], "gold.fact_usage: 1 rows have a customer_key that is not in gold.dim_customer, 0 may"),
