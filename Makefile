@@ -17,7 +17,7 @@ setup: ## make .venv/: packages from the lock, the Delta jars (once; later runs 
 setup-floor: ## the same for the floor lane (Spark 3.5, Delta 3.2): .venv-floor/
 	@requirements/setup.sh floor
 
-demo: setup ## simulate two months, run month by month, print a summary
+demo: setup ## simulate a month of six systems, run it, print a summary (ARGS="--months 2": two, one by one)
 	@$(UTILITYFLOW) demo $(ARGS)
 
 test: setup lint ## lint, types and the everyday tests (default lane)

@@ -307,6 +307,6 @@ COMMANDS: Mapping[str, tuple[str, Command]] = {
     "extract": ("ask the sources of feeds that have one, and land what is new; loads nothing", _extract),
     "simulate": ("write source files of a simulated utility, or serve them over HTTP", _simulate),
     "docs": ("the data dictionary as Markdown", _docs),
-    "demo": ("simulate two months, run month by month, print a summary", _bench),
+    "demo": ("simulate a month of six systems (--months 2: two, run one by one), run it, print a summary", _bench),
     "bench": ("a measurement: demo, nothing-new, ...", _bench),
 }

@@ -1,4 +1,4 @@
-"""The demo: two months of six source systems, run month by month, and a short summary of what came out.
+"""The demo: six source systems, run month by month, and a short summary of what came out.
 
 Customer management is asked over JDBC, the service desk over REST from a real server in this process; the others land files.
 """
@@ -61,7 +61,7 @@ CIS_URL, DESK_URL = "UTILITYFLOW_CIS_URL", "UTILITYFLOW_DESK_URL"  # what the sh
 
 
 def demo(
-    settings: Settings, *, customers: int = 100_000, months: int = 2, seed: int = 1, tell: Callable[[str], None]
+    settings: Settings, *, customers: int = 100_000, months: int = 1, seed: int = 1, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     """Simulate, run month by month, and sum up; the home is made anew.
 
@@ -168,7 +168,7 @@ def _one(base: Any, query: str) -> int:
 
 def summary(result: dict[str, Any]) -> str:
     """The result as a short text for people."""
-    lines = [f"{result['customers']:,} customers, {result['months']} months, {result['total_seconds']} s", ""]
+    lines = [f"{result['customers']:,} customers, {result['months']} month(s), {result['total_seconds']} s", ""]
     for number, run in enumerate(result["runs"], start=1):
         counted = {
             k: sum(f[k] for f in run["files"])
