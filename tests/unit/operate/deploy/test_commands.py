@@ -27,7 +27,7 @@ def test_render_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], re
     shipped = sorted(file.stem for file in (repository / "conf" / "feeds").glob("*.yaml"))
     asked = [feed for feed in shipped if feed.startswith(("cis_database_", "desk_rest_"))]
     assert told["jobs"][0]["steps"] == [*(f"extract.{feed}" for feed in asked), *(f"bronze.{feed}" for feed in shipped)]
-    assert len(asked) == 6
+    assert len(asked) == 7
     assert "synapse.pool" in told["to_set"]
     assert any("synapse" in note for note in told["notes"])
     code, told = answer(capsys, "deploy", "check", str(tmp_path / "out"))
