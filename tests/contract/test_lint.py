@@ -94,7 +94,7 @@ def test_the_official_model_takes_it_whole(file: Path) -> None:
         (("apiVersion: v3.1.0", "apiVersion: v9"), "apiVersion v9"),
         (("required: true", "required: perhaps"), "required"),
         (("  - name: meter_reads", "  - nme: meter_reads"), ".schema[0].nme"),
-        (("version: 1.0.0\n", ""), "version is missing"),
+        (("version: 1.1.0\n", ""), "version is missing"),
     ],
 )
 def test_the_lint_fails_where_a_contract_is_no_odcs(change: tuple[str, str], word: str) -> None:
