@@ -29,8 +29,8 @@ test-long: setup ## the longer tests that CI runs as well: scenarios, kills, a m
 test-all: setup lint ## every test there is, the slow ones too
 	@$(PY) -m pytest $(ARGS)
 
-# scenarios, cluster and numbered faults take minutes: make test-floor FLOOR_LATER= runs them too (faults: make faults LANE=floor)
-FLOOR_LATER := --ignore=tests/scenarios --ignore=tests/jobs/test_cluster.py -m "engine and not slow and not long and not fault"
+# scenarios, cluster, longer tests and numbered faults take many minutes: make test-floor FLOOR_LATER= runs them too (faults: make faults LANE=floor)
+FLOOR_LATER := --ignore=tests/scenarios --ignore=tests/jobs/test_cluster.py -m "engine and not slow and not long and not heavy and not fault"
 
 test-floor: setup-floor ## the engine-sensitive tests on the floor lane
 	@.venv-floor/bin/python -m pytest -m "engine and not slow" $(FLOOR_LATER) $(ARGS)

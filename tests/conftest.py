@@ -23,16 +23,19 @@ settings.register_profile("explore", deadline=None, max_examples=1000, print_blo
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 
-# Half of the everyday suite's seconds, of which most come from runs, rebuilt lakehouses and simulated months: `make test-long`
-# takes them, CI too, and those marked `engine` are run on the floor lane as ever.
+# More than half of what the everyday suite would take, most of it for runs, rebuilt lakehouses and simulated months: `make test-long`
+# takes them, and CI does. Those marked `engine` run on the floor lane too with `make test-floor FLOOR_LATER=`.
 HEAVY = (
     "bench/test_growth_bench.py", "contract/test_migration.py", "faults/test_bad_homes.py", "faults/test_branches.py",
     "faults/test_crash_sweep.py", "faults/test_fault_files.py", "faults/test_fault_logs.py", "faults/test_fault_places.py",
     "faults/test_interrupted.py", "faults/test_rollback.py", "scd2/test_peers.py", "scd2/test_property.py",
-    "unit/operate/test_maintain.py", "unit/operate/test_rehash.py", "unit/operate/test_upkeep.py",
-    "unit/operate/test_verify.py", "unit/silver/test_states_again.py", "unit/simulate/test_account_defects.py",
-    "unit/simulate/test_bills.py", "unit/simulate/test_customer_database.py", "unit/simulate/test_defects.py",
-    "unit/simulate/test_determinism.py", "unit/simulate/test_operations.py", "unit/simulate/test_requests.py",
+    "scd2/test_tables.py", "unit/operate/test_agreements.py", "unit/operate/test_explain.py",
+    "unit/operate/test_maintain.py", "unit/operate/test_marts.py", "unit/operate/test_rehash.py",
+    "unit/operate/test_upkeep.py", "unit/operate/test_verify.py", "unit/publish/test_publication.py",
+    "unit/silver/test_states_again.py", "unit/simulate/test_account_defects.py", "unit/simulate/test_bills.py",
+    "unit/simulate/test_customer_database.py", "unit/simulate/test_defects.py", "unit/simulate/test_determinism.py",
+    "unit/simulate/test_operations.py", "unit/simulate/test_realism.py", "unit/simulate/test_regulatory.py",
+    "unit/simulate/test_requests.py",
 )  # fmt: skip
 
 # What the simulator writes, system by system: slow, so that CI stays within its time. For who changes the simulator.

@@ -167,7 +167,7 @@ def test_a_wrong_ledger_is_told(made: Any, tmp_path: Path) -> None:
     assert "THE LEDGER DOES NOT FIT" in defects.summary(result)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_pipeline_ends_alike_with_a_poisoned_ledger(made: Any, spark: SparkSession, tmp_path: Path) -> None:
     """The first home had no ledger near it; this one has another's, in every place where one would look."""
     home, ledger, expected = made

@@ -48,7 +48,8 @@ FEW, MANY = "few", "many"  # rows, for the ways that the steps choose by their n
 EVERYDAY = ("given_customers_that_change",)
 # slow too: what they show is shown by cases of tests/scd2, test_members.py and tests of the steps, if not from file to warehouse
 SELDOM = ("given_a_day_that_is_billed_later", "given_a_key_twice_in_a_snapshot", "given_case_28_full_snapshots",
-          "given_facts_before_customers", "given_intervals_and_billed_periods", "given_payments_before_customers")  # fmt: skip
+          "given_a_network_with_outages", "given_facts_before_customers", "given_intervals_and_billed_periods",
+          "given_payments_before_customers")  # fmt: skip
 
 
 def marks(scenario: str, rows: str) -> list[Any]:
