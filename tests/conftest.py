@@ -23,8 +23,8 @@ settings.register_profile("explore", deadline=None, max_examples=1000, print_blo
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 
-# More than half of what the everyday suite would take, most of it for runs, rebuilt lakehouses and simulated months: `make test-long`
-# takes them, and CI does. Those marked `engine` run on the floor lane too with `make test-floor FLOOR_LATER=`.
+# More than half of what the everyday suite would take, most of it for runs, rebuilt lakehouses and simulated months:
+# `make test-long` takes them, and CI does. Those marked `engine` run on the floor lane too with `make test-floor FLOOR_LATER=`.
 HEAVY = (
     "bench/test_growth_bench.py", "contract/test_migration.py", "faults/test_bad_homes.py", "faults/test_branches.py",
     "faults/test_crash_sweep.py", "faults/test_fault_files.py", "faults/test_fault_logs.py", "faults/test_fault_places.py",
