@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,3 +22,12 @@ def as_before(spark: SparkSession) -> Iterator[None]:
     yield
     for key, value in before.items():
         spark.conf.set(key, value or "")
+
+
+def entries(ledger: Path, feeds: str = "*") -> list[dict[str, str]]:
+    """The rows of a ledger of planted defects, of the feeds whose folders have such names."""
+    found = []
+    for file in sorted(ledger.glob(f"{feeds}/*.csv")):
+        with file.open(newline="", encoding="utf-8") as stream:
+            found += list(csv.DictReader(stream))
+    return found

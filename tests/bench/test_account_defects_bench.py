@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import shutil
 from collections import Counter
@@ -17,6 +16,8 @@ from utilityflow.operate.verify import verify
 from utilityflow.settings import Settings
 from utilityflow.simulate import simulate
 from utilityflow.simulate.agreements import ACCOUNTS_FEED, FEED
+
+from .conftest import entries
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -52,14 +53,6 @@ AGREEMENTS: dict[tuple[str, str, str], tuple[str, str]] = {
 def specs(outcomes: dict[tuple[str, str, str], tuple[str, str]]) -> list[dict[str, Any]]:
     return [{"kind": kind, "column": column, "rate": 0.05} | ({"other": other, "rate": 0.4} if other else {})
             for kind, column, other in outcomes]  # fmt: skip
-
-
-def entries(folder: Path) -> list[dict[str, str]]:
-    found = []
-    for file in sorted(folder.glob("*/*.csv")):
-        with file.open(newline="", encoding="utf-8") as stream:
-            found += list(csv.DictReader(stream))
-    return found
 
 
 def test_the_scorer_accounts_for_every_defect_of_the_tables(spark: SparkSession, tmp_path: Path) -> None:

@@ -85,6 +85,11 @@ def interrupted(steps: DataFrame, points: DataFrame) -> DataFrame:
     return first.select("outage_id", "step_id", "service_point_id", "district", F.col("_circuit").alias("circuit_id"))
 
 
+def lasting_into(day: dt.date) -> Column:
+    """Whether an outage ended on the day or later, by ``restored_at``; a day before counts too, as no zone is a day from UTC."""
+    return F.col("restored_at") >= F.lit(day - dt.timedelta(days=1)).cast("timestamp")
+
+
 def reaching(outages: DataFrame, since: dt.date) -> DataFrame:
     """The outages that began on the day or later, and earlier ones that lasted into it: who was out then had no supply to lose.
 
@@ -92,8 +97,7 @@ def reaching(outages: DataFrame, since: dt.date) -> DataFrame:
 
     :param outages: rows of fact_outage with started_date.
     """
-    lasting = F.col("restored_at") >= F.lit(since - dt.timedelta(days=1)).cast("timestamp")  # no zone is a day away from UTC
-    return outages.where((F.col("started_date") >= F.lit(since)) | lasting)
+    return outages.where((F.col("started_date") >= F.lit(since)) | lasting_into(since))
 
 
 def merged(hit: DataFrame, outages: DataFrame, momentary_minutes: float) -> DataFrame:

@@ -31,6 +31,7 @@ from utilityflow.gold.reliability import (
     daily_saidi,
     indices,
     interrupted,
+    lasting_into,
     major_days,
     merged,
     numerators,
@@ -237,8 +238,7 @@ def _unbroken(outages: DataFrame, day: dt.date) -> dt.date:
     apart = F.coalesce(F.col("started_at") >= before, F.lit(True))
     earlier = outages.where(F.col("started_date") < F.lit(day))
     earlier = earlier.select("started_date", "started_at", "restored_at", apart.alias("_apart"))
-    lasting = F.col("restored_at") >= F.lit(day - _DAY).cast("timestamp")  # no zone is a day away from UTC
-    since = earlier.where(lasting).agg(F.min("started_at")).collect()[0][0]
+    since = earlier.where(lasting_into(day)).agg(F.min("started_at")).collect()[0][0]
     if since is None:
         return day
     begun = earlier.where(F.col("_apart") & (F.col("started_at") <= F.lit(since)))
