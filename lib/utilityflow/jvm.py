@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def check_java() -> None:
             "UF-1007", "no Java found", hint="install Java 17, for example openjdk-17-jre-headless, or set JAVA_HOME"
         )
     answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False).stderr  # noqa: S603 - fixed arguments
-    version = answer.split('"')[1] if '"' in answer else ""
+    told = re.search(r'version "([^"]*)"', answer)  # options in JAVA_TOOL_OPTIONS have the JVM say more, before that
+    version = told.group(1) if told else ""
     if not version.startswith(("17", "21")):
         raise UtilityFlowError(
             "UF-1007", f"Java {version or 'of unknown version'} found at {java}", hint="Java 17 is needed"

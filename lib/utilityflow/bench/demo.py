@@ -6,6 +6,7 @@ Customer management is asked over JDBC, the service desk over REST from a real s
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from utilityflow.session import get_session
 from utilityflow.settings import Settings
 from utilityflow.silver.judging import ENTITIES, tables_of_entity
 from utilityflow.simulate import SYSTEMS, customer_database, requests, simulate
-from utilityflow.simulate.serve import serve
+from utilityflow.simulate.serve import PATH, serve
 
 # an analyst's question: what each class used, by the class that the customer had on the day of the read
 QUERY = """SELECT u.billing_period AS month, c.customer_type AS class, count(DISTINCT u.customer_id) AS customers,
@@ -57,6 +58,7 @@ INTERVAL_METERS = 2000
 # these two are asked, the others land files
 _IN_PLACE = {customer_database.SYSTEM: "customer_database", requests.SYSTEM: requests.DESK}
 SIMULATED = tuple(_IN_PLACE.get(name, name) for name in SYSTEMS)
+PORT = 8311  # where a user serves the desk who goes on with the home
 CIS_URL, DESK_URL = "UTILITYFLOW_CIS_URL", "UTILITYFLOW_DESK_URL"  # what the shipped feeds of the two wait for
 
 
@@ -103,7 +105,7 @@ def asked(sources: Path) -> Iterator[None]:
     The server has a free port of this machine alone and ends with the block, whatever becomes of it.
     """
     with serve(port=0, records=sources / requests.DESK_FEED) as server:
-        addresses = {CIS_URL: f"jdbc:sqlite:{sources / customer_database.FILE}", DESK_URL: server.address}
+        addresses = {CIS_URL: f"jdbc:sqlite:{_database(sources)}", DESK_URL: server.address}
         before = {name: os.environ.get(name) for name in addresses}
         os.environ.update(addresses)
         try:
@@ -184,8 +186,20 @@ def summary(result: dict[str, Any]) -> str:
     for mart, answer in result["headlines"].items():
         lines += ["", f"{mart}:", *_table(answer)]
     lines += ["", "where the time went: " + ", ".join(f"{k} {v} s" for k, v in result["seconds"].items()),
+              "", "to go on with this home, whose runs ask its two sources:", *(f"  {line}" for line in going_on(Path(result["home"]))),
               "", f"the warehouse: {result['warehouse']}", "", *result["query"].splitlines(), ""]  # fmt: skip
     return "\n".join(lines + _table(result["answer"]))
+
+
+def going_on(home: Path) -> tuple[str, str]:
+    """Two commands of a shell: the desk is served, and a run of a demo's home asks it and customer management's database."""
+    where, records, base = (shlex.quote(str(p)) for p in (home, home / "sources" / requests.DESK_FEED, _database(home / "sources")))
+    told = f"{CIS_URL}=jdbc:sqlite:{base} {DESK_URL}=http://127.0.0.1:{PORT}{PATH}"
+    return f"utilityflow simulate serve --port {PORT} --records {records} &", f"{told} utilityflow run --home {where}"
+
+
+def _database(sources: Path) -> Path:
+    return sources / customer_database.FILE
 
 
 def _table(answer: dict[str, Any]) -> list[str]:
