@@ -14,6 +14,7 @@ from utilityflow import pipeline
 from utilityflow.contracts import load_contracts
 from utilityflow.gold.efficiency import NAME as EFFICIENCY
 from utilityflow.gold.satisfaction import NAME, satisfaction, touched
+from utilityflow.gold.scorecard import NAME as SCORECARD
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.operate.explain import explain
 from utilityflow.operate.verify import verify
@@ -53,6 +54,12 @@ def run(settings: Settings, number: int, text: str) -> dict[str, Any]:
     answer = pipeline.run(settings, as_of=dt.date(2025, 3, 1))
     assert answer["error"] is None, answer["error"]
     return answer
+
+
+def in_time(house: Lakehouse) -> list[tuple[Any, ...]]:
+    """Month, numerator and denominator of the scorecard's requests in time."""
+    told = house.table(SCORECARD).read().where("metric_code = 'requests_in_time' AND span = 'month'").collect()
+    return sorted((r["period"], r["numerator"], r["denominator"]) for r in told)
 
 
 @pytest.mark.slow
@@ -107,6 +114,17 @@ def test_the_mart_follows_its_requests(spark: SparkSession, tmp_path: Path) -> N
     version = house.table(NAME).version()
     assert pipeline.run(settings, as_of=dt.date(2025, 3, 1))["status"] == "nothing_to_do"
     assert house.table(NAME).version() == version
+
+    # a request that is left open past its due day is late by the day alone; the mart, which has no day, does not know it
+    owed = HEAD + "R6,C2,Billing,,North,open,2025-02-20,2025-03-02,,2025-02-20\n"
+    run(settings, 4, owed)
+    assert in_time(house) == [("2025-01", 1, 2)], "not due yet"
+    version = house.table(NAME).version()
+    answer = pipeline.run(settings, as_of=dt.date(2025, 3, 3))
+    assert answer["error"] is None, answer["error"]
+    assert in_time(house) == [("2025-01", 1, 2), ("2025-02", 0, 1)]
+    assert house.table(NAME).version() == version
+    assert [c for c in verify(settings)["checks"] if c["status"] != "ok"] == []
 
     spark.sql(f"UPDATE delta.`{tmp_path}/home/lakehouse/gold/kpi_customer_satisfaction` SET complaints = 7 WHERE complaints = 1")
     (broken,) = verify(settings, only=["marts.rebuild"])["checks"]

@@ -2,7 +2,7 @@
 
 Source of the shape and of the metrics: reference of the domain, section 1.5 (numerator, denominator, value, target, met,
 exclusions; by month with the twelve months that end with it; complaints per 1,000 customers, work and bills in time, meters not
-read). The metrics of reliability come from kpi_service_reliability, the others from the marts and the fact that count them.
+read). The metrics of reliability come from kpi_service_reliability, the others from the marts and the facts that count them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from utilityflow.scd2 import UNKNOWN_KEY
 from utilityflow.settings import ReliabilitySettings
 
 NAME = "gold.kpi_regulatory_scorecard"
+REQUESTS, ACCOUNTS = satisfaction.REQUESTS, "gold.dim_account"
 BRINGING = (KPI, satisfaction.NAME, efficiency.NAME, COMPLIANCE)  # each brings metrics of its own
+INPUTS = (*BRINGING, REQUESTS, ACCOUNTS, CUSTOMERS)  # all that it can be made of
 _POINTS = "service_point_days / days"
 # metric -> numerator and denominator over the sums of a span, whether the value may be at most or at least the target
 METRICS: Mapping[str, tuple[str, str, str]] = {
@@ -47,12 +49,12 @@ METRICS: Mapping[str, tuple[str, str, str]] = {
 # metric -> the table that tells of it, and its direction
 SERVICE: Mapping[str, tuple[str, str]] = {
     "complaint_rate": (satisfaction.NAME, "at_most"),
-    "requests_in_time": (satisfaction.NAME, "at_least"),
+    "requests_in_time": (REQUESTS, "at_least"),  # the mart, which knows no day, lacks what is open and overdue
     "bills_in_time": (efficiency.NAME, "at_least"),
     "estimated_reads": (efficiency.NAME, "at_most"),
     "filings_in_time": (COMPLIANCE, "at_least"),
 }
-PER = 1000  # customers that complaints are counted per
+PER = 1000  # active accounts, or customers, that complaints are counted per
 _AVERAGED = ("complaint_rate",)  # over twelve months the denominator is the average of the months, not their sum
 _EXACT, _NUMBER = "decimal(30,6)", "date_key div 10000 * 12 + date_key div 100 % 100"
 LOOK_BACK = ("cemi", "celid")  # they look back over twelve months themselves, so a month alone has none
@@ -135,16 +137,16 @@ def service_figures(frames: Mapping[str, DataFrame], as_of: dt.date) -> DataFram
 
     Columns: metric_code, period, date_key, numerator and denominator (DECIMAL).
 
-    :param frames: rows of some of BRINGING, with kpi_customer_satisfaction those of dim_customer, by name.
+    :param frames: rows of some of INPUTS, by name; with kpi_customer_satisfaction those of dim_account or dim_customer.
     :param as_of: what is due on this day or later, and not done, is not late yet.
     """
     told = []
     if satisfaction.NAME in frames:
-        asked = frames[satisfaction.NAME].groupBy(F.col(MONTH).alias("period"), "date_key").agg(
-            *[F.sum(n).alias(n) for n in ("complaints", "on_time_requests", "due_requests")]
-        )  # fmt: skip
-        told.append(_figure("complaint_rate", customers_by_month(frames[CUSTOMERS], asked), "complaints", f"customers / {PER}"))
-        told.append(_figure("requests_in_time", asked, "on_time_requests", "due_requests"))
+        by_month = frames[satisfaction.NAME].groupBy(F.col(MONTH).alias("period"), "date_key")
+        asked = by_month.agg(F.sum("complaints").alias("complaints"))
+        told.append(_figure("complaint_rate", served_by_month(_served(frames), asked), "complaints", f"served / {PER}"))
+    if REQUESTS in frames:
+        told.append(_figure("requests_in_time", _requests(frames[REQUESTS], as_of), "on_time", "due"))
     if efficiency.NAME in frames:
         done = frames[efficiency.NAME].withColumn("period", F.col(MONTH))
         told.append(_figure("bills_in_time", done, "bills_in_time", "issued_bills"))
@@ -159,27 +161,51 @@ def _figure(metric: str, rows: DataFrame, above: str, below: str) -> DataFrame:
     return rows.select(F.lit(metric).alias("metric_code"), "period", "date_key", *exact).where("denominator > 0")
 
 
-def customers_by_month(customers: DataFrame, months: DataFrame) -> DataFrame:
-    """The months with ``customers``: those that customer management knows on the last day of each.
+def _served(frames: Mapping[str, DataFrame]) -> DataFrame:
+    """The versions of whom complaints are counted per: active accounts, or known customers where the home has no accounts.
+
+    Sources word the status of a customer's account as they like, so of customers every status counts.
+    """
+    if ACCOUNTS in frames:
+        return frames[ACCOUNTS].where("status = 'active'")
+    return frames[CUSTOMERS].where((F.col("customer_key") != UNKNOWN_KEY) & ~F.col("is_inferred"))
+
+
+def served_by_month(served: DataFrame, months: DataFrame) -> DataFrame:
+    """The months with ``served``: how many of the versions are valid on the last day of each.
 
     A version that begins in a month or before adds one, one that ends then takes one away, so that few numbers are compared.
+    Months before the first version are left out.
 
-    :param customers: rows of dim_customer. :param months: ``date_key``: first day as yyyymmdd.
+    :param served: ``effective_date`` and ``expiry_date`` of versions. :param months: ``date_key``: first day as yyyymmdd.
     """
-    known = customers.where((F.col("customer_key") != UNKNOWN_KEY) & ~F.col("is_inferred"))
-    moves = known.select(F.inline(F.array(
+    moves = served.select(F.inline(F.array(
         F.struct(F.trunc("effective_date", "MM").alias("_month"), F.lit(1).alias("_step")),
         F.struct(F.trunc("expiry_date", "MM").alias("_month"), F.lit(-1).alias("_step")),
     ))).groupBy("_month").agg(F.sum("_step").alias("_step"))  # fmt: skip
     until = months.select("date_key").join(F.broadcast(moves), F.col("_month") <= day_of("date_key"))
-    return months.join(until.groupBy("date_key").agg(F.sum("_step").alias("customers")), "date_key")
+    return months.join(until.groupBy("date_key").agg(F.sum("_step").alias("served")), "date_key")
+
+
+def _requests(requests: DataFrame, as_of: dt.date) -> DataFrame:
+    """Requests by the month of their opening: those closed of which is known whether in time, and those open past their day.
+
+    Left open they are late all the same: a growing backlog must not improve the figure.
+    """
+    overdue = F.col("is_open") & (day_of("due_date_key") < F.lit(as_of))
+    return _in_time(requests.where(F.col("closed_late").isNotNull() | overdue), "NOT closed_late")
 
 
 def _filings(filings: DataFrame, as_of: dt.date) -> DataFrame:
     """Filings by the month of their due day: those that are filed or due before the day, without those that were withdrawn."""
     due = filings.where("status <> 'withdrawn'").where(F.col("is_filed") | (day_of("date_key") < F.lit(as_of)))
-    by_month = due.groupBy(month_of("date_key").alias("period")).agg(
-        F.expr("count_if(on_time) AS on_time"), F.expr("count(1) AS due")
+    return _in_time(due, "on_time")
+
+
+def _in_time(rows: DataFrame, kept: str) -> DataFrame:
+    """``due`` and ``on_time``, how many rows there are and how many satisfy ``kept``, by month of ``date_key``."""
+    by_month = rows.groupBy(month_of("date_key").alias("period")).agg(
+        F.expr(f"count_if({kept}) AS on_time"), F.expr("count(1) AS due")
     )
     return by_month.withColumn("date_key", F.expr("CAST(replace(period, '-', '') AS int) * 100 + 1"))
 
@@ -239,9 +265,14 @@ def held_to(given: ReliabilitySettings) -> str:
 
 
 def inputs_of(made: Collection[str]) -> tuple[str, ...]:
-    """Those of BRINGING that steps make; customers are asked for where complaints are counted per customer."""
+    """Those of BRINGING that steps make; where complaints are counted also the requests, and whom they are counted per.
+
+    That is accounts where steps make them, else customers.
+    """
     there = tuple(n for n in BRINGING if n in made)
-    return (*there, CUSTOMERS) if satisfaction.NAME in there else there
+    if satisfaction.NAME not in there:
+        return there
+    return (*there, REQUESTS, ACCOUNTS if ACCOUNTS in made else CUSTOMERS)
 
 
 def whole_scorecard(frames: Mapping[str, DataFrame], targets: Mapping[str, float], exclude: str, as_of: dt.date) -> DataFrame:
@@ -261,7 +292,7 @@ def keyed(rows: DataFrame, contract: Contract) -> DataFrame:
 def run_kpi_regulatory_scorecard(run: Run, inputs: Sequence[str]) -> StepResult:
     """Bring the scorecard to its inputs and to the targets in the settings; only rows that differ are written.
 
-    The day says which filings are late, and which twelve months are over.
+    The day says which open requests and filings are late, and which twelve months are over.
 
     :param inputs: as ``inputs_of`` gives them.
     """

@@ -1,4 +1,4 @@
-"""kpi_regulatory_scorecard: metrics of service by month and over twelve months, from the marts that there are."""
+"""kpi_regulatory_scorecard: metrics of service by month and over twelve months, from the marts and facts that there are."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from utilityflow.gold import efficiency, satisfaction
 from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.gold.compliance import NAME as COMPLIANCE
 from utilityflow.gold.scorecard import (
+    ACCOUNTS,
+    INPUTS,
     METRICS,
     NAME,
+    REQUESTS,
     SERVICE,
     check_reliability,
     inputs_of,
@@ -50,11 +53,29 @@ def customer(key: int, since: str, until: str | None = None, **more: Any) -> dic
             "expiry_date": expiry, "is_inferred": False} | more  # fmt: skip
 
 
+def account(number: int, status: str | None, since: str, until: str | None = None, **more: Any) -> dict[str, Any]:
+    expiry = dt.date.fromisoformat(until) if until else OPEN
+    return {"account_key": number, "account_id": f"A{number % 10}", "status": status, "expiry_date": expiry,
+            "effective_date": dt.date.fromisoformat(since), "is_inferred": status is None} | more  # fmt: skip
+
+
+def request(opened: int, due: int, status: str, late: bool | None = None) -> dict[str, Any]:
+    return {"date_key": opened, "due_date_key": due, "status": status, "is_open": status not in ("closed", "cancelled"),
+            "closed_late": late}  # fmt: skip
+
+
 def told(figures: DataFrame, targets: dict[str, float] | None = None, as_of: dt.date = AS_OF) -> dict[tuple[str, str, str], Any]:
     found = service_scorecard(figures, targets or {}, as_of).collect()
     assert {row["exclusions"] for row in found} == {"none"}
     return {(row["metric_code"], row["period"], row["span"]): (row["numerator"], row["denominator"], row["value"], row["months"],
             row["met"]) for row in found}  # fmt: skip
+
+
+def complaints(spark: SparkSession) -> DataFrame:
+    """Two of two types in January, three in February, none in March. What the mart says of requests in time is not asked for."""
+    more = {"on_time_requests": 9, "due_requests": 9}
+    numbers = (("2025-01", 1), ("2025-01", 1), ("2025-02", 3), ("2025-03", 0))
+    return rows(spark, satisfaction.NAME, *(month(period, complaints=number, **more) for period, number in numbers))
 
 
 @pytest.mark.engine
@@ -66,13 +87,7 @@ def test_complaints_are_counted_per_thousand_customers(spark: SparkSession) -> N
         customer(2, "2025-01-31"), customer(3, "2025-02-28"), customer(4, "2020-01-01", is_inferred=True),
         customer(-1, "2000-01-01"),
     )  # fmt: skip
-    asked = rows(
-        spark, satisfaction.NAME,
-        month("2025-01", complaints=1, on_time_requests=3, due_requests=4), month("2025-01", complaints=1, on_time_requests=0,
-                                                                                  due_requests=1),
-        month("2025-02", complaints=3, on_time_requests=0, due_requests=0), month("2025-03", complaints=0, on_time_requests=5,
-                                                                                  due_requests=5),
-    )  # fmt: skip
+    asked = complaints(spark)
     found = told(service_figures({satisfaction.NAME: asked, CUSTOMERS: customers}, AS_OF), {"complaint_rate": 2000.0})
     two, three = Decimal("0.002"), Decimal("0.003")
     assert {p: found["complaint_rate", p, "month"][:3] for p in ("2025-01", "2025-02", "2025-03")} == {
@@ -80,9 +95,54 @@ def test_complaints_are_counted_per_thousand_customers(spark: SparkSession) -> N
     year = found["complaint_rate", "2025-03", "twelve_months"]
     assert year[:2] == (5, Decimal("0.002333")), "over the average of the months"
     assert (round(year[2], 4), year[3:]) == (Decimal("2142.8571"), (3, None)), "three months are no twelve"
-    assert found["requests_in_time", "2025-01", "month"] == (3, 5, Decimal("0.6"), 1, None), "targets are of twelve months"
-    assert ("requests_in_time", "2025-02", "month") not in found, "nothing to divide by"
-    assert found["requests_in_time", "2025-03", "twelve_months"][:4] == (8, 10, Decimal("0.8"), 2)
+    assert {metric for metric, _, _ in found} == {"complaint_rate"}, "the facts tell of requests in time, not the mart"
+
+
+@pytest.mark.engine
+def test_where_there_are_accounts_complaints_are_counted_per_active_one(spark: SparkSession) -> None:
+    """One of them is active at January's end, four are at February's, two at March's; customers do not count then."""
+    accounts = rows(
+        spark, ACCOUNTS,
+        account(1, "active", "2024-06-01", "2025-03-31"), account(11, "final", "2025-03-31"),  # its service ended that day
+        account(2, "pending", "2025-01-10", "2025-02-28"), account(12, "active", "2025-02-28"),  # from February's last day on
+        account(3, "active", "2025-02-01", "2025-02-10"), account(13, "active", "2025-02-10"),  # another customer, active still
+        account(4, "active", "2025-02-05", "2025-03-01"), account(14, "closed", "2025-03-01"),
+        account(5, "active", "2025-01-05", "2025-01-30"), account(15, "written_off", "2025-01-30"),
+        account(6, None, "1900-01-01"), account(-1, None, "1900-01-01", is_inferred=False),  # inferred, and the unknown member
+    )  # fmt: skip
+    customers = rows(spark, CUSTOMERS, *(customer(key, "2020-01-01") for key in range(1, 8)))
+    asked = complaints(spark)
+    found = told(service_figures({satisfaction.NAME: asked, CUSTOMERS: customers, ACCOUNTS: accounts}, AS_OF))
+    assert {p: found["complaint_rate", p, "month"][:3] for p in ("2025-01", "2025-02", "2025-03")} == {
+        "2025-01": (2, Decimal("0.001"), 2000), "2025-02": (3, Decimal("0.004"), 750), "2025-03": (0, Decimal("0.002"), 0),
+    }  # fmt: skip
+    alone = told(service_figures({satisfaction.NAME: asked, ACCOUNTS: accounts.where("account_id = 'A4'")}, AS_OF))
+    assert {p for _, p, span in alone if span == "month"} == {"2025-02"}, "a month without an active account has no rate"
+
+
+@pytest.mark.engine
+def test_requests_left_open_are_late_once_their_day_is_over(spark: SparkSession) -> None:
+    january, february = 20250110, 20250220
+    given = rows(
+        spark, REQUESTS,
+        request(january, 20250117, "closed", late=False), request(january, 20250314, "open"),  # overdue since today
+        request(january, 20250315, "open"), request(january, -1, "in_progress"),  # due today; on no known day
+        request(february, 20250227, "closed", late=True), request(february, 20250227, "reopened"),
+        request(february, 20250331, "closed", late=False),  # ahead of its day
+        request(february, 20250227, "cancelled"), request(february, 20250227, "closed"),  # of which nothing is known
+        request(20250301, 20250401, "assigned"),
+    )  # fmt: skip
+    figures = service_figures({REQUESTS: given}, AS_OF)
+    found = told(figures, {"requests_in_time": 0.5})
+    assert {(m, p) for m, p, _ in found} == {("requests_in_time", "2025-01"), ("requests_in_time", "2025-02")}
+    assert found["requests_in_time", "2025-01", "month"] == (1, 2, Decimal("0.5"), 1, None), "targets are of twelve months"
+    assert found["requests_in_time", "2025-02", "month"][:2] == (1, 3)
+    assert found["requests_in_time", "2025-02", "twelve_months"][:4] == (2, 5, Decimal("0.4"), 2)
+    by_day = {"2025-02-27": [(1, 1), (1, 2)], "2025-02-28": [(1, 1), (1, 3)], "2025-03-16": [(1, 3), (1, 3)]}
+    for day, expected in by_day.items():
+        then = told(service_figures({REQUESTS: given}, dt.date.fromisoformat(day)))
+        months = [then["requests_in_time", period, "month"][:2] for period in ("2025-01", "2025-02")]
+        assert months == expected, f"as of {day}, without new data"
 
 
 @pytest.mark.engine
@@ -137,7 +197,10 @@ def test_the_contract_and_the_settings_know_the_metrics() -> None:
         check_reliability(ReliabilitySettings(targets={"bills_in_tme": 0.98}))
 
 
-def test_customers_are_an_input_where_complaints_are() -> None:
-    assert inputs_of({KPI, CUSTOMERS}) == (KPI,)
-    assert inputs_of({satisfaction.NAME, CUSTOMERS, COMPLIANCE}) == (satisfaction.NAME, COMPLIANCE, CUSTOMERS)
-    assert inputs_of({CUSTOMERS}) == ()
+def test_requests_and_accounts_or_customers_are_inputs_where_complaints_are() -> None:
+    asked = {satisfaction.NAME, REQUESTS, CUSTOMERS}
+    assert inputs_of({KPI, CUSTOMERS, ACCOUNTS}) == (KPI,)
+    assert inputs_of({*asked, COMPLIANCE}) == (satisfaction.NAME, COMPLIANCE, REQUESTS, CUSTOMERS)
+    assert inputs_of({*asked, ACCOUNTS}) == (satisfaction.NAME, REQUESTS, ACCOUNTS)
+    assert inputs_of({CUSTOMERS, ACCOUNTS}) == ()
+    assert set(inputs_of({*INPUTS})) == set(INPUTS) - {CUSTOMERS}

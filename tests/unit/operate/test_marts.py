@@ -162,9 +162,13 @@ def test_a_changed_cell_of_the_indices_is_found(spark: SparkSession) -> None:
 def test_a_changed_cell_of_the_scorecard_is_found(spark: SparkSession) -> None:
     month = {"billing_period": "2025-02", "date_key": 20250201}
     filings = {"compliance_key": 1, "date_key": 20250210, "status": "due", "is_filed": False}
+    closed = {"request_key": 1, "date_key": 20250203, "due_date_key": 20250209, "status": "closed", "is_open": False,
+              "closed_late": False}  # fmt: skip
+    left = {"status": "open", "is_open": True, "closed_late": None}
     tables = {
-        satisfaction.NAME: [rows(spark, satisfaction.NAME, month | {"complaints": 3, "on_time_requests": 1, "due_requests": 2})],
+        satisfaction.NAME: [rows(spark, satisfaction.NAME, month | {"complaints": 3})],
         CUSTOMERS: [rows(spark, CUSTOMERS, customer_version(1, "A"))],
+        scorecard.REQUESTS: [rows(spark, scorecard.REQUESTS, closed, closed | {"request_key": 2, **left})],
         efficiency.NAME: [rows(spark, efficiency.NAME, month | {"bills_in_time": 3, "issued_bills": 4})],
         compliance.NAME: [rows(spark, compliance.NAME, filings)],
     }
@@ -178,6 +182,8 @@ def test_a_changed_cell_of_the_scorecard_is_found(spark: SparkSession) -> None:
     changed = made.withColumn("met", F.when(F.col("metric_code") == "bills_in_time", F.lit(True)))
     assert found_in(tables, scorecard.NAME, changed, told) == 4, "both spans, and what they should be"
     assert found_in(tables, scorecard.NAME, made, told | {"as_of": "2025-02-10"}) == 2, "on its last day it is not late yet"
+    early = told | {"as_of": "2025-02-09"}
+    assert found_in(tables, scorecard.NAME, made, early) == 6, "nor the request on its own: both spans, and what they would be"
 
 
 def customer_version(key: int, name: str) -> dict[str, Any]:

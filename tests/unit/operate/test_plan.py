@@ -140,7 +140,7 @@ REFLECTED: dict[str, dict[str, Any]] = {
         "definition": service_reliability.definition(GIVEN.reliability),
         "contract": load_contracts()["gold.kpi_service_reliability"].version,
     },
-    "gold.kpi_regulatory_scorecard": {"targets": scorecard.held_to(GIVEN.reliability)},
+    "gold.kpi_regulatory_scorecard": {"targets": scorecard.held_to(GIVEN.reliability), "as_of": DAY.isoformat()},
     "gold.kpi_operational_efficiency": {
         "parameters": marts.definition(load_contracts()["gold.kpi_operational_efficiency"].property("parameters"))
     },
@@ -170,6 +170,8 @@ REFLECTED: dict[str, dict[str, Any]] = {
         ("gold.kpi_service_reliability", (), {"definition": "{}"}, "other settings of reliability"),
         ("gold.kpi_regulatory_scorecard", (), {}, None),
         ("gold.kpi_regulatory_scorecard", (), {"targets": "[]"}, "other targets in the settings"),
+        ("gold.kpi_regulatory_scorecard", ("gold.dim_account",), {}, "new inputs: gold.dim_account"),
+        ("gold.kpi_regulatory_scorecard", (), {"as_of": "2025-01-01"}, f"the as-of date moves from 2025-01-01 to {DAY}"),
         ("gold.kpi_operational_efficiency", (), {}, None),
         ("gold.kpi_operational_efficiency", (), {"parameters": "{}"}, "other parameters in a contract"),
     ],

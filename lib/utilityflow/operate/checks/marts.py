@@ -83,7 +83,7 @@ def _reliability(scene: Scene, contract: Contract, versions: Mapping[str, Any]) 
 
 
 def _scorecard(scene: Scene, contract: Contract, versions: Mapping[str, Any]) -> DataFrame:
-    inputs = [n for n in (*scorecard.BRINGING, CUSTOMERS) if n in versions]
+    inputs = [n for n in scorecard.INPUTS if n in versions]
     frames = {n: scene.house.table(n).read(versions[n]) for n in inputs}
     targets, exclude = json.loads(versions["targets"])
     as_of = dt.date.fromisoformat(versions.get("as_of", "9999-12-31"))  # a note from before the day counted names none
