@@ -184,6 +184,7 @@ def leads_back(home: Home) -> None:
         keys = dict(base.execute("SELECT customer_id, customer_360_key FROM gold.customer_360").fetchall())
         statement = "SELECT billing_period, usage_month_key FROM gold.agg_usage_monthly WHERE customer_id = 'A'"
         months = dict(base.execute(statement).fetchall())
+        assert base.execute("SELECT * FROM gold.usage_counted_twice").fetchall() == []
     assert set(keys) == {"A", "C"} and set(months) == {"2025-01", "2025-02"}
     behind = explain(home.settings, "customer_360", str(keys["A"]))
     assert {(r["file"], r["row_number"]) for r in behind["records"]} == {

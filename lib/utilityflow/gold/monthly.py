@@ -31,11 +31,13 @@ def run_usage_monthly(run: Run) -> StepResult:
     """Bring the mart to the present facts: the months of which facts came or went are made anew, what differs is written."""
     table, fact = run.house.table(NAME), run.house.table(USAGE)
     now: dict[str, Any] = {USAGE: fact.version(), "parameters": definition(table.contract.property("parameters"))}
+    now |= {"contract": table.contract.version}
     was = run.consumed.get(NAME, {}) if table.version() > 0 else {}
     if was == now:
         return StepResult(NAME, "skipped", version=table.version(), consumed=now)
     months = None
-    if USAGE in was and was.get("parameters") == now["parameters"]:
+    # another contract may have gained a column, which rows that stand lack; version 1.0.0 was not noted
+    if USAGE in was and all(was.get(n) == now[n] for n in ("parameters", "contract")):
         rows = fact.changes(was[USAGE], now[USAGE]).select(MONTH).distinct().collect()
         months = sorted(r[0] for r in rows)
         if not months:
@@ -76,6 +78,8 @@ def usage_monthly(facts: DataFrame, contract: Contract, months: Collection[str] 
     return sums.withColumns({
         "usage_month_key": hash64(contract, GRAIN, domain=contract.table),
         "date_key": F.expr(f"CAST(replace({MONTH}, '-', '') AS int) * 100 + 1"),
+        # facts count whole in their month, a billed period too, and so do the first and the last day: nothing is cut
+        "overlapping_days": F.expr("greatest(days_with_reads - datediff(last_date, first_date), 0)"),
     }).select(*contract.column_names)  # fmt: skip
 
 

@@ -213,7 +213,9 @@ def _why(run: Run, scene: Scene | None, step: Step, files: _Files, changed: Mapp
     if scene is None or table.version() <= 0:
         return "the table has no rows yet"
     was = scene.consumed.get(step.output, {})
-    if others := [words for key, (words, now) in _given(run, step.output).items() if key in was and was[key] != now]:
+    # the first version of this contract was not noted
+    held = {"contract": None, **was} if was and step.output == monthly.NAME else was
+    if others := [words for key, (words, now) in _given(run, step.output).items() if key in held and held[key] != now]:
         return others[0]
     if not was:  # rolled back to where it had not been made
         return "nothing says what it is made of"
@@ -236,7 +238,7 @@ def _given(run: Run, table: str) -> Mapping[str, tuple[str, Any]]:
     contract = {"contract": ("another version of its contract", contracts[table].version)}
     if table in (satisfaction.NAME, efficiency.NAME, monthly.NAME):
         mine = {"parameters": (parameters, marts.definition(contracts[table].property("parameters")))}
-        return mine | contract  # of the two that note no version it is not compared
+        return mine | contract  # of the one that notes no version it is not compared
     if table in (application.NAME, *_REFLECTED):
         return contract
     known: dict[str, dict[str, tuple[str, Any]]] = {

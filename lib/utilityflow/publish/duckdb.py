@@ -24,7 +24,7 @@ from utilityflow.contracts import Column, Contract, duckdb_type
 from utilityflow.control.publication import Publication, TableState
 from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import crash_point, rename
-from utilityflow.publish import performance
+from utilityflow.publish import performance, twice
 from utilityflow.publish.commits import DataFile
 from utilityflow.publish.content import partition_name, partition_where
 
@@ -256,6 +256,8 @@ def _fill(
             f"CREATE VIEW {SCHEMA}.current_customers AS SELECT * FROM {SCHEMA}.dim_customer "
             "WHERE is_current AND customer_id <> '?'"
         )
+    if any(load.contract.name == twice.MART for load in loads):
+        twice.put(db, SCHEMA)
     if runs:
         performance.put(db, SCHEMA, runs)
     _sign(db, publication)

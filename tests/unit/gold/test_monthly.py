@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from utilityflow.contracts import load_contracts
-from utilityflow.gold.monthly import NAME, usage_monthly
+from utilityflow.gold import monthly
+from utilityflow.gold.marts import definition
+from utilityflow.gold.monthly import NAME, USAGE, usage_monthly
 from utilityflow.session import local_frame
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ def test_a_month_is_the_sum_of_its_facts(spark: SparkSession) -> None:
     assert (january["quantity"], january["estimated_quantity"]) == (Decimal("3.009000"), Decimal("2.004000"))
     assert january["usage_kwh"] == Decimal("3.01"), "1.01 and 2.00, as the facts have them"
     assert (january["peak_demand"], january["facts"], january["flagged_facts"]) == (Decimal("4.25"), 2, 1)
-    assert (january["days_with_reads"], january["estimated_days"]) == (2, 1)
+    assert (january["days_with_reads"], january["estimated_days"], january["overlapping_days"]) == (2, 1, 0)
     assert (january["first_date"], january["last_date"]) == (dt.date(2025, 1, 30), dt.date(2025, 2, 1))
     assert (january["customer_key"], january["meter_key"], january["date_key"]) == (12, 7, 20250101), "the last day's version"
     assert (made["2025-02"]["estimated_quantity"], made["2025-02"]["peak_demand"]) == (Decimal(0), None)
@@ -87,6 +90,63 @@ def test_a_billed_period_counts_whole_in_the_month_of_its_reading(spark: SparkSe
     assert (made["billing_period"], made["quantity"], made["customer_key"]) == ("2025-03", Decimal(93), 5)
     assert (made["days_with_reads"], made["estimated_days"], made["estimated_quantity"]) == (61, 60, Decimal(90))
     assert (made["first_date"], made["last_date"]) == (dt.date(2025, 1, 9), dt.date(2025, 3, 11))
+    assert made["overlapping_days"] == 0, "the day of the reading is the first that the period does not hold"
+
+
+def test_days_that_are_told_twice_are_counted(spark: SparkSession) -> None:
+    """Daily reads of February and March beside a billed period from 20 February to 20 March, which counts in March as a whole."""
+    february = [kwh("A", 1, 20250200 + day, 1.0) for day in range(1, 29)]
+    march = [kwh("A", 1, 20250300 + day, 1.0) for day in range(1, 32)]
+    billed = kwh("A", 1, 20250320, 28.0, days=28)
+    apart = kwh("A", 1, 20250320, 28.0, days=28, meter="M2")
+    months = usage_monthly(facts(spark, *february, *march, billed, apart), CONTRACT, None).collect()
+    made = {(r["meter_id"], r["billing_period"]): (r["days_with_reads"], r["overlapping_days"]) for r in months}
+    # 31 + 28 days, from 20 February to 31 March 9 + 31: 1 to 19 March count twice in March. The nine days of February do too, but
+    # in two months: nothing overlaps within February.
+    assert made == {("M1", "2025-02"): (28, 0), ("M1", "2025-03"): (59, 19), ("M2", "2025-03"): (28, 0)}
+
+
+def test_days_without_reads_hide_days_that_are_told_twice(spark: SparkSession) -> None:
+    """Two billed periods, 5 to 9 March and 7 to 9 March; a day on the first leaves a gap of three."""
+    periods = [kwh("A", 1, 20250310, 5.0, days=5), kwh("A", 1, 20250310, 3.0, days=3)]
+
+    def overlapping(*rows: tuple[Any, ...]) -> int:
+        (made,) = usage_monthly(facts(spark, *rows), CONTRACT, None).collect()
+        return int(made["overlapping_days"])
+
+    assert overlapping(*periods) == 3
+    assert overlapping(*periods, kwh("A", 1, 20250301, 1.0)) == 0, "9 days, from 1 to 9 March"
+
+
+def test_a_table_of_an_earlier_contract_is_made_anew(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows lack what the contract has gained; of the same contract only months of which facts came are."""
+    rows = facts(spark, kwh("A", 11, 20250131, 1.0), kwh("A", 11, 20250201, 2.0))
+    tables = {
+        NAME: SimpleNamespace(contract=CONTRACT, version=lambda: 3, read=lambda: rows),
+        USAGE: SimpleNamespace(version=lambda: 2, read=lambda _: rows,
+                               changes=lambda *_: rows.where("billing_period = '2025-02'")),
+    }  # fmt: skip
+    told: list[str | None] = []
+
+    def replace(*given: Any, within: str | None) -> int:
+        told.append(within)
+        return given[3].count()
+
+    monkeypatch.setattr(monthly, "replace", replace)
+    now = {USAGE: 2, "parameters": definition(CONTRACT.property("parameters")), "contract": CONTRACT.version}
+
+    def written(**was: Any) -> tuple[str, int]:
+        noted = {n: v for n, v in (now | was).items() if v is not None}
+        house = SimpleNamespace(table=tables.__getitem__)
+        run: Any = SimpleNamespace(house=house, consumed={NAME: noted}, say=lambda *_, **__: None)
+        done = monthly.run_usage_monthly(run)
+        assert done.consumed == now
+        return done.status, done.rows_written
+
+    assert written() == ("skipped", 0)
+    assert written(**{USAGE: 1}) == ("ok", 1)
+    assert written(contract="1.0.0") == written(contract=None) == ("ok", 2)
+    assert told == ["billing_period IN ('2025-02')", None, None]
 
 
 def test_the_key_of_the_last_day_does_not_depend_on_order(spark: SparkSession) -> None:

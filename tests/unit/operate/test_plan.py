@@ -141,6 +141,10 @@ REFLECTED: dict[str, dict[str, Any]] = {
         "contract": load_contracts()["gold.kpi_service_reliability"].version,
     },
     "gold.kpi_regulatory_scorecard": {"targets": scorecard.held_to(GIVEN.reliability), "as_of": DAY.isoformat()},
+    "gold.agg_usage_monthly": {
+        "gold.fact_usage": 1, "contract": load_contracts()["gold.agg_usage_monthly"].version,
+        "parameters": marts.definition(load_contracts()["gold.agg_usage_monthly"].property("parameters")),
+    },
     "gold.kpi_operational_efficiency": {
         "parameters": marts.definition(load_contracts()["gold.kpi_operational_efficiency"].property("parameters"))
     },
@@ -172,6 +176,11 @@ REFLECTED: dict[str, dict[str, Any]] = {
         ("gold.kpi_regulatory_scorecard", (), {"targets": "[]"}, "other targets in the settings"),
         ("gold.kpi_regulatory_scorecard", ("gold.dim_account",), {}, "new inputs: gold.dim_account"),
         ("gold.kpi_regulatory_scorecard", (), {"as_of": "2025-01-01"}, f"the as-of date moves from 2025-01-01 to {DAY}"),
+        ("gold.agg_usage_monthly", (), {}, None),
+        ("gold.agg_usage_monthly", (), {"parameters": "{}"}, "other parameters in a contract"),
+        ("gold.agg_usage_monthly", (), {"contract": "1.0.0"}, "another version of its contract"),
+        ("gold.agg_usage_monthly", (), {"contract": None}, "another version of its contract"),
+        ("gold.agg_usage_monthly", (), None, "nothing says what it is made of"),
         ("gold.kpi_operational_efficiency", (), {}, None),
         ("gold.kpi_operational_efficiency", (), {"parameters": "{}"}, "other parameters in a contract"),
     ],
@@ -179,9 +188,13 @@ REFLECTED: dict[str, dict[str, Any]] = {
 def test_what_a_table_reflects_is_compared_with_what_it_would(
     table: str, inputs: tuple[str, ...], changed: dict[str, Any] | None, why: str | None
 ) -> None:
-    """Inputs that came, parameters and settings, beside versions; ``changed`` is what its note says otherwise; None: nothing."""
+    """Inputs that came, parameters and settings, beside versions; ``changed`` is what its note says otherwise; None: nothing.
+
+    A value of None: the note lacks it.
+    """
     house = SimpleNamespace(contracts=load_contracts(), table=lambda name: SimpleNamespace(version=lambda: VERSIONS.get(name, 1)))
     run: Any = SimpleNamespace(house=house, settings=GIVEN, as_of=DAY)
-    scene: Any = SimpleNamespace(consumed={} if changed is None else {table: REFLECTED[table] | changed})
+    noted = None if changed is None else {n: v for n, v in (REFLECTED[table] | changed).items() if v is not None}
+    scene: Any = SimpleNamespace(consumed={} if noted is None else {table: noted})
     told, _ = _steps(run, scene, [Step(table, inputs, table, lambda _: None)], [table], [], migrates=False)
     assert (told["will_run"], told["why"]) == (why is not None, why or "its inputs have not changed")

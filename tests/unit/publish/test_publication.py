@@ -19,7 +19,7 @@ from utilityflow.errors import UtilityFlowError
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.publish import publication as module
 from utilityflow.publish.duckdb import behind, beside, number, warehouse
-from utilityflow.publish.publication import catch_up, finish, prepare
+from utilityflow.publish.publication import catch_up, finish, prepare, publish
 
 Run = Callable[..., Any]
 
@@ -120,6 +120,29 @@ def test_rows_that_moved_are_all_that_moves(
     published(6)
     fact.append(made.frame(house, fact.name, [made.usage(9, "2024-02", 11, "1")]))
     published(4)
+
+
+def test_days_that_count_twice_are_shown_where_their_mart_is(house: Lakehouse, home: Home, run: Run, made: Any) -> None:
+    """An estimate names the customer who left on the last of January, the actual the one who came."""
+    mart, view = "gold.agg_usage_monthly", "usage_counted_twice"
+    views = "SELECT view_name FROM duckdb_views() WHERE database_name = 'held' AND schema_name = 'gold'"
+    run(house)
+    assert (view,) not in made.query(warehouse(home.path), views)
+    common = {"meter_key": -1, "date_key": 20240105, "billing_period": "2024-01", "meter_id": "M",
+              "last_date": dt.date(2024, 2, 1)}  # fmt: skip
+    rows = [
+        {"usage_month_key": 1, "customer_key": 11, "customer_id": "C1", "days_with_reads": 31, "first_date": dt.date(2024, 1, 1)},
+        {"usage_month_key": 2, "customer_key": 12, "customer_id": "C2", "days_with_reads": 1, "first_date": dt.date(2024, 1, 31)},
+    ]
+    house.table(mart).ensure()
+    house.table(mart).append(made.frame(house, mart, [row | common for row in rows]))
+    given: dict[str, Any] = {"as_of": dt.date(2024, 4, 1), "zone": "UTC"}
+    for loaded in (2, 0):  # the second time the file before it has the view
+        done = publish(house, home.path, [*made.names, mart], run_id=f"r{loaded}", **given)
+        assert done is not None and done.loaded[mart] == loaded
+        shown = made.query(warehouse(home.path), f"SELECT * FROM gold.{view}")
+        assert shown == [("2024-01", "M", "x", "x", "x", "x", 2, 32, 31, 0)]
+        house.table("gold.dim_customer").append(made.frame(house, "gold.dim_customer", [made.customer(13, "C3")]))
 
 
 def test_a_reader_of_the_old_file_goes_on(house: Lakehouse, home: Home, run: Run, made: Any) -> None:
