@@ -158,12 +158,13 @@ def _across(made: Collection[str]) -> list[Step]:
 def _gold(silver: Collection[str]) -> list[Step]:
     """Every step of gold; a dimension reads those of the tables that name its members which are made."""
     naming = {d: tuple(n for n, columns in MEMBERS.items() if c in columns and n in silver) for d, c in MEMBER_KEYS.items()}
-    holding = {"gold.dim_meter": READS} | {name: fact.grain.source for fact in EVENT_FACTS for name in fact.keys}
+    # a dimension, and a table of which a fact is made that has its key
+    holding = {("gold.dim_meter", READS), *((name, fact.grain.source) for fact in EVENT_FACTS for name in fact.keys)}
 
     def inputs(dimension: str) -> tuple[str, ...]:
         """Its change events, without which it is made too where a fact has its key, and the tables that name its members."""
         events = EVENTS[dimension]
-        lacks = events not in silver and holding.get(dimension) in silver
+        lacks = events not in silver and any((dimension, source) in holding for source in silver)
         return *(() if lacks else (events,)), *naming[dimension]
 
     every: list[tuple[str, tuple[str, ...], Callable[[Run], StepResult]]] = [
@@ -172,7 +173,7 @@ def _gold(silver: Collection[str]) -> list[Step]:
         ("gold.dim_meter", inputs("gold.dim_meter"), run_dim_meter),
         ("gold.dim_rate_schedule", inputs("gold.dim_rate_schedule"), run_dim_rate_schedule),
         ("gold.dim_service_point", inputs("gold.dim_service_point"), run_dim_service_point),
-        ("gold.dim_account", ("silver.accounts", *naming["gold.dim_account"]), run_dim_account),
+        ("gold.dim_account", inputs("gold.dim_account"), run_dim_account),
         ("gold.dim_service_agreement", ("silver.service_agreements",), run_dim_service_agreement),
         ("gold.dim_utility", (EVENTS["gold.dim_utility"],), run_dim_utility),
         *((words.name, (words.source,), partial(run_words, words=words)) for words in WORDS),

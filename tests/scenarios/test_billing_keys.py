@@ -1,8 +1,9 @@
-"""The keys of fact_billing: which version of service point and rate schedule a bill has, and what makes it another one."""
+"""The keys of facts of events: which version of service point, rate schedule and account each has, and what makes it another."""
 
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,22 @@ entity: bills
 columns: {bill_id: id, line_number: "1", kind: "'bill'", customer_id: cust, service_point_id: point, rate_schedule: rate,
           charge: "'energy'", amount: "cast(amt as decimal(18,4))", currency: "'USD'", bill_date: to_date(day)}
 """,
+    "accounts": "system: customer_management\nentity: accounts\ncolumns: {account_id: id, status: state}\n" + HISTORY,
+    "lines": """system: billing
+entity: bills
+columns: {bill_id: id, account_id: acct, customer_id: "'C'", amount: "cast(amt as decimal(18,4))", currency: "'USD'",
+          bill_date: to_date(day)}
+""",
+    "cash": """system: payment_processing
+entity: payments
+columns: {payment_id: id, account_id: acct, customer_id: "'C'", amount: "cast(amt as decimal(18,4))", currency: "'USD'",
+          method: "'card'", received_date: to_date(day)}
+""",
+    "desk": """system: service_requests
+entity: service_requests
+columns: {request_id: id, account_id: acct, customer_id: "'C'", request_type: "'Billing'", status: "'open'",
+          opened_date: to_date(day)}
+""",
 }  # fmt: skip
 BILLS = "id,cust,point,rate,amt,day\n"
 FIRST = {
@@ -57,6 +74,19 @@ SHOWN = """SELECT bill_id, p.service_point_id, p.circuit_id, p.is_inferred, r.ra
     FROM gold.fact_billing f JOIN gold.dim_service_point p USING (service_point_key)
     JOIN gold.dim_rate_schedule r USING (rate_schedule_key) JOIN gold.dim_customer c USING (customer_key)"""
 UNKNOWN = ("?", None, False)
+ACCOUNTS = {
+    "accounts/1.csv": "id,state,at,op\nA1,active,2024-01-01 00:00:00,\nA1,final,2025-01-01 00:00:00,\n"
+                      "A2,active,2024-01-01 00:00:00,\nA2,,2025-02-01 00:00:00,D\n",
+    "lines/1.csv": "id,acct,amt,day\nOLD,A1,1,2024-06-15\nNEW,A1,2,2025-02-15\nEARLY,A1,3,2023-12-01\nNONE,,4,2025-02-15\n"
+                   "MARK,?,5,2025-02-15\nSTRANGE,A9,6,2025-02-15\nGAP,A2,7,2025-02-15\n",
+    "cash/1.csv": "id,acct,amt,day\nP1,A1,1,2024-06-15\nP2,A1,2,2025-02-15\nP3,,3,2025-02-15\nP4,A8,4,2025-02-15\n",
+    "desk/1.csv": "id,acct,day\nR1,A1,2025-02-15\nR2,,2025-02-15\n",
+}  # fmt: skip
+WITH_ACCOUNT = {"fact_billing": "bill_id", "fact_payment": "payment_id", "fact_service_request": "request_id"}
+ASKED = " UNION ALL ".join(
+    f"SELECT {name}, a.account_id, a.status, a.is_inferred FROM gold.{fact} f JOIN gold.dim_account a USING (account_key)"
+    for fact, name in WITH_ACCOUNT.items()
+)
 
 
 class Home:
@@ -95,6 +125,16 @@ class Home:
     def keys(self, bill: str) -> tuple[Any, ...]:
         """The two keys of a bill."""
         return self.asked(f"SELECT service_point_key, rate_schedule_key FROM gold.fact_billing WHERE bill_id = '{bill}'")[0]
+
+    def accounts(self) -> dict[str, tuple[Any, ...]]:
+        """Bill, payment or request -> the account that its key leads to."""
+        found = self.asked(ASKED)
+        assert len(found) == sum(rows for rows, _ in self.counted().values()), "each key leads to one row"
+        return {name: tuple(rest) for name, *rest in found}
+
+    def counted(self) -> dict[str, tuple[Any, ...]]:
+        """Fact with accounts -> how many rows it has, and how many of them a key."""
+        return {fact: self.asked(f"SELECT count(*), count(account_key) FROM gold.{fact}")[0] for fact in WITH_ACCOUNT}
 
     def version(self, rate: str, since: str) -> int:
         """The key of the version of a rate schedule that begins on a day."""
@@ -170,8 +210,8 @@ def test_bills_that_stand_get_the_keys_that_their_table_has_gained(
     with monkeypatch.context() as patched:
         patched.setattr(pipeline, "EVENT_FACTS", (old, *before))
         home.run({"bills/1.csv": FIRST["bills/1.csv"]})
-    counted = "SELECT count(*), count(service_point_key), count(rate_schedule_key) FROM gold.fact_billing"
-    assert home.asked(counted) == [(9, 0, 0)]
+    counted = "SELECT count(*), count(service_point_key), count(rate_schedule_key), count(account_key) FROM gold.fact_billing"
+    assert home.asked(counted) == [(9, 0, 0, 0)]
 
     steps = home.run({})
     assert steps["gold.fact_billing"]["rows_written"] == 9
@@ -179,5 +219,45 @@ def test_bills_that_stand_get_the_keys_that_their_table_has_gained(
     named = {"STRANGE": ("S9", True, "R9", True), "GAP": ("S2", True, "R1", True)}
     nobody = dict.fromkeys(("NONE", "MARK"), ("?", False, "?", False))
     assert found == dict.fromkeys(("OLD", "NEW", "EARLY", "JANUARY", "SPRING"), ("S1", True, "R1", True)) | named | nobody
+    assert home.asked("SELECT DISTINCT account_key FROM gold.fact_billing") == [(-1,)], "these bills name no account"
+    assert home.asked("SELECT account_key, account_id FROM gold.dim_account") == [(-1, "?")]
+    sound(home)
+    assert home.run({})["status"] == "nothing_to_do"
+
+
+def test_bills_payments_and_requests_have_the_account_of_their_day(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a home that was made before there was such a key; then an account is closed, another told of, a third named no more."""
+    home = Home(spark, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "EVENT_FACTS", tuple(replace(fact, keys=()) for fact in EVENT_FACTS))
+        home.run(ACCOUNTS)
+    assert home.counted() == {"fact_billing": (7, 0), "fact_payment": (4, 0), "fact_service_request": (2, 0)}
+
+    steps = home.run({})
+    assert steps["gold.dim_account"]["status"] == "skipped"
+    assert [steps[f"gold.{fact}"]["rows_written"] for fact in WITH_ACCOUNT] == [7, 4, 2]
+    first = {
+        "OLD": ("A1", "active", False), "NEW": ("A1", "final", False),
+        "EARLY": ("A1", "active", False),  # the flag would be the customer's
+        "NONE": UNKNOWN, "MARK": UNKNOWN, "GAP": UNKNOWN, "STRANGE": ("A9", None, True),
+        "P1": ("A1", "active", False), "P2": ("A1", "final", False), "P3": UNKNOWN, "P4": ("A8", None, True),
+        "R1": ("A1", "final", False), "R2": UNKNOWN,
+    }  # fmt: skip
+    assert home.accounts() == first
+    strange = "SELECT account_key FROM gold.fact_billing WHERE bill_id = 'STRANGE'"
+    key = home.asked(strange)
+
+    steps = home.run({"accounts/2.csv": "id,state,at,op\nA1,closed,2025-02-10 00:00:00,\nA9,active,2024-01-01 00:00:00,\n"})
+    closed = dict.fromkeys(("NEW", "P2", "R1"), ("A1", "closed", False))
+    second = first | closed | {"STRANGE": ("A9", "active", False)}
+    assert home.accounts() == second
+    assert home.asked(strange) == key, "the real account has taken over the inferred member's key"
+    assert [steps[f"gold.{fact}"]["rows_written"] for fact in WITH_ACCOUNT] == [1, 1, 1], "those of days after it was closed"
+
+    home.run({"cash/1.csv": "".join(line for line in ACCOUNTS["cash/1.csv"].splitlines(keepends=True) if "A8" not in line)})
+    assert home.accounts() == {name: account for name, account in second.items() if name != "P4"}
+    assert home.asked("SELECT DISTINCT account_id FROM gold.dim_account ORDER BY 1") == [("?",), ("A1",), ("A2",), ("A9",)]
     sound(home)
     assert home.run({})["status"] == "nothing_to_do"

@@ -27,17 +27,18 @@ RELIABILITY = [
     "gold.dim_service_point", "gold.fact_outage", "gold.reliability_threshold", "gold.kpi_service_reliability",
     "gold.kpi_regulatory_scorecard",
 ]  # fmt: skip
+ACCOUNTS = "gold.dim_account"
 OF_EVENTS = {
-    "bills": {"gold.fact_billing", "gold.dim_rate_schedule", "gold.dim_service_point"},
-    "payments": {"gold.dim_payment_method", "gold.fact_payment"},
-    "service_requests": {"gold.dim_request_type", "gold.fact_service_request", "gold.kpi_customer_satisfaction"},
+    "bills": {"gold.fact_billing", ACCOUNTS, "gold.dim_rate_schedule", "gold.dim_service_point"},
+    "payments": {"gold.dim_payment_method", "gold.fact_payment", ACCOUNTS},
+    "service_requests": {"gold.dim_request_type", "gold.fact_service_request", ACCOUNTS, "gold.kpi_customer_satisfaction"},
 }
 OF_SEVERAL = {"gold.payment_application", "gold.receivables_ageing"}  # they need several of them
 OF_ANY = {"gold.kpi_operational_efficiency", "gold.kpi_regulatory_scorecard"}  # of what of their inputs is there
 ACROSS = {"gold.agg_usage_monthly", "gold.customer_360"}  # they look across systems, and come with the first beside the two
-# dimensions that come with the feed of their change events, and nothing else does (rate schedules come with bills too)
+# dimensions that come with the feed of their change events, and nothing else does (some come with facts that have their key too)
 OF_CHANGES = {
-    "accounts": "gold.dim_account",
+    "accounts": ACCOUNTS,
     "rate_schedules": "gold.dim_rate_schedule",
     "service_agreements": "gold.dim_service_agreement",
 }
@@ -135,13 +136,24 @@ def test_meters_and_rate_schedules_bring_their_events_to_dimensions() -> None:
 def test_bills_bring_the_dimensions_of_which_their_fact_has_the_keys() -> None:
     both = ("gold.dim_service_point", "gold.dim_rate_schedule")
     alone = steps_of("bills")
-    assert alone["gold.fact_billing"] == ("silver.bills", "gold.dim_customer", *both, "gold.dim_date")
+    assert alone["gold.fact_billing"] == ("silver.bills", "gold.dim_customer", ACCOUNTS, *both, "gold.dim_date")
     assert [alone[n] for n in both] == [("silver.bills",), ("silver.meter_reads", "silver.bills")], "inferred members alone"
     assert [list(alone).index(n) < list(alone).index("gold.fact_billing") for n in both] == [True, True]
     every = steps_of("bills", "service_points", "rate_schedules")
     assert every["gold.dim_service_point"] == ("silver.service_points", "silver.bills", "silver.outages")
     assert every["gold.dim_rate_schedule"] == ("silver.rate_schedules", "silver.meter_reads", "silver.bills")
     assert not set(both) & set(steps_of("payments", "service_requests", "accounts", "meters"))
+
+
+@pytest.mark.parametrize("entity", sorted(OF_EVENTS))
+def test_facts_that_name_accounts_bring_their_dimension(entity: str) -> None:
+    """With inferred members alone where no feed tells of accounts; it is made before the fact that has its key."""
+    alone = steps_of(entity)
+    (fact,) = (name for name in alone if name.startswith("gold.fact_") and f"silver.{entity}" in alone[name])
+    assert alone[ACCOUNTS] == (f"silver.{entity}",)
+    assert ACCOUNTS in alone[fact] and list(alone).index(ACCOUNTS) < list(alone).index(fact)
+    told = steps_of(entity, "accounts")
+    assert (told[ACCOUNTS], told[fact]) == (("silver.accounts", f"silver.{entity}"), alone[fact])
 
 
 @pytest.mark.parametrize(("entity", "dimension"), OF_CHANGES.items())
@@ -162,8 +174,10 @@ def test_the_crosswalk_comes_with_them_and_reads_what_names_accounts(entity: str
 
 def test_accounts_are_named_by_bills_payments_and_requests_and_agreements_by_nobody() -> None:
     naming = ("bills", "payments", "service_requests")
-    assert steps_of("accounts")["gold.dim_account"] == ("silver.accounts",)
-    assert steps_of("accounts", *naming)["gold.dim_account"] == ("silver.accounts", *(f"silver.{n}" for n in naming))
+    assert steps_of("accounts")[ACCOUNTS] == ("silver.accounts",)
+    assert steps_of("accounts", *naming)[ACCOUNTS] == ("silver.accounts", *(f"silver.{n}" for n in naming))
+    assert steps_of(*naming)[ACCOUNTS] == tuple(f"silver.{n}" for n in naming)
+    assert ACCOUNTS not in steps_of("meters", "service_points", "service_agreements", "outages"), "no fact of these has its key"
     every = steps_of("accounts", "service_agreements", "service_points", *naming)
     assert every["gold.dim_service_agreement"] == ("silver.service_agreements",)
 

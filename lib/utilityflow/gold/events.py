@@ -33,6 +33,8 @@ from utilityflow.gold.suspects import days_told, follow
 from utilityflow.lakehouse import Table
 from utilityflow.scd2 import UNKNOWN_KEY
 
+ACCOUNTS = "gold.dim_account"
+
 
 @dataclass(frozen=True)
 class EventFact:
@@ -75,6 +77,7 @@ PAYMENT = EventFact(
     PAYMENT_METHOD,
     {"posted_date_key": "posted_date", "due_date_key": "due_date"},
     {"days_late": "datediff(received_date, due_date)"},
+    (ACCOUNTS,),
     suspects=True,
 )
 # instants say more than days; where one of the two is known as a day alone, both are taken as days
@@ -95,6 +98,7 @@ REQUEST = EventFact(
         "resolution_hours": f"IF({_CLOSED} AND {_HOURS} >= 0, {_HOURS}, NULL)",
         "closed_late": f"IF({_CLOSED}, {_LATE}, NULL)",
     },
+    (ACCOUNTS,),
 )
 BILLING = EventFact(
     "bill line",
@@ -103,7 +107,7 @@ BILLING = EventFact(
     None,
     {"due_date_key": "due_date"},
     {"billed_days": "datediff(period_end, period_start)"},
-    ("gold.dim_service_point", "gold.dim_rate_schedule"),
+    (ACCOUNTS, "gold.dim_service_point", "gold.dim_rate_schedule"),
 )
 EVENT_FACTS = (BILLING, PAYMENT, REQUEST)
 

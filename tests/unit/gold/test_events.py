@@ -10,7 +10,8 @@ import pytest
 
 from utilityflow.contracts import load_contracts
 from utilityflow.gold.changes import identified
-from utilityflow.gold.events import REQUEST, event_facts
+from utilityflow.gold.dimensions import MEMBER_KEYS, MEMBERS
+from utilityflow.gold.events import EVENT_FACTS, REQUEST, EventFact, event_facts
 from utilityflow.session import local_frame
 
 if TYPE_CHECKING:
@@ -25,6 +26,15 @@ def rows(spark: SparkSession, table: str, *given: dict[str, Any]) -> DataFrame:
     columns = CONTRACTS[table].columns
     filled = [tuple(row.get(c.name) for c in columns) for row in given]
     return local_frame(spark, filled, ", ".join(f"{c.name} {c.type}" for c in columns))
+
+
+@pytest.mark.parametrize("spec", EVENT_FACTS, ids=[spec.what for spec in EVENT_FACTS])
+def test_a_fact_has_the_keys_that_its_contract_promises_of_members_that_its_source_names(spec: EventFact) -> None:
+    """Of each dimension with history that its foreign keys lead to; only what the source names can have an inferred member."""
+    leads_to = {target.rpartition(".")[0] for target in CONTRACTS[spec.grain.name].property("foreignKeys").values()}
+    assert {name for name in leads_to if CONTRACTS[name].property("scd2")} == set(spec.dimensions)
+    assert {MEMBER_KEYS[name] for name in spec.dimensions} <= set(MEMBERS[spec.grain.source])
+    assert "gold.dim_account" in spec.dimensions
 
 
 def test_a_cancelled_request_is_neither_open_nor_resolved(spark: SparkSession) -> None:

@@ -126,6 +126,7 @@ def test_a_contract_that_gained_a_column(place: Place, monkeypatch: pytest.Monke
 VERSIONS = {"gold.dim_customer": 3, "gold.agg_usage_monthly": 2, "silver.meter_reads": 4}
 VIEW = ("gold.dim_customer", "gold.agg_usage_monthly")
 METERS = ("silver.meter_reads",)
+BILLED_TO = ("gold.dim_account", "gold.dim_service_point", "gold.dim_rate_schedule")
 GIVEN = load_settings(environ={})
 MADE_BY = definition_of(load_contracts(), GIVEN.reliability)
 REFLECTED: dict[str, dict[str, Any]] = {
@@ -161,8 +162,10 @@ REFLECTED: dict[str, dict[str, Any]] = {
         ("gold.customer_360", VIEW, None, "nothing says what it is made of"),
         ("gold.dim_meter", METERS, {}, None),
         ("gold.dim_meter", ("silver.meters", *METERS), {}, "new inputs: silver.meters"),
-        ("gold.fact_billing", (), {}, "new inputs: gold.dim_service_point, gold.dim_rate_schedule"),  # it has gained their keys
-        ("gold.fact_billing", ("gold.dim_date",), {"gold.dim_service_point": 1, "gold.dim_rate_schedule": 1}, None),
+        # it has gained their keys
+        ("gold.fact_billing", (), {}, "new inputs: gold.dim_account, gold.dim_service_point, gold.dim_rate_schedule"),
+        ("gold.fact_billing", (), {"gold.dim_service_point": 1, "gold.dim_rate_schedule": 1}, "new inputs: gold.dim_account"),
+        ("gold.fact_billing", ("gold.dim_date",), dict.fromkeys(BILLED_TO, 1), None),
         ("gold.fact_billing", (), {"contract": "0.9.0"}, "another version of its contract"),
         ("gold.payment_application", (), {}, None),
         ("gold.payment_application", (), {"contract": "0.9.0"}, "another version of its contract"),
