@@ -32,7 +32,7 @@ from utilityflow.scd2 import UNKNOWN_KEY
 from utilityflow.settings import ReliabilitySettings
 
 NAME = "gold.kpi_regulatory_scorecard"
-REQUESTS, ACCOUNTS = satisfaction.REQUESTS, "gold.dim_account"
+REQUESTS, ACCOUNTS, TOLD_OF = satisfaction.REQUESTS, "gold.dim_account", "silver.accounts"
 BRINGING = (KPI, satisfaction.NAME, efficiency.NAME, COMPLIANCE)  # each brings metrics of its own
 INPUTS = (*BRINGING, REQUESTS, ACCOUNTS, CUSTOMERS)  # all that it can be made of
 _POINTS = "service_point_days / days"
@@ -267,12 +267,12 @@ def held_to(given: ReliabilitySettings) -> str:
 def inputs_of(made: Collection[str]) -> tuple[str, ...]:
     """Those of BRINGING that steps make; where complaints are counted also the requests, and whom they are counted per.
 
-    That is accounts where steps make them, else customers.
+    That is accounts where a feed tells of them, else customers.
     """
     there = tuple(n for n in BRINGING if n in made)
     if satisfaction.NAME not in there:
         return there
-    return (*there, REQUESTS, ACCOUNTS if ACCOUNTS in made else CUSTOMERS)
+    return (*there, REQUESTS, ACCOUNTS if TOLD_OF in made else CUSTOMERS)  # else dim_account knows no account's status
 
 
 def whole_scorecard(frames: Mapping[str, DataFrame], targets: Mapping[str, float], exclude: str, as_of: dt.date) -> DataFrame:

@@ -20,6 +20,7 @@ from utilityflow.gold.scorecard import (
     NAME,
     REQUESTS,
     SERVICE,
+    TOLD_OF,
     check_reliability,
     inputs_of,
     service_figures,
@@ -199,8 +200,9 @@ def test_the_contract_and_the_settings_know_the_metrics() -> None:
 
 def test_requests_and_accounts_or_customers_are_inputs_where_complaints_are() -> None:
     asked = {satisfaction.NAME, REQUESTS, CUSTOMERS}
-    assert inputs_of({KPI, CUSTOMERS, ACCOUNTS}) == (KPI,)
+    assert inputs_of({KPI, CUSTOMERS, ACCOUNTS, TOLD_OF}) == (KPI,)
     assert inputs_of({*asked, COMPLIANCE}) == (satisfaction.NAME, COMPLIANCE, REQUESTS, CUSTOMERS)
-    assert inputs_of({*asked, ACCOUNTS}) == (satisfaction.NAME, REQUESTS, ACCOUNTS)
+    assert inputs_of({*asked, ACCOUNTS, TOLD_OF}) == (satisfaction.NAME, REQUESTS, ACCOUNTS)
+    assert inputs_of({*asked, ACCOUNTS}) == (satisfaction.NAME, REQUESTS, CUSTOMERS), "accounts that facts alone name"
     assert inputs_of({CUSTOMERS, ACCOUNTS}) == ()
-    assert set(inputs_of({*INPUTS})) == set(INPUTS) - {CUSTOMERS}
+    assert set(inputs_of({*INPUTS, TOLD_OF})) == set(INPUTS) - {CUSTOMERS}
