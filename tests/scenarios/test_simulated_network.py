@@ -17,6 +17,7 @@ import duckdb
 import pytest
 
 from utilityflow import pipeline
+from utilityflow.contracts import load_contracts
 from utilityflow.operate.verify import verify
 from utilityflow.settings import Settings
 from utilityflow.simulate import customers, outages, requests, service_points, simulate
@@ -176,8 +177,10 @@ def test_gold_says_what_the_simulated_rows_say(spark: SparkSession, tmp_path: Pa
     for (_, *got), (_, *wanted) in zip(told, expected, strict=True):
         assert got == pytest.approx([float(w) for w in wanted], rel=1e-6)
         assert min(got) > 0
-    ids = {r["id"] for r in world.sound(requests.FEED)}
-    assert facts == (len(ids), len(ids))
+    asked = {r["id"]: f"{r['type']} {r['detail']}".lower() for r in world.sound(requests.FEED)}
+    assert facts == (len(asked), len(asked))
     assert kinds >= {"Outage", "Billing", "?"}
-    assert quality and all(q > 0 for q in quality)
+    words = load_contracts()["gold.kpi_customer_satisfaction"].property("parameters")["complaint_words"]
+    assert quality and quality[0] == sum(any(word in text for word in words) for text in asked.values()), "a few, if any"
+    assert all(q > 0 for q in quality[1:])
     assert [c for c in verify(settings)["checks"] if c["status"] not in ("ok", "skipped")] == []

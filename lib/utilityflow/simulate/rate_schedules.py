@@ -21,9 +21,9 @@ COLUMNS = (
 KEY = ("rate_code", "valid_from")
 MONTH_DAYS = 30  # of a fixed charge by days; tiers are of as many
 _NAMES = {
-    "RS-1": "Residential", "RS-TOU": "Residential, time of use", "RS-EH": "Residential, electric heat",
+    "RS-1": "Residential", "RS-TOU": "Residential, single price", "RS-EH": "Residential, electric heat",
     "RS-LI": "Residential, low income", "SC-1": "Small commercial", "SC-2": "Small commercial, demand",
-    "SC-TOU": "Small commercial, time of use", "LC-2": "Large commercial, secondary", "LC-3": "Large commercial, primary",
+    "SC-TOU": "Small commercial, single price", "LC-2": "Large commercial, secondary", "LC-3": "Large commercial, primary",
     "IN-3": "Industrial, primary", "IN-4": "Industrial, transmission", "ML-1": "Municipal", "ML-2": "Municipal, demand",
     "AG-1": "Farm", "AG-2": "Farm, demand",
 }  # fmt: skip
@@ -46,7 +46,7 @@ def _row(tariff: Tariff, since: dt.date) -> Iterator[str | None]:
     yield tariff.code
     yield _NAMES[tariff.code]
     yield CLASSES[tariff.code]
-    yield "D" if tariff.demand else "T" if len(prices) > 1 else "F"  # of those named TOU too: meters send days
+    yield "D" if tariff.demand else "T" if len(prices) > 1 else "F"  # codes with TOU are flat: meters send days
     yield "USD"
     yield "kWh"
     yield _money(tariff.fixed * MONTH_DAYS, 2)

@@ -36,23 +36,25 @@ KINDS: tuple[Kind, ...] = (
     Kind("Outage", "Flickering lights", "Normal", 0, 0, 0, nameless=1),
     Kind("Outage", "Wire down", "Emergency", 0, 0, 0, nameless=5),
     Kind("Outage", "Complaint about a long outage", "High", 0, 0, 0),
+    Kind("Billing", "High bill question", "Normal", 0, 2, 96, at_once=11, due=5),
     Kind("Billing", "High bill complaint", "Normal", 0, 4, 300, at_once=7, due=10),
-    Kind("Billing", "Bill not received", "Low", 9, 2, 72, at_once=11, due=5),
-    Kind("Billing", "Disputed charge", "Normal", 8, 24, 380, at_once=3, due=14),
-    Kind("Billing", "Payment arrangement", "Normal", 12, 1, 48, at_once=12, due=3),
-    Kind("Metering", "Complaint: meter reads too high", "Normal", 6, 48, 300, at_once=1, due=10),
-    Kind("Metering", "Display blank", "Normal", 5, 24, 200, due=7),
+    Kind("Billing", "Bill not received", "Low", 11, 2, 72, at_once=11, due=5),
+    Kind("Billing", "Disputed charge", "Normal", 3, 24, 380, at_once=3, due=14),
+    Kind("Billing", "Payment arrangement", "Normal", 15, 1, 48, at_once=12, due=3),
+    Kind("Metering", "Complaint: meter reads too high", "Normal", 2, 48, 300, at_once=1, due=10),
+    Kind("Metering", "Display blank", "Normal", 7, 24, 200, due=7),
     Kind("Street light", "Lamp out", "Low", 12, 24, 360, due=10, nameless=12),
     Kind("Street light", "Lamp on by day", "Low", 2, 48, 380, due=14, nameless=12),
-    Kind("Move", "Move out", "Normal", 8, 24, 120, at_once=8, due=5),
+    Kind("Move", "Move out", "Normal", 10, 24, 120, at_once=8, due=5),
     Kind("Move", "Move in", "Normal", 0, 0, 0, due=14),
     Kind("New connection", "New service", "Normal", 0, 0, 0, due=21),
     Kind("Safety", "Damaged pole or cabinet", "Emergency", 2, 1, 12, due=1, nameless=9),
 )
-NO_POWER, PARTIAL, FLICKER, WIRE_DOWN, LONG_OUTAGE, HIGH_BILL = range(6)
-MOVE_IN, NEW_CONNECTION = 14, 15
+NO_POWER, PARTIAL, FLICKER, WIRE_DOWN, LONG_OUTAGE, HIGH_BILL, HIGH_BILL_COMPLAINT = range(7)
+MOVE_IN, NEW_CONNECTION = 15, 16
 LAST_OUTAGE = LONG_OUTAGE
 
+COMPLAIN = 2  # of sixteen who call about a high bill so many complain, the others ask
 PER_PREMISE = 2  # requests of 1,000 premises on a working day that no event of the model causes
 _MOST = 1700  # of them on the busiest day, per mille of PER_PREMISE
 
@@ -70,7 +72,7 @@ class DeskDays:
 
     @cached_property
     def high_bills(self) -> list[int]:
-        """Requests about high bills against all others, per mille: they follow the weather of the weeks before."""
+        """Questions and complaints about high bills against all others, per mille: they follow the weather of weeks before."""
         return [self._high_bills(day) for day in self.almanac.days]
 
     def _high_bills(self, day: dt.date) -> int:

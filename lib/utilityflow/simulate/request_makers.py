@@ -16,8 +16,10 @@ from utilityflow.simulate.model import Layer, Utility
 from utilityflow.simulate.network import SERVED, prefixed, tenancy_layers
 from utilityflow.simulate.outage_draws import CIRCUIT, LATER, LONGEST_DAYS, POINT, outage_layers
 from utilityflow.simulate.request_kinds import (
+    COMPLAIN,
     FLICKER,
     HIGH_BILL,
+    HIGH_BILL_COMPLAINT,
     KINDS,
     LONG_OUTAGE,
     MOVE_IN,
@@ -152,11 +154,12 @@ def _business(utility: Utility) -> list[Layer]:
     )
     late = at(int_array(Weather(almanac).backlog), f"{day} * {WEATHER_ZONES} + b_p % {WEATHER_ZONES}L")
     u = share("hb", 22, 12)
+    complains = f"{bits(draw(utility.seed, 'high bill', 'd', 'slot'), 0, 4)} < {COMPLAIN}L"
     return [
         {"hb": draw(utility.seed, "desk", "d", "slot"), "hc_b": draw(utility.seed, "desk place", "d", "slot")},
         {
             "b_kind": f"""if({bits('hb', 0, 10)} * (1000L + {at(int_array(desk.high_bills), day)}) div 1024L >= 1000L,
-                {HIGH_BILL}, {at(int_array(kinds), bits('hb', 46, 8))})""",
+                if({complains}, {HIGH_BILL_COMPLAINT}, {HIGH_BILL}), {at(int_array(kinds), bits('hb', 46, 8))})""",
             "b_p": f"pmod(hc_b, cast({at(int_array(standing), at(int_array(almanac.month_of_day), day))} as bigint))",
             "b_first": f"{midnight(almanac, 'd')} + 28800L + {bits('hb', 10, 12)} * 43200L div 4096L",
         },

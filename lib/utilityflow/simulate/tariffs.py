@@ -1,8 +1,8 @@
 """The tariffs of the simulated utility: tiers, demand, fixed charge, tax and discount by rate code, in whole numbers.
 
 Prices of energy are hundred-thousandths of a dollar per kWh, all other money is cents; so a charge is whole-number arithmetic
-with one rounding to the cent (half up) and no double ever holds money. Rates named TOU have one price here: the meters send
-days, not times of use.
+with one rounding to the cent (half up) and no double ever holds money. Rates whose code says TOU have one price, and are
+named so: the meters send days, not times of use.
 """
 
 from __future__ import annotations

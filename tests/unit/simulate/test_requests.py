@@ -166,7 +166,10 @@ def test_marts_have_something_to_say(desk: Desk) -> None:
     words = load_contracts()["gold.kpi_customer_satisfaction"].property("parameters")["complaint_words"]
     urgent = load_contracts()["gold.kpi_operational_efficiency"].property("parameters")["urgent"]
     complaints = sum(any(w in f"{r['type']} {r['detail']}".lower() for w in words) for r in first)
-    assert 0.03 < complaints / len(first) < 0.4
+    assert 0.02 < complaints / len(first) <= 0.15
+    about_bills = Counter(r["detail"] for r in first if r["detail"].startswith("High bill"))
+    assert set(about_bills) == {"High bill question", "High bill complaint"}
+    assert about_bills["High bill question"] > 2 * about_bills["High bill complaint"], "most ask, one of eight complains"
     assert sum(r["priority"].lower() in urgent for r in first) > 30
     assert sum(r["due_at"] is not None for r in first) > 100
     again = Counter((r["customer"]["number"], r["type"]) for r in first if r["customer"]["number"])
