@@ -123,15 +123,17 @@ class World:
         return {"landing": landed, "tables": tables, "warehouse": warehouse.stat().st_size if warehouse.exists() else 0}
 
     def current_files(self) -> dict[str, dict[str, int]]:
-        """Data files of each table's current version: how many, their bytes, and how many are small.
+        """Data files of each table's current version: how many, their bytes, how many are small, in how many partitions.
 
         By the log's snapshot: on disk there also lie the files of former versions, until ``maintain`` removes them.
         """
         found = {}
         for log in sorted((self.settings.home_path / "lakehouse").glob("*/*/_delta_log")):
             named = self.spark.read.format("delta").load(str(log.parent)).inputFiles()
-            sizes = [Path(name.removeprefix("file:")).stat().st_size for name in named]
-            told = {"files": len(sizes), "bytes": sum(sizes), "small": sum(size < SMALL for size in sizes)}
+            files = [Path(name.removeprefix("file:")) for name in named]
+            sizes = [file.stat().st_size for file in files]
+            told = {"files": len(sizes), "bytes": sum(sizes), "small": sum(size < SMALL for size in sizes),
+                    "partitions": len({file.parent for file in files})}  # fmt: skip
             found[f"{log.parent.parent.name}.{log.parent.name}"] = told
         return found
 
