@@ -94,7 +94,7 @@ def chosen(found: Sequence[Crowd]) -> tuple[list[Crowd], Crowd | None, int]:
 
 
 def _smallest(crowd: Crowd, left: int) -> tuple[Crowd | None, int]:
-    """The smallest files of a crowd of more than ``left`` bytes that have no more than these, and the bytes under which they are."""
+    """Of a crowd of more than ``left`` bytes the smallest files that have no more, and the bytes under which they are."""
     count, work = 0, 0
     while (work := work + crowd.sizes[count]) <= left:
         count += 1
