@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 _ROWS_PER_FILE = 500_000
 _MOST_FILES = 8
-# the ways in which a target was built: on a copy of the published one, where rows of it stay; from nothing, where there is none or
-# nothing stays; from nothing after a copy had been tried, which did not agree or could not be filled
+# the ways in which a target was built: on a copy of the published one, where rows of it stay; from nothing, where there is none
+# or nothing stays; from nothing after a copy had been tried, which did not agree or could not be filled
 ON_COPY, ANEW = "on a copy of the published file", "from nothing"
 GIVEN_UP = "from nothing, as a copy was tried and given up"
 MANY_ROWS = 500_000  # changed partitions of so many rows are not read whole: the change feed tells what they lost and gained
