@@ -31,13 +31,15 @@ from utilityflow.extract.steps import SOURCE_CODES, source_failure
 from utilityflow.graph import EXTRACT, PUBLISH, Step
 from utilityflow.lakehouse import Lakehouse
 from utilityflow.parallel import in_parallel, when_ready
-from utilityflow.publish.publication import Prepared, finish, prepare
+from utilityflow.publish.publication import GIVEN_UP, ON_COPY, Prepared, finish, prepare
 from utilityflow.session import by_connect, fit_to, local_frame
 from utilityflow.settings import Settings
 
 log = logging.getLogger("utilityflow")
 # failures that are a gold step's own: other branches go on (decision 017). Damage, a full disk, a lost lease stop the run
 OF_ONE_STEP = frozenset({"UF-3004", "UF-3005", "UF-4001"})
+# figures of the step that publishes, 1 or 0: in which way the target was built
+BUILT = {"built_on_copy": ON_COPY, "copy_given_up": GIVEN_UP}
 
 
 def run_steps(state: Run, steps: Sequence[Step], published: Sequence[str] | None, found: Found) -> dict[str, Any]:
@@ -232,6 +234,8 @@ def _prepare(state: Run, names: Sequence[str]) -> Prepared | None:
         raise
     status = "ok" if outcome else "skipped"
     rows = sum(outcome.loaded.values()) if outcome else 0
+    if outcome:  # both are 0 where it was built from nothing at once
+        state.metrics += [(PUBLISH, name, float(outcome.way == way)) for name, way in BUILT.items()]
     state.steps.append(StepResult(PUBLISH, status, rows, time.monotonic() - began, profile=profile))
     return outcome
 

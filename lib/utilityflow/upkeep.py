@@ -24,16 +24,20 @@ FULL = 128 * 1024**2  # bytes of a file that is not written anew, and that none 
 SMALL = 16 * 1024**2  # bytes up to which a file is small to a run, which has other work
 SPARE = 64  # so many files that a table could do without are worth a commit of a run
 CROWD = 4  # small files of a partition that are written anew
-WORK = 256 * 1024**2  # bytes that a run writes anew of one table; what is more is left to `maintain`
+WORK = 256 * 1024**2  # bytes that a run writes anew of one table; what is more waits for the next run, or `maintain`
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """The small files of one partition. ``partition``: as ``partition_name`` gives it; ``bytes``: of them all."""
+    """The small files of one partition. ``partition``: as ``partition_name`` gives it; ``bytes``: of them all.
+
+    ``sizes``: of each, the smallest first.
+    """
 
     partition: str
     files: int
     bytes: int
+    sizes: tuple[int, ...] = ()
 
 
 def crowds(table: Table, small: int) -> list[Crowd]:
@@ -49,7 +53,7 @@ def crowds(table: Table, small: int) -> list[Crowd]:
         if int(add["size"]) < small:
             values = dict(add.get("partitionValues") or {})  # a checkpoint's come as pairs
             found[partition_name(columns, [values.get(name) for name in columns])].append(int(add["size"]))
-    return [Crowd(name, len(sizes), sum(sizes)) for name, sizes in sorted(found.items()) if len(sizes) > 1]
+    return [Crowd(name, len(sizes), sum(sizes), tuple(sorted(sizes))) for name, sizes in sorted(found.items()) if len(sizes) > 1]
 
 
 def arrange(table: Table, partitions: Sequence[str], small: int) -> None:
@@ -59,16 +63,42 @@ def arrange(table: Table, partitions: Sequence[str], small: int) -> None:
 
 
 def tidy(table: Table) -> int:
-    """Arrange a table that has come to hold many small files; returns how many there were, 0 if it was left as it is."""
+    """Arrange a table that has come to hold many small files; returns how many it wrote anew, 0 if it was left as it is."""
     found = crowds(table, SMALL)
     if sum(crowd.files - 1 for crowd in found) < SPARE:
         return 0
-    wanted, work = list[Crowd](), 0
+    whole, part, small = chosen(found)
+    if whole:
+        arrange(table, [crowd.partition for crowd in whole], SMALL)
+    if part is not None:
+        arrange(table, [part.partition], small)
+    return sum(crowd.files for crowd in (*whole, *([part] if part else [])))
+
+
+def chosen(found: Sequence[Crowd]) -> tuple[list[Crowd], Crowd | None, int]:
+    """What a run writes anew, no more than WORK: whole crowds, those of the smallest files first, and part of the one after them.
+
+    Without the part a table of one partition would never be arranged once its small files are more than WORK.
+
+    :param found: as ``crowds`` gives them.
+    :returns: the whole ones; the smallest files of the next one, None where these are too few; bytes under which those are.
+    """
+    whole, left = list[Crowd](), WORK
     for crowd in sorted([c for c in found if c.files >= CROWD] or found, key=lambda c: c.bytes / c.files):
-        work += crowd.bytes
-        if work <= WORK:
-            wanted.append(crowd)
-    if not wanted:
-        return 0
-    arrange(table, [crowd.partition for crowd in wanted], SMALL)
-    return sum(crowd.files for crowd in wanted)
+        if crowd.bytes > left:
+            part, small = _smallest(crowd, left)
+            return whole, part, small
+        whole.append(crowd)
+        left -= crowd.bytes
+    return whole, None, SMALL
+
+
+def _smallest(crowd: Crowd, left: int) -> tuple[Crowd | None, int]:
+    """Of a crowd of more than ``left`` bytes the smallest files that have no more, and the bytes under which they are."""
+    count, work = 0, 0
+    while (work := work + crowd.sizes[count]) <= left:
+        count += 1
+    small = crowd.sizes[count]
+    sizes = tuple(size for size in crowd.sizes[:count] if size < small)  # the engine tells files apart by their size alone
+    part = Crowd(crowd.partition, len(sizes), sum(sizes), sizes)
+    return part if part.files >= CROWD else None, small

@@ -5,21 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from utilityflow.bench import _days, growth
 from utilityflow.bench._world import World
 from utilityflow.settings import Settings
-from utilityflow.upkeep import SMALL
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 HEAD = "customer_id,name,changed_at,seq,op\n"
 LARGEST = {"bronze.ami_daily_reads", "silver.meter_reads", "gold.fact_usage"}
-MIB = 1024**2
 
 
 def landed(root: Path, feed: str, name: str, text: str) -> Path:
@@ -65,34 +63,7 @@ def test_the_files_counted_are_those_of_the_current_version(spark: SparkSession,
     assert len(on_disk) == 6
     assert world.sizes()["tables"]["silver.reads"]["files"] == 6
     newest = sum(f.stat().st_size for f in sorted(on_disk, key=lambda f: f.stat().st_mtime_ns)[-2:])
-    assert world.current_files() == {"silver.reads": {"files": 2, "bytes": newest, "small": 2}}
-
-
-def test_days_are_judged_by_the_line_through_them() -> None:
-    runs = [{"what": f"{n} days", "days": n, "seconds": 32.0 + 6 * n} for n in (1, 2, 6)]
-    assert growth._line([*runs, {"what": "nothing new", "seconds": 2.0}]) == {"fixed": 32.0, "each": 6.0, "off": 0.0}
-    runs[1]["seconds"] = 88.0
-    assert growth._line(runs)["off"] > growth.OFF_LINE
-
-
-def daily(small: tuple[int, int]) -> dict[str, Any]:
-    """Two months of a day each; the small files of a table after each, beside one that has few bytes of many files."""
-    series = [
-        {"month": n + 1, "records": 10, "seconds": 3.0, "median": 3.0, "runs": [{}],
-         "data_files": {"silver.reads": {"files": 4, "bytes": 80 * MIB, "small": count},
-                        **{f"ops.{i}": {"files": 9, "bytes": i, "small": 9} for i in range(5)}}}
-        for n, count in enumerate(small)
-    ]  # fmt: skip
-    return {"of": "daily", "customers": 200, "series": series, "small": growth._small(series), "conditions": {"cores": 2}}
-
-
-def test_small_files_that_grow_are_told() -> None:
-    text = growth.summary(daily((1, 3)))
-    assert "silver.reads 1 and 3 (target: no more): **more in silver.reads**." in text
-    assert f"less than {SMALL // MIB} MiB" in text
-    assert "| 4, 20.0, 3 |" in text
-    assert "ops.0" not in text  # not among the largest
-    assert "**no more**" in growth.summary(daily((3, 3)))
+    assert world.current_files() == {"silver.reads": {"files": 2, "bytes": newest, "small": 2, "partitions": 2}}
 
 
 @pytest.mark.slow
@@ -122,6 +93,8 @@ def test_growth_by_months(as_before: None, tmp_path: Path, monkeypatch: pytest.M
     text = (tmp_path / "out" / "growth-months.md").read_text("utf-8")
     assert text == growth.summary(result) + "\n"
     assert f"Days: {result['days']['fixed']} s for a run, and {result['days']['each']} s for each day" in text
+    assert result["late"] == growth._late(increments, result["days"])
+    assert f"The late file costs {result['late']['above']} s above" in text
     assert (tmp_path / "out" / "growth-months.png").stat().st_size > 5_000
     assert not (tmp_path / "home" / "bench-growth").exists()
 
@@ -135,8 +108,8 @@ def test_growth_by_daily_loads(as_before: None, tmp_path: Path) -> None:
     assert all(run["files"]["rows_read"] > 150 for run in done["runs"])
     assert done["records"] == sum(run["records"] for run in done["runs"])
     assert done["data_files"].keys() >= LARGEST
-    assert set(result["small"]) <= set(done["data_files"])
-    assert len(result["small"]) == growth.LARGE
+    assert result["small"].keys() == done["data_files"].keys()
+    assert all(0 < held["small"] <= held["most"] for name, held in result["small"].items() if name in LARGEST)
     assert (tmp_path / "out" / "growth-daily.md").read_text("utf-8") == growth.summary(result) + "\n"
     assert json.loads((tmp_path / "out" / "growth-daily.json").read_text("utf-8"))["of"] == "daily"
     assert (tmp_path / "out" / "growth-daily.png").stat().st_size > 5_000

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from utilityflow import running
 from utilityflow.bench import _floor, growth, month
-from utilityflow.bench._world import World
+from utilityflow.bench._world import World, warehouse_way
 from utilityflow.errors import UtilityFlowError
+from utilityflow.graph import PUBLISH
+from utilityflow.publish.publication import ANEW, GIVEN_UP, ON_COPY
 from utilityflow.settings import Settings
 from utilityflow.simulate import CORE, SYSTEMS, Summary
 
@@ -126,10 +129,23 @@ def test_a_month_is_measured_against_its_floor(as_before: None, tmp_path: Path) 
     text = (tmp_path / "out" / "month-core-csv-300.md").read_text("utf-8")
     assert text == month.summary(result) + "\n"
     assert f"**ratio {done['ratio']}** (target 3.5)" in text
+    assert (result["first"]["warehouse"], done["warehouse"] in (ANEW, ON_COPY)) == (ANEW, True)
+    assert f"The warehouse was built {done['warehouse']}." in text
     assert f"Simulated: month 1 in {result['first']['simulated_in']:.1f} s" in text
     assert (tmp_path / "out" / "month-core-csv-300.png").stat().st_size > 5_000
     assert any(f"ratio {done['ratio']}" in line for line in said)
     assert not (tmp_path / "home" / "bench-month").exists()
+
+
+@pytest.mark.parametrize(
+    ("figures", "way"),
+    [((1.0, 0.0), ON_COPY), ((0.0, 1.0), GIVEN_UP), ((0.0, 0.0), ANEW), ((), None)],
+)
+def test_a_measurement_tells_in_which_way_the_warehouse_was_built(figures: tuple[float, ...], way: str | None) -> None:
+    rows: list[dict[str, Any]] = [{"step": "silver.meter_reads", "name": "ami_daily_reads.rows_judged", "value": 9.0}]
+    if figures:
+        rows += [{"step": PUBLISH, "name": n, "value": v} for n, v in zip(running.BUILT, figures, strict=True)]
+    assert warehouse_way(rows) == way
 
 
 def test_a_floor_or_a_run_of_other_rows_than_landed_is_no_measurement() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,23 @@ from utilityflow.control.ledger import read_ledger
 from utilityflow.pipeline import open_lakehouse
 from utilityflow.session import SMALL
 from utilityflow.settings import Settings
+from utilityflow.simulate.defects import GONE, SOURCE, WHOLE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+# kind and column of planted defects that no record gets past: what is made of the column is missing, and it is required
+FATAL = {("wrong_unit", "unit"), ("bad_date", "read_date"), ("missing", "meter_id"), ("bad_number", "kwh"),
+         ("bad_date", "changed_at"), ("missing", "customer_id")}  # fmt: skip
+
+
+def ledger(folder: Path) -> list[dict[str, str]]:
+    """The simulator's ledger of what it planted, and of what the sources do by themselves."""
+    found = []
+    for file in sorted(folder.glob("*/*.csv")):
+        with file.open(newline="", encoding="utf-8") as stream:
+            found += list(csv.DictReader(stream))
+    return found
 
 
 @pytest.fixture
@@ -49,8 +64,18 @@ def test_a_month_of_100_000_customers_is_accounted_for_against_the_simulators_co
     entries = [e for e in read_ledger(house).entries.values() if e.feed == "ami_daily_reads"]
     assert house.table("silver.meter_reads").read().count() == sum(e.rows_loaded for e in entries)
     assert house.table("silver.meter_reads__quarantine").read().count() == sum(e.rows_quarantined for e in entries)
-    planted = sum(sum(kinds.values()) for kinds in made.defects.values())
-    assert 0 < done["files"]["rows_quarantined"] <= planted  # nothing sound was kept out
+    told = ledger(world.settings.home_path / "defects")
+    assert len(told) == sum(sum(kinds.values()) for kinds in made.defects.values())
+    # of records that are there; a record has one planted defect at most, in two entries where it sits in two columns
+    planted = [e for e in told if e["cause"] != SOURCE and e["kind"] not in WHOLE]
+    fatal = sum((e["kind"], e["column"]) in FATAL for e in planted)
+    assert 0 < fatal <= done["files"]["rows_quarantined"] <= len(planted), "nothing sound was kept out, and nothing broken let in"
+    # what is there once more (copy 1) equals its first where both are sound; planted defects may make it differ, or broken too,
+    # and then it is told of that defect and not as a repeat
+    broken = {(e["feed"], e["row_key"]) for e in planted}
+    sound = sum(e["kind"] == "repeated" and (e["feed"], e["row_key"]) not in broken for e in told)
+    copies = sum(e["copy"] == "1" and e["kind"] not in GONE for e in told)
+    assert 0 < sound <= done["files"]["rows_duplicate"] <= copies, "each record counts once"
     with duckdb.connect(str(home.warehouse), read_only=True) as warehouse:
         facts = warehouse.execute("SELECT count(*), count(DISTINCT usage_key) FROM gold.fact_usage").fetchall()[0]
     assert facts[0] == facts[1] == house.table("gold.fact_usage").read().count() > 3_000_000

@@ -18,6 +18,7 @@ from utilityflow.control.run import Run, StepResult
 from utilityflow.errors import UtilityFlowError
 from utilityflow.graph import PUBLISH, Step
 from utilityflow.lakehouse import Lakehouse
+from utilityflow.publish import publication
 from utilityflow.settings import Settings, SparkSettings
 
 if TYPE_CHECKING:
@@ -65,6 +66,32 @@ def test_a_publication_that_fails_leaves_a_step(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(UtilityFlowError, match="planted"):
         running._prepare(state, [])
     assert [(s.step, s.status) for s in state.steps] == told
+
+
+@pytest.mark.parametrize(
+    ("way", "figures"),
+    [
+        (publication.ON_COPY, {"built_on_copy": 1.0, "copy_given_up": 0.0}),
+        (publication.GIVEN_UP, {"built_on_copy": 0.0, "copy_given_up": 1.0}),
+        (publication.ANEW, {"built_on_copy": 0.0, "copy_given_up": 0.0}),
+    ],
+)
+def test_in_which_way_the_warehouse_was_built_is_a_figure_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, way: str, figures: dict[str, float]
+) -> None:
+    done = SimpleNamespace(loaded={"gold.fact_usage": 3}, way=way)
+    for name, value in {"prepare": lambda *_, **__: done, "profiled": lambda *_: nullcontext()}.items():
+        monkeypatch.setattr(running, name, value)
+    here = SimpleNamespace(path=Path(), lakehouse=None, spark=None, publish_memory="1GB")
+    state: Any = SimpleNamespace(house=here, home=here, settings=here, feeds={}, as_of=None, zone="UTC", run_id="r", say=print,
+                                 steps=[], broken={}, metrics=[])  # fmt: skip
+    assert running._prepare(state, []) is done
+    assert state.metrics == [(PUBLISH, name, value) for name, value in figures.items()]
+    assert [(s.step, s.status, s.rows_written) for s in state.steps] == [(PUBLISH, "ok", 3)]
+    monkeypatch.setattr(running, "prepare", lambda *_, **__: None)
+    state.metrics.clear()
+    assert running._prepare(state, []) is None
+    assert state.metrics == [], "nothing was built"
 
 
 @pytest.mark.parametrize(

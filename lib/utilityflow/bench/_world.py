@@ -7,16 +7,18 @@ import datetime as dt
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from utilityflow import pipeline
+from utilityflow import pipeline, running
 from utilityflow.bench._report import conditions
 from utilityflow.control.home import open_home
 from utilityflow.errors import UtilityFlowError
+from utilityflow.graph import PUBLISH
+from utilityflow.publish.publication import ANEW
 from utilityflow.resources import resource
 from utilityflow.session import get_session
 from utilityflow.settings import Settings
@@ -93,7 +95,9 @@ class World:
                         reads_format=self.form, systems=self.systems, time_zone=ZONE, progress=self.tell)  # type: ignore[arg-type]  # fmt: skip
 
     def run(self, month: int, day: dt.date | None = None) -> dict[str, Any]:
-        """Run everything as of a month's end; returns the steps with their profiles, the seconds and the files' accounting.
+        """Run everything as of a month's end; returns its seconds, the steps with their profiles and the files' accounting.
+
+        ``warehouse``: in which way that was built (``warehouse_way``).
 
         :param day: the as-of date instead of the month's end. :raises UtilityFlowError: when the run failed.
         """
@@ -103,14 +107,15 @@ class World:
         if answer["error"]:
             raise UtilityFlowError(answer["error"]["code"], answer["error"]["message"])
         counts = {f"rows_{n}": sum(f[f"rows_{n}"] for f in answer["files"]) for n in COUNTED}
-        return {"seconds": round(seconds, 2), "steps": self._steps(answer), "files": counts}
+        steps, metrics = (self._told(name, answer["run_id"]) for name in ("ops.step", "ops.metric"))
+        held = {step["step"]: step for step in steps}
+        return {"seconds": round(seconds, 2), "steps": [held[s["step"]] for s in answer["steps"]], "files": counts,
+                "warehouse": warehouse_way(metrics)}  # fmt: skip
 
-    def _steps(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
-        """What ``ops.step`` says of a run's steps, in the order of its answer."""
+    def _told(self, table: str, run_id: str) -> list[dict[str, Any]]:
+        """What a table of the runs says of one."""
         house = pipeline.open_lakehouse(self.settings, open_home(self.settings, create=False))
-        rows = house.table("ops.step").read().where(f"run_id = '{answer['run_id']}'").collect()
-        held = {r["step"]: r.asDict() for r in rows}
-        return [held[s["step"]] for s in answer["steps"]]
+        return [row.asDict() for row in house.table(table).read().where(f"run_id = '{run_id}'").collect()]
 
     def sizes(self) -> dict[str, Any]:
         """Bytes on disk of the landing root, the lakehouse by table (files of former versions too), and the warehouse."""
@@ -123,15 +128,17 @@ class World:
         return {"landing": landed, "tables": tables, "warehouse": warehouse.stat().st_size if warehouse.exists() else 0}
 
     def current_files(self) -> dict[str, dict[str, int]]:
-        """Data files of each table's current version: how many, their bytes, and how many are small.
+        """Data files of each table's current version: how many, their bytes, how many are small, in how many partitions.
 
         By the log's snapshot: on disk there also lie the files of former versions, until ``maintain`` removes them.
         """
         found = {}
         for log in sorted((self.settings.home_path / "lakehouse").glob("*/*/_delta_log")):
             named = self.spark.read.format("delta").load(str(log.parent)).inputFiles()
-            sizes = [Path(name.removeprefix("file:")).stat().st_size for name in named]
-            told = {"files": len(sizes), "bytes": sum(sizes), "small": sum(size < SMALL for size in sizes)}
+            files = [Path(name.removeprefix("file:")) for name in named]
+            sizes = [file.stat().st_size for file in files]
+            told = {"files": len(sizes), "bytes": sum(sizes), "small": sum(size < SMALL for size in sizes),
+                    "partitions": len({file.parent for file in files})}  # fmt: skip
             found[f"{log.parent.parent.name}.{log.parent.name}"] = told
         return found
 
@@ -144,6 +151,13 @@ class World:
     def remove(self) -> None:
         """Take the home away."""
         shutil.rmtree(self.settings.home_path, ignore_errors=True)
+
+
+def warehouse_way(metrics: Sequence[Mapping[str, Any]]) -> str | None:
+    """In which way a run built the warehouse, by the rows that ``ops.metric`` has of it; None where it published nothing."""
+    figures = {row["name"]: row["value"] for row in metrics if row["step"] == PUBLISH and row["name"] in running.BUILT}
+    ways = [running.BUILT[name] for name, value in figures.items() if value]
+    return (ways or [ANEW])[0] if figures else None
 
 
 @contextmanager

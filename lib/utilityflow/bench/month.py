@@ -79,7 +79,8 @@ def summary(result: Mapping[str, Any]) -> str:
             f"{done['seconds']:.1f} s; floor {done['floor']['seconds']:.1f} s (of {done['floor']['all']}); "
             f"**ratio {done['ratio']}** (target {TARGETS[result['systems']]}); "
             f"peak of resident memory {done['peak_gib']} GiB (bound {MEMORY_GIB}).",
-            "", f"Records: {done['files']}", "", profiles.markdown(done["steps"]), "",
+            "", f"Records: {done['files']}", "", f"The warehouse was built {done['warehouse']}.", "",
+            profiles.markdown(done["steps"]), "",
         ]  # fmt: skip
     lines += [f"First month, on an empty lakehouse: {result['first']['seconds']:.1f} s.", _simulated(result), ""]
     return "\n".join([*lines, f"{told(result['conditions'])}."])

@@ -181,14 +181,14 @@ def build(
     :param runs: the run tables, which the views over them show; none: neither.
     :param memory: bound of DuckDB's memory, for example ``1GB``; beyond it it spills under the home's ``tmp``.
     :returns: rows that were loaded, by table.
-    :raises UtilityFlowError: UF-4002 naming table, check and both figures; UF-4007 when the disk is full. The next file
-        is gone then, the published one as it was.
+    :raises UtilityFlowError: UF-4002 naming table, check and both figures, or the memory that was too little; UF-4007 when
+        the disk is full. The next file is gone then, the published one as it was.
     """
     file = beside(home)
     discard(home)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with crash_point("build warehouse"), _translated():
+        with crash_point("build warehouse"), _translated(memory):
             if on_base:
                 shutil.copyfile(warehouse(home), file)
                 file.chmod(0o600)
@@ -211,9 +211,14 @@ def swap(home: Path) -> None:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(memory: str) -> Iterator[None]:
     try:
         yield
+    except duckdb.OutOfMemoryException as error:
+        text = str(error).splitlines()[0]
+        what = f"the warehouse could not be built in the memory that 'publish_memory' gives it ({memory}): {text}"
+        hint = "raise 'publish_memory' in the settings, and look whether the home's disk has room for what DuckDB spills"
+        raise UtilityFlowError("UF-4002", what, hint=hint) from error
     except duckdb.Error as error:
         text = str(error).splitlines()[0]
         code = "UF-4007" if "No space left" in str(error) or "Read-only file system" in str(error) else "UF-4002"

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 _ROWS_PER_FILE = 500_000
 _MOST_FILES = 8
+# the ways in which a target was built: on a copy of the published one, where rows of it stay; from nothing, where there is none
+# or nothing stays; from nothing after a copy had been tried, which did not agree or could not be filled
+ON_COPY, ANEW = "on a copy of the published file", "from nothing"
+GIVEN_UP = "from nothing, as a copy was tried and given up"
 MANY_ROWS = 500_000  # changed partitions of so many rows are not read whole: the change feed tells what they lost and gained
 
 
@@ -48,21 +52,23 @@ MANY_ROWS = 500_000  # changed partitions of so many rows are not read whole: th
 class Prepared:
     """A publication that lies verified beside the published one; ``finish`` makes it seen.
 
-    ``loaded``: rows that were loaded by table, 0 for a table that had not changed.
+    ``loaded``: rows that were loaded by table, 0 for a table that had not changed. ``way``: ON_COPY, ANEW or GIVEN_UP.
     """
 
     house: Lakehouse
     home: Path
     publication: Publication
     loaded: Mapping[str, int]
+    way: str
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was published, and how many rows of each table had to be loaded for it."""
+    """What was published, how many rows of each table had to be loaded for it, and in which way the target was built."""
 
     publication: Publication
     loaded: Mapping[str, int]
+    way: str
 
 
 @dataclass(frozen=True)
@@ -116,8 +122,8 @@ def prepare(
     publication = Publication(before.number + 1 if before else 1, run_id, as_of, zone, states)
     for change in changes:
         tell(f"publication {publication.number}: {_told(change)}")
-    loaded = _build(house, home, publication, changes, before if not lost else None, memory, tell)
-    return Prepared(house, home, publication, loaded)
+    loaded, way = _build(house, home, publication, changes, before if not lost else None, memory, tell)
+    return Prepared(house, home, publication, loaded, way)
 
 
 def finish(prepared: Prepared) -> Outcome:
@@ -128,7 +134,7 @@ def finish(prepared: Prepared) -> Outcome:
     with prepared.house.fenced():  # a writer that was frozen and replaced must not come late
         record.write(prepared.house, prepared.publication)
         target.swap(prepared.home)
-    return Outcome(prepared.publication, prepared.loaded)
+    return Outcome(prepared.publication, prepared.loaded, prepared.way)
 
 
 def catch_up(
@@ -276,19 +282,24 @@ def _told(change: _Change) -> str:
 def _build(
     house: Lakehouse, home: Path, publication: Publication, changes: Sequence[_Change], base: Publication | None,
     memory: str, tell: Progress,
-) -> dict[str, int]:  # fmt: skip
-    """Stage and build, on a copy of the published file where that saves work; if that does not agree, from nothing."""
+) -> tuple[dict[str, int], str]:  # fmt: skip
+    """Stage and build, on a copy of the published file where that saves work; if that does not agree, from nothing.
+
+    :returns: rows that were loaded, by table, and the way: ON_COPY, ANEW or GIVEN_UP.
+    """
+    way = ANEW
     held = target.contents(home, target.warehouse(home)) if base else None
     if held is not None and base is not None and held.holds(base):
         loads = [_load(house, home, c, c.changed if held.fits(house.contracts[c.name]) else None) for c in changes]
         if any(load.keeps for load in loads):
             try:
-                return _build_from(house, home, publication, loads, True, memory)
+                return _build_from(house, home, publication, loads, True, memory), ON_COPY
             except UtilityFlowError as error:
                 if error.code != "UF-4002":
                     raise
                 tell(f"publication {publication.number}: building anew, the copy did not agree: {error.message}")
-    return _build_from(house, home, publication, [_load(house, home, c, None) for c in changes], False, memory)
+                way = GIVEN_UP
+    return _build_from(house, home, publication, [_load(house, home, c, None) for c in changes], False, memory), way
 
 
 def _load(house: Lakehouse, home: Path, change: _Change, changed: frozenset[str] | None) -> Load:
