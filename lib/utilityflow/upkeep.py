@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from utilityflow.lakehouse import Table
 
 FULL = 128 * 1024**2  # bytes of a file that is not written anew, and that none grows beyond
-SMALL = 16 * 1024**2  # bytes up to which a file is small to a run, which has other work
+SMALL = 4 * 1024**2  # bytes up to which a file is small to a run: what the engine reckons for opening one
 SPARE = 64  # so many files that a table could do without are worth a commit of a run
 CROWD = 4  # small files of a partition that are written anew
 WORK = 256 * 1024**2  # bytes that a run writes anew of one table; what is more waits for the next run, or `maintain`
