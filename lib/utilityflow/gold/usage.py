@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -111,7 +112,7 @@ def _scope(run: Run, fact: Table, was: Mapping[str, Any], now: Mapping[str, int]
         return Scope(None, None, None, None)
     span = (days[0] - _DAY, days[-1] + _DAY)
     near = _on(reads, span)
-    standing = _by_day(near)
+    standing = _standing(near, added, told.batch)
     fresh = _fresh_days(added, olds, standing, _days_held(fact, span))
     others = [d for d in days if d not in fresh]
     whole = near.where(F.col("usage_date").isin(sorted(fresh))) if fresh else None
@@ -130,6 +131,18 @@ def _by_day(reads: DataFrame) -> dict[tuple[dt.date, str], int]:
     """Rows by day and kind of period."""
     grouped = reads.groupBy("usage_date", "period_kind").agg(F.count(F.lit(1)).alias("n"))
     return {(r["usage_date"], r["period_kind"]): r["n"] for r in grouped.collect()}
+
+
+def _standing(near: DataFrame, added: Mapping[tuple[dt.date, str], int], batch: int) -> dict[tuple[dt.date, str], int]:
+    """Rows of ``near`` by day and kind: of files applied after ``batch`` all that stand were added; the others are counted.
+
+    :param near: the reads on all days of ``added`` (as ``_changes_by_day`` gives it) and perhaps on others.
+    """
+    if not batch:
+        return _by_day(near)
+    standing = Counter(_by_day(near.where(F.col("_batch_id") <= batch)))
+    standing.update(added)
+    return dict(standing)
 
 
 def _changes_by_day(
