@@ -264,6 +264,11 @@ class Table:
                 return
             yield _parse(info.get("userMetadata"))
 
+    def actions(self, version: int) -> list[dict[str, Any]] | None:
+        """The actions of a commit, as Delta's protocol has them; None where its file is not on a local disk."""
+        lines = self._commit_lines(version)
+        return None if lines is None else [json.loads(line) for line in lines]
+
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, version: int | None = None) -> DataFrame:

@@ -15,6 +15,7 @@ from utilityflow.errors import UtilityFlowError
 CHUNK = 4 * 1024 * 1024
 BLOCK = 32 * 1024 * 1024  # the readers let Spark cut files at these places; a multiple of CHUNK
 HEAD = 1024 * 1024
+_TAIL = 4096  # bytes that hold more than line ends, mostly
 
 
 @dataclass(frozen=True)
@@ -179,48 +180,65 @@ class LineScan:
             raise UtilityFlowError("UF-2004", f"{self.name}: line {line} is not UTF-8 ({byte})", hint=hint) from None
 
     def _check_length(self, chunk: bytes) -> None:
-        ends = [i for i in (chunk.find(b"\n"), chunk.find(b"\r")) if i >= 0]
-        self._run += min(ends, default=len(chunk))
+        firsts = {end: at for end in (b"\n", b"\r") if (at := chunk.find(end)) >= 0}
+        self._run += min(firsts.values(), default=len(chunk))
         if self._run > self.limits.max_record_bytes:
             bound = self.limits.max_record_bytes
             raise UtilityFlowError("UF-2009", f"{self.name}: line {self.newlines + 1} is longer than {bound} bytes")
-        if ends:
-            self._run = len(chunk) - 1 - max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
+        if firsts:
+            self._run = len(chunk) - 1 - max(chunk.rfind(end) for end in firsts)
 
     def _check_lines(self, chunk: bytes) -> None:
-        text = self._carry + chunk if self._carry else chunk
-        cut = text.rfind(b"\n") + 1
-        self._carry = text[cut:]
-        self._check_body(text[:cut] if self._carry else text)
+        cut = chunk.rfind(b"\n") + 1
+        if not cut:  # what is carried over holds no line end either
+            self._carry += chunk
+            return
+        body = b"".join((self._carry, memoryview(chunk)[:cut])) if self._carry or cut < len(chunk) else chunk
+        self._carry = chunk[cut:]
+        self._check_body(body)
         if self.odd:
             self._carry = b""
 
     def _check_body(self, body: bytes) -> None:
-        """Whole lines: from the start of one to the end of one."""
+        """Whole lines: from the start of one to the end of one.
+
+        Each look passes over all bytes and keeps other threads from theirs: what need not be looked for is not.
+        """
         if not body:
             return
-        if returns := body.count(b"\r"):
+        returns = b"\r" in body  # found at once or not at all; counting is slower
+        if returns:
             self.crlf = True
-            if returns != body.count(b"\r\n"):
+            if body.count(b"\r") != body.count(b"\r\n"):
                 self.odd = "a carriage return that is no part of a line end"
                 return
-        filled = len(body.rstrip(b"\r\n"))
-        blank = body[:1] == b"\n" or body[:2] == b"\r\n" or b"\n\n" in body or b"\n\r\n" in body
-        if filled and (self._tail > 1 or (blank and self._blank_within(body[:filled]))):
+        filled = _filled(body)
+        if filled and (self._tail > 1 or _blank_before(body, filled, returns=returns)):
             self.odd = "blank lines"
             return
         ends = body.count(b"\n", filled)
         self._tail = ends if filled else self._tail + ends
         if self.quoted is not None and self.quote in body and self.quote in self.quoted.sub(b"", body):
             self.odd = "quotes that span lines or stand within a field"
-        if b"\n" + codecs.BOM_UTF8 in body or (self.size and body.startswith(codecs.BOM_UTF8)):
+        begun = self.size > 0 and body.startswith(codecs.BOM_UTF8)
+        if not body.isascii() and (begun or b"\n" + codecs.BOM_UTF8 in body):
             self.odd = "a byte order mark within the text"  # the engine skips one where a task begins
         if self.forbidden and self.forbidden in body:
             self.odd = "escape characters"
 
-    @staticmethod
-    def _blank_within(filled: bytes) -> bool:
-        return filled[:1] == b"\n" or filled[:2] == b"\r\n" or b"\n\n" in filled or b"\n\r\n" in filled
+
+def _filled(body: bytes) -> int:
+    """Length without the line ends at the end; only its last bytes are copied where that is enough."""
+    tail = body[-_TAIL:]
+    left = len(tail.rstrip(b"\r\n"))
+    return len(body) - len(tail) + left if left else len(body.rstrip(b"\r\n"))
+
+
+def _blank_before(body: bytes, end: int, *, returns: bool) -> bool:
+    """Whether a blank line stands before a place, at which a line that is not blank ends; ``returns``: there are some."""
+    if body[:1] == b"\n" or body[:2] == b"\r\n":
+        return True
+    return body.find(b"\n\n", 0, end) >= 0 or (returns and body.find(b"\n\r\n", 0, end) >= 0)
 
 
 def quoted_fields(delimiter: str, quote: str) -> re.Pattern[bytes]:

@@ -10,6 +10,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from utilityflow.control.news import news
 from utilityflow.control.run import Run, StepResult
 from utilityflow.lakehouse import Lakehouse, Table
 from utilityflow.scd2 import UNKNOWN, Dimension, apply
@@ -151,7 +152,7 @@ def _touched(run: Run, table: Table, dimension: Dimension, source: str | None, f
         frames.append(run.house.table(source).changes(was[source], now[source]).select(key))
     for fact, column in facts.items():
         if was[fact] < now[fact]:
-            moved.append(members_named(run.house.table(fact).changes(was[fact], now[fact]), column, key, "_change_type"))
+            moved.append(members_named(news(run.house.table(fact), was[fact], now[fact]).rows, column, key, "_change_type"))
     if moved:
         per_key = run.staged(_counted(_united(moved), table, key, frames), f"moved_{table.contract.table}")
         frames.append(per_key.where("_came > 0").select(key).join(table.read().select(key), key, "left_anti"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -11,6 +12,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from utilityflow.control.news import news
 from utilityflow.control.run import Run, StepResult
 from utilityflow.gold.changes import CUSTOMERS, METERS, Grain, differing, members_at, rekeyed, whole, with_keys, write
 from utilityflow.gold.days import date, number
@@ -103,21 +105,21 @@ def _scope(run: Run, fact: Table, was: Mapping[str, Any], now: Mapping[str, int]
         if fact.version() <= 0:
             return Scope(_part(reads, standing), None, None, None)
         return Scope(None, _part(reads, standing), reads.select("_identity").distinct(), None)
-    changes = table.changes(was[READS], now[READS])
-    news, olds = _changes_by_day(changes, int(table.note(was[READS]).get("batch") or 0))
-    days = sorted({day for day, _ in (*news, *olds)})
+    told = news(table, was[READS], now[READS])
+    added, olds = _changes_by_day(told.rows, told.batch)
+    days = sorted({day for day, _ in (*added, *olds)})
     if not days:
         return Scope(None, None, None, None)
     span = (days[0] - _DAY, days[-1] + _DAY)
     near = _on(reads, span)
-    standing = _by_day(near)
-    fresh = _fresh_days(news, olds, standing, _days_held(fact, span))
+    standing = _standing(near, added, told.batch)
+    fresh = _fresh_days(added, olds, standing, _days_held(fact, span))
     others = [d for d in days if d not in fresh]
     whole = near.where(F.col("usage_date").isin(sorted(fresh))) if fresh else None
     part = None if whole is None else _part(whole, {k: n for k, n in standing.items() if k[0] in fresh})
     if not others:
         return Scope(part, None, None, None)
-    identities = changes.where(F.col("usage_date").isin(others)).select("_identity").distinct()
+    identities = told.rows.where(F.col("usage_date").isin(others)).select("_identity").distinct()
     identities = run.staged(identities, "usage_touched")
     span = (others[0] - _DAY, others[-1] + _DAY)
     touched = _on(reads, span).join(F.broadcast(identities), "_identity", "left_semi")
@@ -131,12 +133,25 @@ def _by_day(reads: DataFrame) -> dict[tuple[dt.date, str], int]:
     return {(r["usage_date"], r["period_kind"]): r["n"] for r in grouped.collect()}
 
 
+def _standing(near: DataFrame, added: Mapping[tuple[dt.date, str], int], batch: int) -> dict[tuple[dt.date, str], int]:
+    """Rows of ``near`` by day and kind: of files applied after ``batch`` all that stand were added; the others are counted.
+
+    :param near: the reads on all days of ``added`` (as ``_changes_by_day`` gives it) and perhaps on others.
+    """
+    if not batch:
+        return _by_day(near)
+    standing = Counter(_by_day(near.where(F.col("_batch_id") <= batch)))
+    standing.update(added)
+    return dict(standing)
+
+
 def _changes_by_day(
     changes: DataFrame, batch: int
 ) -> tuple[dict[tuple[dt.date, str], int], dict[tuple[dt.date, str], int]]:
     """By day and kind: reads of files applied after ``batch`` that were added and not taken out again; other changes.
 
-    A file's repeated records are written and taken out again within one step: such a pair is no change.
+    A file's repeated records are written and taken out again within one step: such a pair is no change. Where ``batch`` is not
+    known (0), all reads count as added, less those that left: 0 where as many left as came, which need not be equal.
     """
     later = F.col("_batch_id") > batch
     sign = F.when(F.col("_change_type") == "insert", 1).otherwise(-1)
@@ -144,24 +159,26 @@ def _changes_by_day(
         F.sum(F.when(later, sign).otherwise(0)).alias("new"), F.count(F.when(~later, 1)).alias("old")
     )
     rows = grouped.collect()
-    news = {(r["usage_date"], r["period_kind"]): r["new"] for r in rows if r["new"]}
-    return news, {(r["usage_date"], r["period_kind"]): r["old"] for r in rows if r["old"]}
+    added = {(r["usage_date"], r["period_kind"]): r["new"] for r in rows if r["new"] or not batch}
+    return added, {(r["usage_date"], r["period_kind"]): r["old"] for r in rows if r["old"]}
 
 
-def _fresh_days(news: Mapping[tuple[dt.date, str], int], olds: Mapping[tuple[dt.date, str], int],
+def _fresh_days(added: Mapping[tuple[dt.date, str], int], olds: Mapping[tuple[dt.date, str], int],
                 standing: Mapping[tuple[dt.date, str], int], held: Collection[dt.date]) -> set[dt.date]:  # fmt: skip
     """Days of which every read is new, and none of whose reads can share an identity with a read of another day.
 
     A billed period of one day ends, and is dated, on the day after the one that a day's total of that identity is.
+
+    :param added: less than 0 where more left than came, and it is not known of which files.
     """
     days = {day for day, _ in standing}
     whole = {
         d for d in days
-        if d not in held and all(news.get((d, k), 0) == standing.get((d, k), 0) and not olds.get((d, k)) for k in KINDS)
+        if d not in held and all(added.get((d, k), 0) == standing.get((d, k), 0) and not olds.get((d, k)) for k in KINDS)
     }  # fmt: skip
 
     def holds(day: dt.date, *kinds: str) -> bool:
-        return any((day, k) in standing or (day, k) in olds for k in kinds)
+        return any((day, k) in standing or (day, k) in olds or added.get((day, k), 0) < 0 for k in kinds)
 
     while True:
         left = {

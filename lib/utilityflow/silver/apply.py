@@ -171,7 +171,9 @@ def _append(
 def _commit(table: Table, rows: DataFrame, feed: Feed, entries: Sequence[Entry], expected: int) -> None:
     """Append rows of these files, of which the table holds none, under their highest ledger number."""
     top = max(numbers(entries))
-    note = {"batch": top, "feed": feed.feed, "numbers": numbers(entries)}
+    # never below a row's: after a rollback a file that had waited may come with a lower one (control.news relies on the note)
+    held = int(table.note().get("batch") or 0)
+    note = {"batch": max(top, held), "feed": feed.feed, "numbers": numbers(entries)}
     with file_by_file(table.house.spark, expected, len(entries)):
         table.append(rows, batch=top, note=note, rows_expected=expected).require(top)
 

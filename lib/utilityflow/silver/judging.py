@@ -202,10 +202,14 @@ def of_files(listed: Collection[int]) -> str:
 
 
 def _content_of(entries: Sequence[Entry]) -> str:
-    """SQL condition for the rows of these files.
+    """SQL condition for the bronze rows of these files.
 
-    Delta skips files by ranges only, and hashes range over everything: so where the ledger numbers under which the rows
-    stand in bronze are known, they are said too. Else all of bronze would be read, and few of the tasks find rows.
+    Where this run appended them all, by ledger number: Delta skips files by ranges only, and hashes range over everything, so
+    that all of bronze would be read, and 64 characters be looked up for each row. A feed's bronze rows of one number are of one
+    content: each commit gives each of its files the number of its entry, the ledger gives a number once, and what a run
+    that died had appended is taken over before another number is given (``ingest.recover``) or left with a rollback. Content
+    that came before (it was superseded, or taken over) stands under an older number, or one of a dead run.
     """
-    content = f"_file_sha256 IN ({', '.join(sql_text(e.sha256) for e in entries)})"
-    return f"{content} AND {of_files([e.number for e in entries])}" if all(e.appended for e in entries) else content
+    if all(e.appended for e in entries):
+        return of_files([e.number for e in entries])
+    return f"_file_sha256 IN ({', '.join(sql_text(e.sha256) for e in entries)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
 import subprocess
@@ -11,12 +12,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utilityflow.bronze import inspect as module
+from utilityflow.bronze import scan as scan_module
 from utilityflow.bronze.feeds import Feed, parse_feed
 from utilityflow.bronze.inspect import Inspection, Limits, find_files, inspect_file, unchanged
 from utilityflow.bronze.records import jsonl_records
-from utilityflow.bronze.scan import LineScan, line_blocks
+from utilityflow.bronze.scan import LineScan, line_blocks, quoted_fields
 from utilityflow.errors import UtilityFlowError
 
 HEAD = "feed: f\nsystem: billing\nentity: meter_reads\npath: '**/*'\ncolumns: {meter_id: id}\n"
@@ -464,3 +468,78 @@ def test_blocks_number_lines_as_the_engine_cuts_them(monkeypatch: pytest.MonkeyP
         mine = [i for i, s in enumerate(starts) if (first < s if first else True) and s <= last]
         assert (block.first_line, block.lines) == (mine[0] if mine else block.first_line, len(mine))
     assert scan.lines == len(lines)
+
+
+class Thorough(LineScan):
+    """Looks for everything in whole copies of the text, whatever it holds."""
+
+    def _check_lines(self, chunk: bytes) -> None:
+        text = self._carry + chunk
+        cut = text.rfind(b"\n") + 1
+        self._carry = text[cut:]
+        self._check_body(text[:cut])
+        if self.odd:
+            self._carry = b""
+
+    def _check_length(self, chunk: bytes) -> None:
+        ends = [i for i in (chunk.find(b"\n"), chunk.find(b"\r")) if i >= 0]
+        self._run += min(ends, default=len(chunk))
+        if self._run > self.limits.max_record_bytes:
+            bound = self.limits.max_record_bytes
+            raise UtilityFlowError("UF-2009", f"{self.name}: line {self.newlines + 1} is longer than {bound} bytes")
+        if ends:
+            self._run = len(chunk) - 1 - max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
+
+    def _check_body(self, body: bytes) -> None:
+        if not body:
+            return
+        if returns := body.count(b"\r"):
+            self.crlf = True
+            if returns != body.count(b"\r\n"):
+                self.odd = "a carriage return that is no part of a line end"
+                return
+        filled = body.rstrip(b"\r\n")
+        blank = filled.startswith((b"\n", b"\r\n")) or b"\n\n" in filled or b"\n\r\n" in filled
+        if filled and (self._tail > 1 or blank):
+            self.odd = "blank lines"
+            return
+        ends = body.count(b"\n", len(filled))
+        self._tail = ends if filled else self._tail + ends
+        if self.quoted is not None and self.quote in body and self.quote in self.quoted.sub(b"", body):
+            self.odd = "quotes that span lines or stand within a field"
+        if b"\n" + codecs.BOM_UTF8 in body or (self.size and body.startswith(codecs.BOM_UTF8)):
+            self.odd = "a byte order mark within the text"
+        if self.forbidden and self.forbidden in body:
+            self.odd = "escape characters"
+
+
+PIECES = [b"a", b"b,c", b"1,2\n", b"\n", b"\r\n", b"\r", b'"', b'"x"', "\u00e4".encode(), codecs.BOM_UTF8, b"\\", b"xxxxxxxx"]
+FEWER = st.lists(st.sampled_from(PIECES[:5] + PIECES[7:9]), max_size=30)  # mostly sound
+
+
+@given(pieces=st.one_of(FEWER, st.lists(st.sampled_from(PIECES), max_size=30)), sizes=st.lists(st.integers(1, 9), min_size=1),
+       tail=st.integers(1, 5))  # fmt: skip
+def test_what_is_not_looked_for_is_not_there(pieces: list[bytes], sizes: list[int], tail: int):
+    """The scan finds in any text, however it is cut into chunks, what a look for everything finds."""
+    text, scans = b"".join(pieces), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan_module, "_TAIL", tail)
+        for kind in (LineScan, Thorough):
+            scan = kind("x", Limits(max_record_bytes=20), utf8=True, quoted=quoted_fields(",", '"'), quote=b'"', forbidden=b"\\")
+            start, number, raised = 0, 0, ""
+            try:
+                while start < len(text):
+                    size = sizes[number % len(sizes)]
+                    scan.feed(text[start : start + size])
+                    start, number = start + size, number + 1
+                scan.finish()
+            except UtilityFlowError as error:
+                raised = str(error)
+            scans.append((raised, scan.odd, scan.crlf, scan.lines, scan.blank_lines, scan.newlines, scan.size, scan.blocks))
+    assert scans[0] == scans[1]
+
+
+@pytest.mark.parametrize("tail", [b"\n", b"\r\n", b"\n" * 5000, b"\r\n" * 5000])
+def test_blank_lines_at_the_end_are_no_records(tmp_path: Path, tail: bytes):
+    found = look(tmp_path, b"id\n1" + tail)
+    assert (found.reason, found.records, found.kind) == (None, 1, "lines")
