@@ -186,14 +186,16 @@ def summary(result: dict[str, Any]) -> str:
     for mart, answer in result["headlines"].items():
         lines += ["", f"{mart}:", *_table(answer)]
     lines += ["", "where the time went: " + ", ".join(f"{k} {v} s" for k, v in result["seconds"].items()),
-              "", "to go on with this home, whose runs ask its two sources:", *(f"  {line}" for line in going_on(Path(result["home"]))),
+              "", "to go on with this home, whose runs ask its two sources:",
+              *(f"  {line}" for line in going_on(Path(result["home"]))),
               "", f"the warehouse: {result['warehouse']}", "", *result["query"].splitlines(), ""]  # fmt: skip
     return "\n".join(lines + _table(result["answer"]))
 
 
 def going_on(home: Path) -> tuple[str, str]:
     """Two commands of a shell: the desk is served, and a run of a demo's home asks it and customer management's database."""
-    where, records, base = (shlex.quote(str(p)) for p in (home, home / "sources" / requests.DESK_FEED, _database(home / "sources")))
+    sources = home / "sources"
+    where, records, base = (shlex.quote(str(p)) for p in (home, sources / requests.DESK_FEED, _database(sources)))
     told = f"{CIS_URL}=jdbc:sqlite:{base} {DESK_URL}=http://127.0.0.1:{PORT}{PATH}"
     return f"utilityflow simulate serve --port {PORT} --records {records} &", f"{told} utilityflow run --home {where}"
 
