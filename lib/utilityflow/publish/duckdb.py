@@ -375,12 +375,13 @@ def _measure(column: Column) -> str | None:
 
 
 def _scope(load: Load) -> str:
-    """Condition for the rows that were loaded."""
-    if load.versions is not None:
-        keys = _names(load.contract.primary_key)
-        loaded = " UNION ALL ".join(_sources(load, load.contract.primary_key))
-        return f"({keys}) IN (SELECT ({keys}) FROM ({loaded}))" if loaded else "false"
-    return "true" if load.changed is None else f"({partition_where(load.contract, load.changed, 'duckdb')})"
+    """Condition for the rows that were loaded: of rows that moved within their partitions, as others need no look."""
+    held = "true" if load.changed is None else f"({partition_where(load.contract, load.changed, 'duckdb')})"
+    if load.versions is None:
+        return held
+    keys = _names(load.contract.primary_key)
+    loaded = " UNION ALL ".join(_sources(load, load.contract.primary_key))
+    return f"({held} AND ({keys}) IN (SELECT ({keys}) FROM ({loaded})))" if loaded else "false"
 
 
 def _check_key(db: duckdb.DuckDBPyConnection, load: Load) -> None:
