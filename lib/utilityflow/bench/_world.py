@@ -107,15 +107,13 @@ class World:
         if answer["error"]:
             raise UtilityFlowError(answer["error"]["code"], answer["error"]["message"])
         counts = {f"rows_{n}": sum(f[f"rows_{n}"] for f in answer["files"]) for n in COUNTED}
-        steps, metrics = (self._told(name, answer["run_id"]) for name in ("ops.step", "ops.metric"))
+        house = pipeline.open_lakehouse(self.settings, open_home(self.settings, create=False))
+        only = f"run_id = '{answer['run_id']}'"
+        told = (house.table(name).read().where(only).collect() for name in ("ops.step", "ops.metric"))
+        steps, metrics = ([row.asDict() for row in rows] for rows in told)
         held = {step["step"]: step for step in steps}
         return {"seconds": round(seconds, 2), "steps": [held[s["step"]] for s in answer["steps"]], "files": counts,
                 "warehouse": warehouse_way(metrics)}  # fmt: skip
-
-    def _told(self, table: str, run_id: str) -> list[dict[str, Any]]:
-        """What a table of the runs says of one."""
-        house = pipeline.open_lakehouse(self.settings, open_home(self.settings, create=False))
-        return [row.asDict() for row in house.table(table).read().where(f"run_id = '{run_id}'").collect()]
 
     def sizes(self) -> dict[str, Any]:
         """Bytes on disk of the landing root, the lakehouse by table (files of former versions too), and the warehouse."""

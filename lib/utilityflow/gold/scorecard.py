@@ -23,6 +23,7 @@ from utilityflow.gold import efficiency, satisfaction
 from utilityflow.gold.changes import CUSTOMERS
 from utilityflow.gold.compliance import NAME as COMPLIANCE
 from utilityflow.gold.days import day_of, month_of
+from utilityflow.gold.events import ACCOUNTS
 from utilityflow.gold.marts import MONTH
 from utilityflow.gold.reliability import EXCLUSIONS, MONTHS_BACK
 from utilityflow.gold.replacing import replace
@@ -32,7 +33,7 @@ from utilityflow.scd2 import UNKNOWN_KEY
 from utilityflow.settings import ReliabilitySettings
 
 NAME = "gold.kpi_regulatory_scorecard"
-REQUESTS, ACCOUNTS, TOLD_OF = satisfaction.REQUESTS, "gold.dim_account", "silver.accounts"
+REQUESTS, TOLD_OF = satisfaction.REQUESTS, "silver.accounts"
 BRINGING = (KPI, satisfaction.NAME, efficiency.NAME, COMPLIANCE)  # each brings metrics of its own
 INPUTS = (*BRINGING, REQUESTS, ACCOUNTS, CUSTOMERS)  # all that it can be made of
 _POINTS = "service_point_days / days"

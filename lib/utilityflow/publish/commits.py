@@ -7,7 +7,6 @@ taken whole.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +68,8 @@ def changed_partitions(table: Table, since_version: int, until: int | None = Non
 
 def same_rows(table: Table, since_version: int) -> bool:
     """Whether the commits after ``since_version`` moved no row; columns may have been added to the table."""
-    files = [_commit_file(table, version) for version in range(since_version + 1, table.version() + 1)]
-    told = all(file is not None and file.is_file() and not _changes(_actions(file)) for file in files)
-    return told and since_version <= table.version()
+    commits = (table.actions(version) for version in range(since_version + 1, table.version() + 1))
+    return all(actions is not None and not _changes(actions) for actions in commits) and since_version <= table.version()
 
 
 def moves(table: Table, since_version: int, until: int) -> Moves | None:
@@ -102,8 +100,8 @@ def moves(table: Table, since_version: int, until: int) -> Moves | None:
 
 def whole_files(table: Table, version: int) -> tuple[DataFile, ...]:
     """The data files that are the whole table; () where that cannot be said, or where rows of some file are deleted."""
-    first = _commit_file(table, 0)
-    if first is None or not first.is_file() or any("add" in action for action in _actions(first)):
+    first = table.actions(0)
+    if first is None or any("add" in action for action in first):
         return ()
     found = moves(table, 0, version)
     return () if found is None or found.versions else found.files
@@ -119,18 +117,11 @@ def _commits(table: Table, since: int, until: int) -> list[_Actions] | None:
         return None
     commits = []
     for version in range(since + 1, until + 1):
-        file = _commit_file(table, version)
-        if file is None or not file.is_file():
-            return None
-        actions = _actions(file)
-        if any("metaData" in action for action in actions):
+        actions = table.actions(version)
+        if actions is None or any("metaData" in action for action in actions):
             return None
         commits.append(actions)
     return commits
-
-
-def _actions(file: Path) -> _Actions:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def _changes(actions: _Actions) -> Sequence[dict[str, Any]]:
